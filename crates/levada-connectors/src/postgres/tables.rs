@@ -1,0 +1,220 @@
+//! The sink's own tables: marks, records of views and grants, and the physical tables of datasets.
+//!
+//! All of them are in the schema `levada`, which no reader is let into. `levada.applied` has a row
+//! per physical table, `levada.views` and `levada.grants` say what of the rest is ours.
+
+use super::copy::WriteColumn;
+use super::error::During;
+use super::quote::{identifier, literal};
+use super::types;
+use levada_flow::FlowError;
+use levada_flow::sink::{DeliveredTable, Mark};
+use levada_model::{DataType, Schema};
+use std::collections::BTreeMap;
+use tokio_postgres::{Client, Row};
+
+/// Of the tables below; a newer one belongs to a newer build.
+const FORMAT: i32 = 1;
+
+/// Columns that a sink adds to a live table.
+pub(super) const LIVE_EXTRA: [&str; 1] = ["lv_key_hash"];
+
+/// Columns that a sink adds to a history table.
+pub(super) const HISTORY_EXTRA: [&str; 3] = ["valid_from", "valid_to", "lv_key_hash"];
+
+/// The longest name that PostgreSQL keeps, in bytes; it cuts longer ones.
+const NAME_BYTES_MAX: usize = 63;
+
+const CREATE: &str = "
+    CREATE SCHEMA IF NOT EXISTS levada;
+    CREATE TABLE IF NOT EXISTS levada.format (version integer NOT NULL);
+    INSERT INTO levada.format SELECT 1 WHERE NOT EXISTS (SELECT FROM levada.format);
+    CREATE TABLE IF NOT EXISTS levada.applied (
+        table_name text PRIMARY KEY,
+        dataset text NOT NULL,
+        batch bigint NOT NULL,
+        incarnation text NOT NULL,
+        epoch bigint NOT NULL,
+        shape text NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT now());
+    CREATE TABLE IF NOT EXISTS levada.views (
+        view_schema text NOT NULL,
+        view_name text NOT NULL,
+        table_name text NOT NULL,
+        definition text NOT NULL,
+        PRIMARY KEY (view_schema, view_name));
+    CREATE TABLE IF NOT EXISTS levada.grants (
+        view_schema text NOT NULL,
+        view_name text NOT NULL,
+        grantee text NOT NULL,
+        PRIMARY KEY (view_schema, view_name, grantee));";
+
+/// Whether the sink's own tables are there.
+///
+/// # Errors
+/// They are of a newer build.
+pub(super) async fn is_prepared(client: &Client, place: &str) -> Result<bool, FlowError> {
+    let read = || format!("the schema levada at {place} can't be read");
+    let found: bool =
+        client.query_one("SELECT to_regclass('levada.grants') IS NOT NULL", &[]).await.during(read)?.get(0);
+    if !found {
+        return Ok(false);
+    }
+    let row = client.query_opt("SELECT max(version) FROM levada.format", &[]).await.during(read)?;
+    match row.and_then(|row| row.get::<_, Option<i32>>(0)) {
+        Some(version) if version > FORMAT => Err(FlowError::never(format!(
+            "the schema levada at {place} has format {version}, this build knows {FORMAT}"
+        ))
+        .hint("deliver with the newer build")),
+        found => Ok(found.is_some()),
+    }
+}
+
+/// Creates the sink's own tables; two workers at once do it one after the other.
+pub(super) async fn prepare(client: &Client, place: &str) -> Result<(), FlowError> {
+    if is_prepared(client, place).await? {
+        return Ok(());
+    }
+    let statements = format!("BEGIN; {}; {CREATE}; COMMIT", advisory_lock("levada"));
+    let created = client.batch_execute(&statements).await;
+    if created.is_err() {
+        // The first error is the one to tell.
+        let _ = client.batch_execute("ROLLBACK").await;
+    }
+    created.during(|| format!("the schema levada can't be created at {place}"))
+}
+
+/// SQL that waits for whoever holds the same name, until the transaction ends.
+pub(super) fn advisory_lock(name: &str) -> String {
+    format!("SELECT pg_advisory_xact_lock(hashtextextended({}, 4711))", literal(&format!("levada:{name}")))
+}
+
+/// A physical table, quoted.
+pub(super) fn physical(name: &str) -> String {
+    format!("levada.{}", identifier(name))
+}
+
+/// The physical tables of a dataset, live first.
+pub(super) fn physical_names(table: &DeliveredTable) -> impl Iterator<Item = &str> {
+    [&table.live, &table.history].into_iter().filter_map(|name| name.as_deref())
+}
+
+/// The marks of tables, in the transaction locked against everybody else.
+pub(super) async fn marks(
+    client: &Client,
+    tables: &[&DeliveredTable],
+    is_locked: bool,
+) -> Result<Vec<Option<Mark>>, FlowError> {
+    let names: Vec<&str> = tables.iter().flat_map(|table| physical_names(table)).collect();
+    let lock = if is_locked { " FOR UPDATE OF applied" } else { "" };
+    // A table that somebody dropped has no mark, whatever its row says.
+    let query = format!(
+        "SELECT table_name, batch, incarnation, epoch, shape,
+                EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                        WHERE n.nspname = 'levada' AND c.relname = table_name AND c.relkind = 'r')
+         FROM levada.applied AS applied WHERE table_name = ANY($1) ORDER BY table_name{lock}"
+    );
+    let rows = client.query(&query, &[&names]).await.during(|| "levada.applied can't be read".to_owned())?;
+    let found: BTreeMap<String, (Mark, bool)> =
+        rows.iter().map(|row| (row.get(0), (mark_of(row), row.get(5)))).collect();
+    Ok(tables.iter().map(|table| mark_over(table, &found)).collect())
+}
+
+fn mark_of(row: &Row) -> Mark {
+    Mark { batch: row.get(1), incarnation: row.get(2), epoch: row.get(3), shape: row.get(4) }
+}
+
+/// One mark for a dataset's tables. Where they don't agree, its shape is empty: nothing fits it, so
+/// everything is built anew.
+fn mark_over(table: &DeliveredTable, found: &BTreeMap<String, (Mark, bool)>) -> Option<Mark> {
+    let rows: Vec<Option<&(Mark, bool)>> = physical_names(table).map(|name| found.get(name)).collect();
+    let newest = rows.iter().flatten().map(|(mark, _)| mark).max_by_key(|mark| mark.epoch)?.clone();
+    let is_whole = rows.iter().all(|row| row.is_some_and(|(mark, exists)| *exists && *mark == newest));
+    Some(if is_whole { newest } else { Mark { shape: String::new(), ..newest } })
+}
+
+/// SQL that leaves the mark for all physical tables of a dataset.
+pub(super) async fn leave_mark(client: &Client, table: &DeliveredTable, mark: &Mark) -> Result<(), FlowError> {
+    let names: Vec<&str> = physical_names(table).collect();
+    let statement = "
+        INSERT INTO levada.applied (table_name, dataset, batch, incarnation, epoch, shape)
+        SELECT name, $2, $3, $4, $5, $6 FROM unnest($1::text[]) AS name
+        ON CONFLICT (table_name) DO UPDATE SET dataset = excluded.dataset, batch = excluded.batch,
+            incarnation = excluded.incarnation, epoch = excluded.epoch, shape = excluded.shape, applied_at = now()";
+    let dataset = table.source.to_string();
+    let left = client
+        .execute(statement, &[&names, &dataset, &mark.batch, &mark.incarnation, &mark.epoch, &mark.shape])
+        .await;
+    left.during(|| format!("the mark of {dataset} can't be written")).map(drop)
+}
+
+/// Refuses names that PostgreSQL would cut or that would hide each other.
+pub(super) fn check_names(table: &DeliveredTable) -> Result<(), FlowError> {
+    let views = table.views.iter().flat_map(|view| [view.schema.as_str(), view.name.as_str()]);
+    let columns = table.schema.columns.iter().map(|column| column.name.as_str());
+    for name in physical_names(table).chain(views).chain(columns) {
+        if name.len() > NAME_BYTES_MAX || name.contains('\0') {
+            let source = &table.source;
+            return Err(FlowError::never(format!("{source}: PostgreSQL can't keep the name {name:?}"))
+                .hint(format!("its names have at most {NAME_BYTES_MAX} bytes")));
+        }
+    }
+    let mut extra: Vec<&str> = Vec::new();
+    extra.extend(if table.history.is_some() { &HISTORY_EXTRA[..] } else { &LIVE_EXTRA[..] });
+    match extra.iter().find(|name| table.schema.position(name).is_some()) {
+        Some(name) => Err(FlowError::never(format!("{}: a column can't be named {name:?}", table.source))
+            .hint("the delivered table has a column of that name; rename it with `from:`")),
+        None => Ok(()),
+    }
+}
+
+/// The schema's columns, to be written.
+pub(super) fn write_columns(schema: &Schema) -> Vec<WriteColumn> {
+    let column = |column: &levada_model::SchemaColumn| WriteColumn {
+        name: column.name.as_str().to_owned(),
+        data_type: column.data_type.clone(),
+        is_key: column.key,
+    };
+    schema.columns.iter().map(column).collect()
+}
+
+/// A column that is ours.
+pub(super) fn own_column(name: &str, data_type: DataType) -> WriteColumn {
+    WriteColumn { name: name.to_owned(), data_type, is_key: false }
+}
+
+/// The type of `lv_key_hash`.
+pub(super) fn key_hash_type() -> DataType {
+    DataType::BinaryFixed(16)
+}
+
+/// SQL that creates a live or history table, still without its index.
+pub(super) fn create_table(name: &str, schema: &Schema, is_history: bool) -> String {
+    let mut columns: Vec<String> = schema
+        .columns
+        .iter()
+        .map(|column| {
+            let is_required = column.key || !column.nullable;
+            let required = if is_required { " NOT NULL" } else { "" };
+            format!("{} {}{required}", identifier(column.name.as_str()), types::ddl(&column.data_type))
+        })
+        .collect();
+    if is_history {
+        columns.push("valid_from timestamptz NOT NULL".to_owned());
+        columns.push("valid_to timestamptz".to_owned());
+    }
+    columns.push("lv_key_hash bytea NOT NULL".to_owned());
+    format!("CREATE TABLE {} ({})", physical(name), columns.join(", "))
+}
+
+/// SQL for the indexes of a filled table: one version per key and time, one open version per key.
+pub(super) fn create_indexes(name: &str, is_history: bool) -> String {
+    let table = physical(name);
+    match is_history {
+        false => format!("ALTER TABLE {table} ADD PRIMARY KEY (lv_key_hash)"),
+        true => format!(
+            "ALTER TABLE {table} ADD PRIMARY KEY (lv_key_hash, valid_from); \
+             CREATE UNIQUE INDEX ON {table} (lv_key_hash) WHERE valid_to IS NULL"
+        ),
+    }
+}

@@ -1,0 +1,33 @@
+//! The contracts of the data plane: sources, sinks, engines, and what passes between them.
+//!
+//! Takes nothing, gives traits and plain values; `levada-connectors`, `levada-sql` and
+//! `levada-store` implement them, `levada-runtime` puts them together.
+//!
+//! Architecture invariant: no system, no SQL, no state; whoever implements a trait passes the
+//! conformance suite in [`conformance`].
+
+pub mod arrow_schema;
+pub mod canonical;
+pub mod clock;
+pub mod engine;
+pub mod error;
+pub mod fit;
+pub mod memory;
+pub mod position;
+pub mod secret;
+pub mod sink;
+pub mod source;
+
+pub use clock::{Clock, SystemClock};
+pub use engine::Engine;
+pub use error::{FlowError, Retry};
+pub use position::Position;
+pub use secret::Secret;
+pub use sink::Sink;
+pub use source::Source;
+
+/// Rows of one schema, in pieces of at most [`BATCH_ROWS_MAX`].
+pub type RowStream = futures::stream::BoxStream<'static, Result<arrow::array::RecordBatch, FlowError>>;
+
+/// The most rows in one record batch between any two parts.
+pub const BATCH_ROWS_MAX: usize = 8_192;

@@ -1,0 +1,48 @@
+//! How far a stream has been read: opaque to the state, versioned, typed here.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Where the next pull goes on. Persisted as JSON with a version.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "v1", rename_all = "snake_case")]
+pub enum Position {
+    /// Everything is read each time; the source's own mark of the moment, for people.
+    Snapshot {
+        /// Such as a transaction id or LSN.
+        mark: String,
+    },
+    /// The greatest value of the watermark column per dataset, as the source prints it.
+    Watermark {
+        /// By dataset; a dataset that was empty so far is missing.
+        greatest: BTreeMap<String, String>,
+    },
+    /// The files that are in.
+    Files {
+        /// Path → content fingerprint or size and time.
+        seen: BTreeMap<String, String>,
+    },
+    /// The batches of its inputs that a transformer's run has read.
+    Vector {
+        /// Stream → batch.
+        batches: BTreeMap<String, i64>,
+        /// The run, so that two cron runs on one vector differ.
+        run: String,
+    },
+}
+
+impl Position {
+    /// The persisted form.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("plain data always serialises")
+    }
+
+    /// Reads the persisted form.
+    ///
+    /// # Errors
+    /// The bytes are of a version this build does not know.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, crate::FlowError> {
+        serde_json::from_slice(bytes)
+            .map_err(|error| crate::FlowError::never("the stored source position can't be read").because(error))
+    }
+}

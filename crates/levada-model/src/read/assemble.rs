@@ -1,0 +1,269 @@
+//! Joins the fragments of all files into the model.
+//!
+//! Steps: folders of zones and teams; owners; the ecosystem; duplicate names; code; index. Linear
+//! in the objects, but for sorting and for the depth of paths.
+
+use super::check::shown;
+use super::fragment::{Fragment, TeamPart, unknown_owner, unknown_zone};
+use super::lower::usual_classifications;
+use super::paths::folder;
+use crate::address::Address;
+use crate::codes;
+use crate::locate::line_column;
+use crate::model::*;
+use crate::name::ZoneName;
+use crate::{FileId, Finding, Findings, Span};
+use std::collections::HashMap;
+
+/// Joins what the files say. `read_code` gives the text of a file by its path from the root; `None`
+/// where it can't be read. The order of the fragments makes no difference.
+pub fn assemble(
+    mut fragments: Vec<(String, Fragment)>,
+    read_code: &dyn Fn(&str) -> Option<String>,
+) -> (Model, Findings) {
+    fragments.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let paths = fragments.iter().map(|(path, fragment)| (fragment.file, path.clone())).collect();
+    let mut assembly = Assembly { model: Model::default(), findings: Findings::default(), paths, read_code };
+    let folders = assembly.folders(&fragments);
+    assembly.ecosystem(&mut fragments);
+    for (path, fragment) in fragments {
+        assembly.add(folder(&path), fragment, &folders);
+    }
+    assembly.drop_duplicates();
+    assembly.read_sql();
+    assembly.sort();
+    assembly.findings.sort();
+    (assembly.model, assembly.findings)
+}
+
+/// Which folder is whose.
+struct Folders {
+    zones: HashMap<String, ZoneName>,
+    teams: HashMap<String, Owner>,
+}
+
+struct Assembly<'c> {
+    model: Model,
+    findings: Findings,
+    paths: HashMap<FileId, String>,
+    read_code: &'c dyn Fn(&str) -> Option<String>,
+}
+
+/// The nearest of a folder and the folders around it that has an entry.
+fn nearest_above<'f, T>(folders: &'f HashMap<String, T>, from: &str) -> Option<&'f T> {
+    let mut at = from;
+    loop {
+        if let Some(found) = folders.get(at) {
+            return Some(found);
+        }
+        if at.is_empty() {
+            return None;
+        }
+        at = folder(at);
+    }
+}
+
+impl Assembly<'_> {
+    fn folders(&mut self, fragments: &[(String, Fragment)]) -> Folders {
+        let mut folders = Folders { zones: HashMap::new(), teams: HashMap::new() };
+        for (path, fragment) in fragments {
+            for zone in &fragment.zones {
+                match folders.zones.get(folder(path)) {
+                    Some(first) => self.folder_taken(&format!("zone `{first}`"), zone.span),
+                    None => drop(folders.zones.insert(folder(path).to_owned(), zone.name.clone())),
+                }
+            }
+        }
+        for (path, fragment) in fragments {
+            for team in &fragment.teams {
+                let owner = Owner { zone: zone_of(&folders, folder(path)), team: team.name.clone() };
+                match folders.teams.get(folder(path)) {
+                    Some(first) => self.folder_taken(&format!("team `{}`", first.team), team.span),
+                    None => drop(folders.teams.insert(folder(path).to_owned(), owner)),
+                }
+            }
+        }
+        folders
+    }
+
+    fn folder_taken(&mut self, first: &str, span: Span) {
+        let finding = Finding::error(codes::FOLDER_TAKEN, format!("the folder is already that of {first}")).at(span);
+        self.findings.push(finding.hint("give it a folder of its own"));
+    }
+
+    /// Takes the ecosystem of the root's `ecosystem.yaml`, and reports all others.
+    fn ecosystem(&mut self, fragments: &mut [(String, Fragment)]) {
+        let is_root = |path: &str| matches!(path, "ecosystem.yaml" | "ecosystem.yml" | "ecosystem.json");
+        let mut all: Vec<(bool, Ecosystem)> = Vec::new();
+        for (path, fragment) in fragments {
+            all.extend(fragment.ecosystems.drain(..).map(|ecosystem| (is_root(path), ecosystem)));
+        }
+        let chosen = all.iter().position(|(is_root, _)| *is_root).unwrap_or(0);
+        for (index, (is_root, ecosystem)) in all.into_iter().enumerate() {
+            if index == chosen {
+                self.model.ecosystem = ecosystem.clone();
+            }
+            if index != chosen || !is_root {
+                let message = "`ecosystem:` stands once, in the root's ecosystem.yaml";
+                let finding = Finding::error(codes::ECOSYSTEM_PLACE, message).at(ecosystem.span);
+                self.findings.push(finding.about(Address::Ecosystem));
+            }
+        }
+        if self.model.ecosystem.name.is_empty() {
+            let finding = Finding::error(codes::ECOSYSTEM_PLACE, "no document begins with `ecosystem:`");
+            self.findings.push(finding.about(Address::Ecosystem).hint("ecosystem.yaml begins with `ecosystem: NAME`"));
+            self.model.ecosystem.classifications.extend(usual_classifications(Span::default()));
+        }
+    }
+
+    fn add(&mut self, folder: &str, fragment: Fragment, folders: &Folders) {
+        let owner = nearest_above(&folders.teams, folder).cloned();
+        self.report_homeless(&fragment, owner.is_some());
+        let owner = owner.unwrap_or_else(unknown_owner);
+        let model = &mut self.model;
+        model.zones.extend(fragment.zones);
+        model.calendars.extend(fragment.calendars);
+        model.assignments.extend(fragment.assignments);
+        model.primaries.extend(fragment.primaries);
+        model.containers.extend(fragment.containers.into_iter().map(|it| Container { owner: owner.clone(), ..it }));
+        model.datastores.extend(fragment.datastores.into_iter().map(|it| Datastore { owner: owner.clone(), ..it }));
+        model.workspaces.extend(fragment.workspaces.into_iter().map(|it| Workspace { owner: owner.clone(), ..it }));
+        let zone = zone_of(folders, folder);
+        for TeamPart { name, span, documentation } in fragment.teams {
+            if zone == unknown_zone() {
+                let message = format!("team `{name}` lies in no zone's folder");
+                let finding = Finding::error(codes::NO_ZONE, message).at(span);
+                self.findings.push(finding.hint("put a zone.yaml that begins with `zone:` into a folder around it"));
+            }
+            self.model.teams.push(Team { zone: zone.clone(), name, span, documentation });
+        }
+    }
+
+    fn report_homeless(&mut self, fragment: &Fragment, has_team: bool) {
+        if has_team {
+            return;
+        }
+        let datastores = fragment.datastores.iter().filter(|it| matches!(it.origin, Origin::Container { .. }));
+        let datastores = datastores.map(|it| (Address::Datastore(it.name.clone()), it.span));
+        let workspaces = fragment.workspaces.iter().map(|it| (Address::Workspace(it.name.clone()), it.span));
+        for (address, span) in datastores.chain(workspaces) {
+            let finding = Finding::error(codes::NO_TEAM, "it lies in no team's folder").at(span).about(address);
+            self.findings.push(finding.hint("put a team.yaml that begins with `team:` into a folder around it"));
+        }
+    }
+
+    /// Of two objects with one name the first one stays, in the order of paths and places.
+    fn drop_duplicates(&mut self) {
+        let mut model = std::mem::take(&mut self.model);
+        self.unique("zone", &mut model.zones, |it| it.name.folded(), |it| (it.name.as_str(), it.span));
+        self.unique(
+            "team",
+            &mut model.teams,
+            |it| (it.zone.folded(), it.name.folded()),
+            |it| (it.name.as_str(), it.span),
+        );
+        self.unique("container", &mut model.containers, |it| it.name.folded(), |it| (it.name.as_str(), it.span));
+        self.unique("datastore", &mut model.datastores, |it| it.name.folded(), |it| (it.name.as_str(), it.span));
+        self.unique("workspace", &mut model.workspaces, |it| it.name.folded(), |it| (it.name.as_str(), it.span));
+        self.unique("calendar", &mut model.calendars, |it| it.name.folded(), |it| (it.name.as_str(), it.span));
+        let ecosystem = &mut model.ecosystem;
+        self.unique("vendor", &mut ecosystem.vendors, |it| it.name.folded(), |it| (it.name.as_str(), it.span));
+        self.unique(
+            "infrastructure",
+            &mut ecosystem.infrastructures,
+            |it| it.name.folded(),
+            |it| (it.name.as_str(), it.span),
+        );
+        self.unique("platform", &mut ecosystem.platforms, |it| it.name.folded(), |it| (it.name.as_str(), it.span));
+        for zone in &mut model.zones {
+            self.unique("regulator", &mut zone.regulators, |it| it.name.folded(), |it| (it.name.as_str(), it.span));
+            self.unique("hold", &mut zone.holds, |it| it.name.folded(), |it| (it.name.as_str(), it.span));
+            self.unique("policy", &mut zone.policies, |it| it.name.folded(), |it| (it.name.as_str(), it.span));
+        }
+        for datastore in &mut model.datastores {
+            self.unique("dataset", &mut datastore.datasets, |it| it.name.folded(), |it| (it.name.as_str(), it.span));
+        }
+        for workspace in &mut model.workspaces {
+            self.unique("group", &mut workspace.groups, |it| it.name.folded(), |it| (it.name.as_str(), it.span));
+        }
+        self.unique(
+            "assignment of",
+            &mut model.assignments,
+            |it| (it.workspace.folded(), it.group.folded(), it.platform.value.folded()),
+            |it| (it.group.as_str(), it.span),
+        );
+        self.unique(
+            "primary of",
+            &mut model.primaries,
+            |it| it.datastore.folded(),
+            |it| (it.datastore.as_str(), it.span),
+        );
+        self.model = model;
+    }
+
+    fn unique<T, K: Eq + std::hash::Hash>(
+        &mut self,
+        what: &str,
+        objects: &mut Vec<T>,
+        key: impl Fn(&T) -> K,
+        name_and_place: impl Fn(&T) -> (&str, Span),
+    ) {
+        if objects.len() < 2 {
+            return;
+        }
+        let mut first: HashMap<K, (String, Span)> = HashMap::with_capacity(objects.len());
+        let mut later: Vec<(String, Span, String, Span)> = Vec::new();
+        objects.retain(|object| {
+            let (name, span) = name_and_place(object);
+            match first.entry(key(object)) {
+                std::collections::hash_map::Entry::Vacant(entry) => {
+                    entry.insert((name.to_owned(), span));
+                    true
+                }
+                std::collections::hash_map::Entry::Occupied(entry) => {
+                    let (first_name, first_span) = entry.get();
+                    later.push((name.to_owned(), span, first_name.clone(), *first_span));
+                    false
+                }
+            }
+        });
+        for (name, span, first_name, first_span) in later {
+            let as_what = if name == first_name { String::new() } else { format!(" as `{}`", shown(&first_name)) };
+            let message = format!("{what} `{}` is declared{as_what} in {} already", shown(&name), self.place(first_span));
+            let finding = Finding::error(codes::DUPLICATE_NAME, message).at(span);
+            self.findings.push(finding.hint("remove or rename one of them; letter case makes no difference"));
+        }
+    }
+
+    /// `path:line`, or the path alone where the file can't be read again.
+    fn place(&self, span: Span) -> String {
+        let Some(path) = self.paths.get(&span.file) else { return "another file".to_owned() };
+        match (self.read_code)(path) {
+            Some(text) => format!("{path}:{}", line_column(&text, span.offset).0),
+            None => path.clone(),
+        }
+    }
+
+    fn read_sql(&mut self) {
+        for transformer in self.model.workspaces.iter_mut().filter_map(|workspace| workspace.transformer.as_mut()) {
+            if let Code::Sql(files) = &mut transformer.code {
+                for file in files {
+                    file.text = (self.read_code)(&file.path);
+                }
+            }
+        }
+    }
+
+    fn sort(&mut self) {
+        let model = &mut self.model;
+        model.index();
+        model.ecosystem.vendors.sort_by_cached_key(|vendor| vendor.name.folded());
+        model.ecosystem.infrastructures.sort_by_cached_key(|infrastructure| infrastructure.name.folded());
+        model.assignments.sort_by_cached_key(|it| (it.workspace.folded(), it.group.folded(), it.platform.value.folded()));
+        model.primaries.sort_by_cached_key(|it| it.datastore.folded());
+    }
+}
+
+fn zone_of(folders: &Folders, folder: &str) -> ZoneName {
+    nearest_above(&folders.zones, folder).cloned().unwrap_or_else(unknown_zone)
+}

@@ -1,0 +1,44 @@
+//! From the text of files to the model.
+//!
+//! [`read_file`] takes one file and gives its objects and findings; files can be read in any order
+//! and at once. [`assemble`] joins them: owners, outputs of transformers, code, duplicate names.
+//! Both go on after every mistake.
+//!
+//! Steps of a file: bytes → clean text → node trees → checked against the grammar's tables (all
+//! findings come from there) → lowered to the model's types, in silence, since whatever is wrong
+//! was reported by the check.
+
+mod assemble;
+mod check;
+mod forms;
+mod fragment;
+mod lower;
+mod paths;
+
+pub use assemble::assemble;
+pub use fragment::Fragment;
+
+use crate::syntax;
+use crate::{FileId, Findings};
+
+/// Reads one file. `path` starts at the model's root and has `/` between its parts.
+///
+/// Linear in the length of the text.
+pub fn read_file(file: FileId, path: &str, text: &[u8]) -> (Fragment, Findings) {
+    let mut findings = Findings::default();
+    let text = syntax::clean(file, text, path.ends_with(".json"), &mut findings);
+    let documents = syntax::parse(file, &text, &mut findings);
+    let mut fragment = Fragment::default();
+    for document in &documents {
+        let Some(object) = check::document(file, &document.root, &mut findings) else { continue };
+        lower::document(file, path, object, &document.root, &mut fragment, &mut findings);
+    }
+    findings.sort();
+    (fragment, findings)
+}
+
+/// The value that a piece of YAML is, without any grammar; `null` where it is none.
+pub(crate) fn plain_value(text: &str) -> serde_json::Value {
+    let documents = syntax::parse(FileId::default(), text, &mut Findings::default());
+    documents.first().map_or(serde_json::Value::Null, |document| lower::json(&document.root))
+}

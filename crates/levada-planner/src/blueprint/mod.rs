@@ -1,0 +1,90 @@
+//! The frozen plan: every node with all it needs to run, immutable, with its generation.
+
+mod freeze;
+mod names;
+mod owed;
+pub mod spec;
+
+pub use freeze::freeze;
+pub use names::{PHYSICAL_NAME_BYTES_MAX, view_name, view_schema};
+pub use spec::*;
+
+use levada_model::address::{NodeAddress, Stream};
+use levada_model::fingerprint::Fingerprint;
+use levada_model::model::Priority;
+use levada_model::name::{DatastoreName, GroupName, PlatformName, WorkspaceName};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The number of a blueprint; the first one is 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub i64);
+
+impl std::fmt::Display for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One node, self-contained: whoever runs it never looks at the model.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Node {
+    /// Where it is.
+    pub address: NodeAddress,
+    /// The highest priority of all workspaces that depend on it.
+    pub priority: Priority,
+    /// The nodes it waits for, sorted; across platforms a Link waits for the primary's Ingest.
+    pub inputs: Vec<Input>,
+    /// What to do.
+    pub spec: NodeSpec,
+}
+
+/// An edge, kept at its lower end.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Input {
+    /// The upper end.
+    pub node: NodeAddress,
+    /// A transformer's own output, which feeds it but doesn't fire it.
+    #[serde(rename = "self", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_self: bool,
+}
+
+/// The choices of the broker that stay in force while they can.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Choices {
+    /// Which platforms deliver a group.
+    pub groups: BTreeMap<WorkspaceName, BTreeMap<GroupName, Vec<PlatformName>>>,
+    /// Which platform ingests a datastore.
+    pub primaries: BTreeMap<DatastoreName, PlatformName>,
+}
+
+/// The frozen plan of the whole ecosystem.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Blueprint {
+    /// Its number.
+    pub generation: Generation,
+    /// The one it was made on; `None` for the first.
+    pub parent: Option<Generation>,
+    /// The model's git revision or content fingerprint, for people.
+    pub revision: String,
+    /// The broker's choices.
+    pub choices: Choices,
+    /// By address; `Node::fingerprint` is the content hash each is stored under.
+    pub nodes: BTreeMap<NodeAddress, Node>,
+}
+
+impl Node {
+    /// The content hash the node is stored under.
+    pub fn fingerprint(&self) -> Fingerprint {
+        levada_model::fingerprint::fingerprint(self)
+    }
+
+    /// What the node pulls or receives, if it does.
+    pub fn stream(&self) -> Option<&Stream> {
+        match &self.address {
+            NodeAddress::Ingest(_, stream) | NodeAddress::Link(_, stream) => Some(stream),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The compiler: from a model to what each platform must make real.
+//!
+//! ```text
+//! Model ─lint→ Findings
+//! Model ─assign→ Assignment ─weave→ IntentionGraph per platform ─freeze→ Blueprint ─diff→ Delta ─render→ Rendering
+//! ```
+//!
+//! Architecture invariant: no async, file, clock, randomness, environment or log; what is observed
+//! (choices in force, the parent blueprint) comes in as a value. Same input, same bytes.
+
+mod binding;
+pub mod blueprint;
+pub mod broker;
+pub mod diff;
+pub mod evolution;
+pub mod graph;
+pub mod lint;
+pub mod plan;
+pub mod platform;
+pub mod policy;
+
+pub use blueprint::{Blueprint, Generation, Node, NodeSpec, freeze};
+pub use broker::{Assignment, assign};
+pub use diff::{Delta, NodeChange, diff};
+pub use graph::{GraphFormat, IntentionGraph, weave};
+pub use lint::lint;
+pub use plan::{Plan, PlanOutcome, plan};
+pub use platform::{Capabilities, Part, Platform, PlatformRegistry, Rendering};

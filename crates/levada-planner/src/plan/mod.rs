@@ -1,0 +1,101 @@
+//! Plans: what a model would change, for whom, how, and because of which line.
+//!
+//! Takes a model, the kinds of platforms, the blueprint in force and the model's revision; gives a
+//! content-addressed [`Plan`], or the findings that forbid one.
+
+mod cause;
+mod contract;
+mod physical;
+mod summary;
+pub mod write;
+
+pub use contract::ContractLine;
+pub use physical::{PhysicalEffect, physical_effect};
+pub use summary::Summary;
+pub use write::PlanFormat;
+
+use crate::blueprint::{Blueprint, Generation, freeze};
+use crate::broker::{Assignment, assign};
+use crate::diff::{Delta, diff};
+use crate::graph::{IntentionGraph, weave};
+use crate::lint::lint;
+use crate::platform::PlatformRegistry;
+use levada_model::address::NodeAddress;
+use levada_model::fingerprint::{Fingerprint, fingerprint};
+use levada_model::{Findings, Model, Span};
+use std::collections::BTreeMap;
+
+/// What a model would change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// The generation it is made on; `None`: the first.
+    pub base: Option<Generation>,
+    /// What would be in force.
+    pub blueprint: Blueprint,
+    /// The way there.
+    pub delta: Delta,
+    /// What somebody should look at.
+    pub warnings: Findings,
+    /// What consumers would see, view by view and column by column.
+    pub contracts: Vec<ContractLine>,
+    /// What happens to each changed node's tables.
+    pub physical: BTreeMap<NodeAddress, PhysicalEffect>,
+    /// The place in the model that makes each node change.
+    pub causes: BTreeMap<NodeAddress, Span>,
+    /// The content hash; the same model on the same base has the same.
+    pub hash: Fingerprint,
+}
+
+/// A plan with what led to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlanOutcome {
+    /// The plan.
+    pub plan: Plan,
+    /// The broker's choices and reasons.
+    pub assignment: Assignment,
+    /// The graphs of all platforms.
+    pub graphs: Vec<IntentionGraph>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.delta.is_empty()
+    }
+
+    /// The numbers of the first screen.
+    pub fn summary(&self) -> Summary {
+        Summary::of(self)
+    }
+}
+
+/// Plans the way from the blueprint in force, if any, to what the model says.
+///
+/// # Errors
+/// All findings, warnings included, where at least one of them is an error.
+pub fn plan(
+    model: &Model,
+    registry: &PlatformRegistry,
+    parent: Option<&Blueprint>,
+    revision: String,
+) -> Result<PlanOutcome, Findings> {
+    let mut findings = lint(model, registry);
+    let in_force = parent.map(|parent| parent.choices.clone()).unwrap_or_default();
+    let (assignment, rejected) = assign(model, registry, &in_force);
+    let (graphs, entangled) = weave(model, &assignment);
+    findings.extend(rejected);
+    findings.extend(entangled);
+    findings.sort();
+    if findings.has_errors() {
+        return Err(findings);
+    }
+    let blueprint = freeze(model, &assignment, &graphs, parent, revision);
+    let delta = diff(parent, &blueprint);
+    let physical = physical::effects(&delta);
+    let causes = cause::causes(model, &delta);
+    let contracts = contract::effects(&delta, &causes);
+    let hash = fingerprint(&(delta.from, delta.to, &blueprint.revision, &delta));
+    let base = parent.map(|parent| parent.generation);
+    let plan = Plan { base, blueprint, delta, warnings: findings, contracts, physical, causes, hash };
+    Ok(PlanOutcome { plan, assignment, graphs })
+}

@@ -1,0 +1,207 @@
+//! What a kind of platform can do, and how it makes its part of a blueprint real.
+//!
+//! Takes one platform's part of a [`Delta`], gives a [`Rendering`]. Knows no system, no file and
+//! no network: the implementations live in `levada-platforms`, the registry comes in as a value.
+
+use crate::blueprint::{Blueprint, Node};
+use crate::diff::{Delta, NodeChange};
+use levada_model::address::NodeAddress;
+use levada_model::connection::ContainerKind;
+use levada_model::model::{Code, Infrastructure, IngestKind, PlatformEntry, Run};
+use levada_model::name::PlatformName;
+use levada_model::Findings;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The kinds that the model's format knows, whether this build serves them or not.
+pub const KNOWN_KINDS: [&str; 4] = ["embedded", "aws-batch", "kubernetes", "external"];
+
+/// The way of reading a source, without its details.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are the model's own words")]
+pub enum IngestMode {
+    Snapshot,
+    Watermark,
+    Cdc,
+    Files,
+    Topic,
+}
+
+impl IngestMode {
+    /// The mode of an ingest.
+    pub fn of(kind: &IngestKind) -> Self {
+        match kind {
+            IngestKind::Snapshot => Self::Snapshot,
+            IngestKind::Watermark { .. } => Self::Watermark,
+            IngestKind::Cdc { .. } => Self::Cdc,
+            IngestKind::Files { .. } => Self::Files,
+            IngestKind::Topic => Self::Topic,
+        }
+    }
+
+    /// The word in the model.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Watermark => "watermark",
+            Self::Cdc => "cdc",
+            Self::Files => "files",
+            Self::Topic => "topic",
+        }
+    }
+
+    /// Whether pulls go on without a clock, so that a trigger may be absent.
+    pub fn is_continuous(self) -> bool {
+        matches!(self, Self::Cdc | Self::Topic)
+    }
+}
+
+/// The kind of a transformer's code.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are the model's own words")]
+pub enum CodeKind {
+    Sql,
+    Command,
+    Image,
+}
+
+impl CodeKind {
+    /// The kind of a code.
+    pub fn of(code: &Code) -> Self {
+        match code {
+            Code::Sql(_) => Self::Sql,
+            Code::Program(program) => match program.run {
+                Run::Command(_) => Self::Command,
+                Run::Image(_) => Self::Image,
+            },
+        }
+    }
+
+    /// The word in the model.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Sql => "sql",
+            Self::Command => "command",
+            Self::Image => "image",
+        }
+    }
+}
+
+/// What a platform kind declares it can do; the broker believes it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// The sources it ingests, and how.
+    pub sources: BTreeMap<ContainerKind, BTreeSet<IngestMode>>,
+    /// The containers it delivers to.
+    pub sinks: BTreeSet<ContainerKind>,
+    /// The code it runs.
+    pub code: BTreeSet<CodeKind>,
+    /// The feeds it publishes and reads; two platforms link where they share one.
+    pub feeds: BTreeSet<String>,
+}
+
+impl Capabilities {
+    /// Whether it reads such a container in such a way.
+    pub fn reads(&self, container: ContainerKind, mode: IngestMode) -> bool {
+        self.sources.get(&container).is_some_and(|modes| modes.contains(&mode))
+    }
+
+    /// Whether a link between the two can carry data.
+    pub fn shares_feed(&self, other: &Self) -> bool {
+        !self.feeds.is_disjoint(&other.feeds)
+    }
+}
+
+/// One platform's part of a blueprint and of the way there.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Whose part.
+    pub platform: &'a PlatformName,
+    /// What shall be.
+    pub blueprint: &'a Blueprint,
+    /// What changes.
+    pub delta: &'a Delta,
+}
+
+impl<'a> Part<'a> {
+    /// The nodes of this platform, by address.
+    pub fn nodes(&self) -> impl Iterator<Item = &'a Node> {
+        let platform = self.platform;
+        self.blueprint.nodes.values().filter(move |node| node.address.platform() == platform)
+    }
+
+    /// The changes of this platform's nodes, by address.
+    pub fn changes(&self) -> BTreeMap<NodeAddress, NodeChange> {
+        let is_mine = |address: &NodeAddress| address.platform() == self.platform;
+        let mine = self.delta.changes.iter().filter(|(address, _)| is_mine(address));
+        mine.map(|(address, change)| (address.clone(), change.clone())).collect()
+    }
+}
+
+/// How a platform wants its part made real.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Rendering {
+    /// Nodes that `levada-runtime` runs.
+    Nodes(BTreeMap<NodeAddress, NodeChange>),
+    /// The platform's whole folder: bytes by path, `/`-separated, relative.
+    Files(BTreeMap<String, Vec<u8>>),
+}
+
+/// A kind of platform.
+///
+/// All methods are pure and deterministic: the same arguments give the same bytes, in any order of
+/// calls and on any thread. `render` is given the whole blueprint and the difference, and may be
+/// repeated after a crash: it neither fails nor remembers. Complexity is linear in the part.
+pub trait Platform: Send + Sync {
+    /// The word in `kind:`.
+    fn kind(&self) -> &str;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Checks a platform of this kind: its settings over its infrastructure's.
+    fn lint(&self, platform: &PlatformEntry, infrastructure: Option<&Infrastructure>) -> Findings;
+
+    /// Renders one platform's part.
+    fn render(&self, part: Part<'_>) -> Rendering;
+}
+
+/// The kinds of platforms that this build serves, by the word in the model.
+#[derive(Clone, Default)]
+pub struct PlatformRegistry {
+    kinds: BTreeMap<String, (Arc<dyn Platform>, Arc<Capabilities>)>,
+}
+
+impl PlatformRegistry {
+    /// Adds a kind; of two with one word the later one counts.
+    #[must_use]
+    pub fn with(mut self, platform: impl Platform + 'static) -> Self {
+        let capabilities = Arc::new(platform.capabilities());
+        self.kinds.insert(platform.kind().to_owned(), (Arc::new(platform), capabilities));
+        self
+    }
+
+    /// The implementation of a kind.
+    pub fn platform(&self, kind: &str) -> Option<&dyn Platform> {
+        self.kinds.get(kind).map(|(platform, _)| platform.as_ref())
+    }
+
+    /// What a kind can do, asked once when it was added.
+    pub fn capabilities(&self, kind: &str) -> Option<&Capabilities> {
+        self.kinds.get(kind).map(|(_, capabilities)| capabilities.as_ref())
+    }
+
+    /// The words of all kinds in this build, sorted.
+    pub fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.kinds.keys().map(String::as_str)
+    }
+}
+
+impl std::fmt::Debug for PlatformRegistry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.kinds.keys()).finish()
+    }
+}

@@ -1,0 +1,58 @@
+//! The embedded kind: Levada itself runs the nodes, in this process and its workers.
+//!
+//! Takes a part of a blueprint, gives the node changes to `levada-runtime`. Knows what the
+//! connectors and engines of this build can do; that they can is their conformance suites' matter.
+
+use levada_model::connection::ContainerKind;
+use levada_model::model::{Infrastructure, PlatformEntry};
+use levada_model::{Address, Code, Finding, Findings};
+use levada_planner::platform::{Capabilities, CodeKind, IngestMode, Part, Platform, Rendering};
+
+/// The embedded kind has no such setting.
+pub const UNKNOWN_SETTING: Code = Code("E-EMBEDDED-001");
+
+/// The feed by which platforms on Levada's own store link: the manifests after a batch.
+pub const STORE_FEED: &str = "levada-store";
+
+/// `kind: embedded`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Embedded;
+
+impl Platform for Embedded {
+    fn kind(&self) -> &str {
+        "embedded"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let tables = [IngestMode::Snapshot, IngestMode::Watermark];
+        Capabilities {
+            sources: [
+                (ContainerKind::Postgres, tables.into()),
+                (ContainerKind::Sqlite, tables.into()),
+                (ContainerKind::Files, [IngestMode::Files].into()),
+            ]
+            .into(),
+            sinks: [ContainerKind::Postgres, ContainerKind::Sqlite, ContainerKind::Files].into(),
+            code: [CodeKind::Sql, CodeKind::Command].into(),
+            feeds: [STORE_FEED.to_owned()].into(),
+        }
+    }
+
+    fn lint(&self, platform: &PlatformEntry, infrastructure: Option<&Infrastructure>) -> Findings {
+        let shared = infrastructure.into_iter().flat_map(|infrastructure| infrastructure.settings.keys());
+        let unknown = platform.settings.keys().chain(shared);
+        Findings(
+            unknown
+                .map(|setting| {
+                    let message = format!("platforms of kind embedded have no setting {setting:?}");
+                    let finding = Finding::error(UNKNOWN_SETTING, message).at(platform.span);
+                    finding.about(Address::Platform(platform.name.clone())).hint("remove it: `levada.toml` sets the engine")
+                })
+                .collect(),
+        )
+    }
+
+    fn render(&self, part: Part<'_>) -> Rendering {
+        Rendering::Nodes(part.changes())
+    }
+}

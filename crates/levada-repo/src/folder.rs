@@ -1,0 +1,172 @@
+//! A model folder: which files belong to it, and loading them.
+
+use crate::files::FileTable;
+use crate::revision::{Revision, revision};
+use ignore::{DirEntry, WalkBuilder};
+use levada_model::{FileId, Findings, Fragment, Model};
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
+
+/// The names that mark a folder as the root of a model.
+const ROOT_NAMES: [&str; 3] = ["ecosystem.yaml", "ecosystem.yml", "ecosystem.json"];
+
+/// A folder with this file was rendered by a platform and is no part of the model.
+const RENDER_MANIFEST: &str = "render-manifest.json";
+
+/// What an external platform's program answered; lies beside the model, and is no document.
+const DESCRIBE: &str = "describe.json";
+
+/// Names files and folders that are no part of the model, in the manner of `.gitignore`.
+const IGNORE_FILE: &str = ".levadaignore";
+
+/// A folder can't be loaded at all. What is wrong *in* its files are findings.
+#[derive(Debug, thiserror::Error)]
+pub enum RepoError {
+    /// The folder is not there, or is no folder.
+    #[error("open the folder {path}")]
+    OpenFolder {
+        /// As given.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No `ecosystem.yaml` marks it as a model.
+    #[error("find ecosystem.yaml in {path}; `levada init` makes a starter")]
+    FindEcosystem {
+        /// As given.
+        path: PathBuf,
+    },
+    /// The walk through the folder failed: permissions, or a loop of symbolic links.
+    #[error("walk through the folder {path}")]
+    Walk {
+        /// As given.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ignore::Error,
+    },
+    /// A file can't be read.
+    #[error("read {path}")]
+    ReadFile {
+        /// From the root.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl RepoError {
+    /// Whether the same call may work later without a change by anybody: never, but where the
+    /// system was interrupted.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::OpenFolder { source, .. } | Self::ReadFile { source, .. } => {
+                source.kind() == std::io::ErrorKind::Interrupted
+            }
+            Self::FindEcosystem { .. } | Self::Walk { .. } => false,
+        }
+    }
+}
+
+/// A model on disk.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    /// Where `ecosystem.yaml` lies.
+    pub root: PathBuf,
+}
+
+/// A model, what is wrong with it, and where its words stand.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Everything that could be read.
+    pub model: Model,
+    /// Of the reader, sorted; lint's come on top.
+    pub findings: Findings,
+    /// Resolves spans.
+    pub files: FileTable,
+}
+
+/// Loads the model of a folder.
+///
+/// # Errors
+/// Where the folder is no model, or can't be read. Mistakes in files are findings.
+pub fn load(root: &Path) -> Result<Loaded, RepoError> {
+    Folder::open(root)?.load()
+}
+
+impl Folder {
+    /// Opens the folder of a model.
+    ///
+    /// # Errors
+    /// Where it is not there, or has no `ecosystem.yaml`.
+    pub fn open(root: &Path) -> Result<Self, RepoError> {
+        let open = |source| RepoError::OpenFolder { path: root.to_owned(), source };
+        std::fs::read_dir(root).map_err(open)?;
+        match ROOT_NAMES.iter().any(|name| root.join(name).is_file()) {
+            true => Ok(Self { root: root.to_owned() }),
+            false => Err(RepoError::FindEcosystem { path: root.to_owned() }),
+        }
+    }
+
+    /// Loads the model: walks, reads and parses on all cores, and joins what the files say.
+    ///
+    /// # Errors
+    /// Where a file or folder can't be read.
+    pub fn load(&self) -> Result<Loaded, RepoError> {
+        let paths = self.paths()?;
+        let read: Vec<(Fragment, Findings)> =
+            paths.par_iter().enumerate().map(|(index, path)| self.read(index, path)).collect::<Result<_, _>>()?;
+        let (fragments, file_findings): (Vec<Fragment>, Vec<Findings>) = read.into_iter().unzip();
+        let read_code = |path: &str| std::fs::read_to_string(self.root.join(path)).ok();
+        let (model, mut findings) =
+            levada_model::assemble(paths.iter().cloned().zip(fragments).collect(), &read_code);
+        file_findings.into_iter().for_each(|found| findings.extend(found));
+        findings.sort();
+        Ok(Loaded { model, findings, files: FileTable::new(self.root.clone(), paths) })
+    }
+
+    fn read(&self, index: usize, path: &str) -> Result<(Fragment, Findings), RepoError> {
+        let read = |source| RepoError::ReadFile { path: PathBuf::from(path), source };
+        let text = std::fs::read(self.root.join(path)).map_err(read)?;
+        let file = FileId(u32::try_from(index).expect("a file system holds fewer files than u32"));
+        Ok(levada_model::read_file(file, path, &text))
+    }
+
+    /// The git revision of the folder; `None` outside git, or without git.
+    pub fn revision(&self) -> Option<Revision> {
+        revision(&self.root)
+    }
+
+    /// The paths of all files of the model, from the root and with `/`, sorted.
+    fn paths(&self) -> Result<Vec<String>, RepoError> {
+        let mut walk = WalkBuilder::new(&self.root);
+        walk.standard_filters(false).hidden(true).follow_links(true).add_custom_ignore_filename(IGNORE_FILE);
+        walk.filter_entry(|entry| !is_rendered(entry));
+        let mut paths = Vec::new();
+        for entry in walk.build() {
+            let entry = entry.map_err(|source| RepoError::Walk { path: self.root.clone(), source })?;
+            if entry.file_type().is_some_and(|kind| kind.is_file()) && is_model_file(entry.path()) {
+                paths.extend(entry.path().strip_prefix(&self.root).ok().and_then(slashed));
+            }
+        }
+        paths.sort_unstable();
+        Ok(paths)
+    }
+}
+
+fn is_rendered(entry: &DirEntry) -> bool {
+    entry.file_type().is_some_and(|kind| kind.is_dir()) && entry.path().join(RENDER_MANIFEST).exists()
+}
+
+fn is_model_file(path: &Path) -> bool {
+    let has_extension = path.extension().is_some_and(|extension| matches!(extension.to_str(), Some("yaml" | "yml" | "json")));
+    has_extension && path.file_name().is_some_and(|name| name != DESCRIBE)
+}
+
+/// A path with `/` on every system; a name that is not UTF-8 keeps its replacement characters.
+fn slashed(path: &Path) -> Option<String> {
+    let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    (!parts.is_empty()).then(|| parts.join("/"))
+}

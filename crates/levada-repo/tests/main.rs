@@ -1,0 +1,3 @@
+//! Model folders on a real file system.
+
+mod folders;

@@ -1,0 +1,213 @@
+//! Export: brings the datasets of one stream in one container to the stream's last batch.
+//!
+//! The mark in the consumer's own database says what is there; the delivery replaces exactly that
+//! mark in the same transaction. Whatever happened before a crash, the next try reads the mark and
+//! goes on from it, so that no change is applied twice or left out.
+
+use super::{Report, done, fence, successors};
+use crate::{JobError, Runtime};
+use futures::StreamExt;
+use levada_flow::sink::{Content, DeliveredTable, DeliveredView, Form, Mark, TableDelivery};
+use levada_flow::{FlowError, RowStream};
+use levada_model::fingerprint::fingerprint;
+use levada_model::NodeKind;
+use levada_planner::NodeSpec;
+use levada_planner::blueprint::{DeliveredReading, ExportSpec};
+use levada_state::catalog::StreamHead;
+use levada_state::deliveries::Delivery;
+use levada_state::nodes::HotNode;
+use levada_store::Reading;
+
+/// The payload that asks an export to build everything anew from the store.
+pub const REHYDRATE: &str = r#"{"rehydrate":true}"#;
+
+const DAY_US: i64 = 86_400_000_000;
+
+pub(super) async fn run(runtime: &Runtime, claimed: &[HotNode], started_at: i64) -> Result<Report, JobError> {
+    let specs: Vec<&ExportSpec> = claimed.iter().map(export_spec).collect();
+    let stream = &specs[0].stream;
+    let Some(head) = runtime.state.head(stream).await? else {
+        for row in claimed {
+            runtime.state.complete(&fence(row), done(runtime, row, started_at), runtime.clock.now()).await?;
+        }
+        return Ok(Report::default());
+    };
+    let now = runtime.clock.now();
+    let tables: Vec<DeliveredTable> = specs.iter().map(|spec| delivered_table(spec, now)).collect();
+    let mut sink = runtime.connect.sink(&specs[0].connection).await?;
+    let marks = sink.marks(&tables).await?;
+
+    let mut deliveries = Vec::new();
+    let mut recorded = Vec::new();
+    for (((row, spec), table), found) in claimed.iter().zip(&specs).zip(tables).zip(marks) {
+        let mark = next_mark(runtime, row, spec, &head, found.as_ref());
+        let content = content(runtime, row, spec, &head, &mark, found.as_ref(), sink.form()).await?;
+        recorded.push(mark.clone());
+        deliveries.push(TableDelivery { table, content, mark, expected: found });
+    }
+    let rebuilt = deliveries.iter().filter(|one| matches!(one.content, Content::Everything { .. })).count();
+    let delivered = sink.deliver(deliveries).await?;
+
+    let ended_at = runtime.clock.now();
+    let mut completions = Vec::new();
+    for (row, mark) in claimed.iter().zip(recorded) {
+        let mut completion = done(runtime, row, started_at);
+        completion.successors = successors(runtime, row, &[NodeKind::Trigger]).await?;
+        // Rows and bytes belong to the whole delivery; its first export carries them.
+        if completions.is_empty() {
+            completion.rows = delivered.rows.cast_signed();
+            completion.bytes = delivered.bytes.cast_signed();
+        }
+        let delivery = Delivery {
+            export: row.node.address.clone(),
+            batch: mark.batch,
+            incarnation: mark.incarnation,
+            shape: mark.shape,
+            epoch: mark.epoch,
+            delivered_at: ended_at,
+            rows: completion.rows,
+            bytes: completion.bytes,
+        };
+        completions.push((fence(row), completion, delivery));
+    }
+    runtime.state.complete_export(completions, ended_at).await?;
+    let how = if rebuilt > 0 { format!(", {rebuilt} built anew") } else { String::new() };
+    Ok(Report {
+        rows: delivered.rows.cast_signed(),
+        bytes: delivered.bytes.cast_signed(),
+        news: format!("at batch {}: {} rows written{how}", head.batch, delivered.rows),
+    })
+}
+
+fn export_spec(row: &HotNode) -> &ExportSpec {
+    match &row.node.spec {
+        NodeSpec::Export(spec) => spec,
+        _ => unreachable!("deliveries are made of exports"),
+    }
+}
+
+/// The mark that this delivery leaves.
+///
+/// A mark of another state (the state was lost, or somebody tried Levada here before) is taken
+/// over under the next epoch; one of our own only moves under a newer claim.
+fn next_mark(runtime: &Runtime, row: &HotNode, spec: &ExportSpec, head: &StreamHead, found: Option<&Mark>) -> Mark {
+    let shape = shape(runtime, spec);
+    let is_ours = found.is_none_or(|mark| state_of(&mark.shape) == state_of(&shape));
+    let epoch = match found {
+        Some(mark) if !is_ours => mark.epoch + 1,
+        _ => row.epoch,
+    };
+    Mark { batch: head.batch, incarnation: head.incarnation.clone(), epoch, shape }
+}
+
+/// `STATE:FINGERPRINT`: who delivers, and how the physical tables look.
+fn shape(runtime: &Runtime, spec: &ExportSpec) -> String {
+    format!("{}:{}", runtime.state.id(), fingerprint(&(&spec.schema, &spec.live, &spec.history)))
+}
+
+fn state_of(shape: &str) -> &str {
+    shape.split_once(':').map_or("", |(state, _)| state)
+}
+
+async fn content(
+    runtime: &Runtime,
+    row: &HotNode,
+    spec: &ExportSpec,
+    head: &StreamHead,
+    mark: &Mark,
+    found: Option<&Mark>,
+    form: Form,
+) -> Result<Content, JobError> {
+    let is_asked = row.payload.as_deref() == Some(REHYDRATE);
+    let from = match found {
+        Some(found) if found.shape == mark.shape && found.batch <= head.batch && !is_asked => found.batch,
+        _ => return everything(runtime, spec, head, None).await,
+    };
+    let manifests = runtime.state.manifests(&spec.source, from, head.batch).await?;
+    if manifests.is_empty() {
+        return Ok(Content::Nothing);
+    }
+    match form {
+        Form::Changes => {
+            let (rows, times) = changes(runtime, spec, from, head).await?;
+            Ok(Content::Changes { rows, times })
+        }
+        Form::Everything => everything(runtime, spec, head, Some(from)).await,
+    }
+}
+
+type Changes = (RowStream, std::collections::BTreeMap<i64, i64>);
+
+async fn changes(runtime: &Runtime, spec: &ExportSpec, from: i64, head: &StreamHead) -> Result<Changes, JobError> {
+    let reading = Reading::Changes { after: from, up_to: Some(head.batch) };
+    let rows = runtime.store.read(&spec.source, &spec.schema, reading).await?;
+    let times = runtime.state.times(&spec.stream, from, head.batch).await?;
+    Ok((keep(rows, spec, &["lv_batch", "lv_op", "lv_key_hash", "lv_row_hash"]), times))
+}
+
+async fn everything(
+    runtime: &Runtime,
+    spec: &ExportSpec,
+    head: &StreamHead,
+    from: Option<i64>,
+) -> Result<Content, JobError> {
+    let live = match &spec.live {
+        None => None,
+        Some(_) => {
+            let reading = Reading::Live { as_of: Some(head.batch) };
+            let rows = runtime.store.read(&spec.source, &spec.schema, reading).await?;
+            Some(keep(rows, spec, &["lv_key_hash"]))
+        }
+    };
+    let history = match &spec.history {
+        None => None,
+        Some(_) => {
+            let since = spec.history_retention.map(|period| retained_since(runtime.clock.now(), period));
+            let reading = Reading::History { as_of: Some(head.batch), since };
+            let rows = runtime.store.read(&spec.source, &spec.schema, reading).await?;
+            Some(keep(rows, spec, &["valid_from", "valid_to", "lv_key_hash"]))
+        }
+    };
+    let changes = match from {
+        None => None,
+        Some(from) => Some(changes(runtime, spec, from, head).await?),
+    };
+    Ok(Content::Everything { changes, live, history })
+}
+
+/// Narrows a reading to the dataset's columns and the named store columns.
+fn keep(rows: RowStream, spec: &ExportSpec, store_columns: &'static [&'static str]) -> RowStream {
+    let columns = spec.schema.columns.len();
+    rows.map(move |rows| {
+        let rows = rows?;
+        let mut indices: Vec<usize> = (0..columns).collect();
+        for name in store_columns {
+            indices.push(rows.schema().index_of(name).map_err(|error| FlowError::never("a reading lacks a store column").because(error))?);
+        }
+        rows.project(&indices).map_err(|error| FlowError::never("a reading can't be narrowed").because(error))
+    })
+    .boxed()
+}
+
+/// How an export has to look at the consumer's.
+pub fn delivered_table(spec: &ExportSpec, now: i64) -> DeliveredTable {
+    let views = spec.views.iter().map(|view| DeliveredView {
+        schema: view.schema.clone(),
+        name: view.name.clone(),
+        is_history: view.reading == DeliveredReading::History,
+        since: view.retention.filter(|_| view.reading == DeliveredReading::History).map(|period| retained_since(now, period)),
+        readers: view.readers.clone(),
+    });
+    DeliveredTable {
+        source: spec.source.clone(),
+        schema: spec.schema.clone(),
+        live: spec.live.clone(),
+        history: spec.history.clone(),
+        views: views.collect(),
+    }
+}
+
+/// The day a retention reaches back to; whole days, so that views change once a day at most.
+fn retained_since(now: i64, retention: levada_model::period::Period) -> i64 {
+    crate::schedule::before(now, retention).div_euclid(DAY_US) * DAY_US
+}

@@ -1,0 +1,95 @@
+//! What each kind of node does when its turn has come.
+//!
+//! A job gets claimed rows and ends by one call to the state that commits its effect together with
+//! its completion. What it leaves when it dies before that call is either invisible (uncommitted
+//! files, a rolled back transaction) or recognised by the next try (a delivery already marked).
+
+mod commit_output;
+mod deliver;
+mod ingest;
+mod link;
+mod program;
+mod retire;
+mod transform;
+mod trigger;
+
+pub use deliver::{REHYDRATE, delivered_table};
+pub use ingest::pull_request;
+
+use crate::{JobError, Runtime, schedule};
+use levada_flow::FlowError;
+use levada_model::NodeKind;
+use levada_planner::NodeSpec;
+use levada_planner::blueprint::IngestOrigin;
+use levada_state::nodes::{Completion, HotNode, Outcome, Successor, Wish};
+use levada_state::Fence;
+
+/// What a job did, for progress and logs.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// Rows moved.
+    pub rows: i64,
+    /// Bytes moved.
+    pub bytes: i64,
+    /// What is new, in a few words; empty where nothing is.
+    pub news: String,
+}
+
+/// Runs one job: a single node, or all claimed exports of one stream into one container.
+///
+/// # Errors
+/// The job changed nothing and its rows are still claimed; the caller records the failure.
+pub async fn run(runtime: &Runtime, claimed: &[HotNode], started_at: i64) -> Result<Report, JobError> {
+    let first = claimed.first().expect("a job has at least one node");
+    if first.wish == Wish::Retire {
+        return retire::run(runtime, claimed, started_at).await;
+    }
+    match &first.node.spec {
+        NodeSpec::Ingest(spec) => match &spec.origin {
+            IngestOrigin::Container { .. } => ingest::run(runtime, first, spec, started_at).await,
+            IngestOrigin::Transformer { mode, .. } => {
+                commit_output::run(runtime, first, spec, *mode, started_at).await
+            }
+        },
+        NodeSpec::Link(spec) => link::run(runtime, first, spec, started_at).await,
+        NodeSpec::Export(_) => deliver::run(runtime, claimed, started_at).await,
+        NodeSpec::Trigger(spec) => trigger::run(runtime, first, spec, started_at).await,
+        NodeSpec::Transform(spec) => transform::run(runtime, first, spec, started_at).await,
+    }
+}
+
+fn fence(row: &HotNode) -> Fence {
+    Fence { node: row.node.address.clone(), epoch: row.epoch }
+}
+
+/// A completion without news: done, next turn by the clock.
+fn done(runtime: &Runtime, row: &HotNode, started_at: i64) -> Completion {
+    Completion {
+        started_at,
+        outcome: Outcome::Done,
+        next_due_at: schedule::next_turn(&row.node, runtime.clock.now()),
+        memory: None,
+        successors: Vec::new(),
+        rows: 0,
+        bytes: 0,
+    }
+}
+
+/// The lower nodes of some kinds, due now.
+async fn successors(runtime: &Runtime, row: &HotNode, kinds: &[NodeKind]) -> Result<Vec<Successor>, JobError> {
+    let now = runtime.clock.now();
+    let lower = runtime.state.lower(&row.node.address).await?;
+    Ok(lower
+        .into_iter()
+        .filter(|(node, is_self)| !is_self && kinds.contains(&node.kind()))
+        .map(|(node, _)| Successor { node, due_at: now, payload: None })
+        .collect())
+}
+
+/// Reads what a predecessor left for a node.
+fn payload<T: serde::de::DeserializeOwned>(row: &HotNode) -> Result<Option<T>, JobError> {
+    let Some(text) = &row.payload else { return Ok(None) };
+    serde_json::from_str(text).map(Some).map_err(|error| {
+        FlowError::never(format!("the payload of {} can't be read", row.node.address)).because(error).into()
+    })
+}

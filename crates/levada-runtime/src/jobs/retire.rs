@@ -1,0 +1,21 @@
+//! A node that has left the blueprint: what it delivered is taken away, what is stored stays.
+
+use super::deliver::delivered_table;
+use super::{Report, done, fence};
+use crate::{JobError, Runtime};
+use levada_planner::NodeSpec;
+use levada_state::nodes::HotNode;
+
+pub(super) async fn run(runtime: &Runtime, claimed: &[HotNode], started_at: i64) -> Result<Report, JobError> {
+    let now = runtime.clock.now();
+    for row in claimed {
+        let mut completion = done(runtime, row, started_at);
+        completion.next_due_at = None;
+        if let NodeSpec::Export(spec) = &row.node.spec {
+            let mut sink = runtime.connect.sink(&spec.connection).await?;
+            sink.remove(&[delivered_table(spec, now)], row.epoch).await?;
+        }
+        runtime.state.complete(&fence(row), completion, now).await?;
+    }
+    Ok(Report { news: "views, grants and tables taken away; milestones stay".to_owned(), ..Report::default() })
+}

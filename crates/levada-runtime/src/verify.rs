@@ -1,0 +1,267 @@
+//! Fidelity: the store, the delivered copies and, on request, the producers hold the same rows.
+//!
+//! Rows are compared by count and by a digest of their row hashes that does not depend on order:
+//! the wrapping sum of 128-bit hashes. Equal counts and sums of well mixed hashes mean equal
+//! multisets of rows.
+
+use crate::jobs::pull_request;
+use crate::{JobError, Runtime, jobs, schedule};
+use arrow::array::RecordBatch;
+use futures::TryStreamExt;
+use levada_flow::canonical::RowHasher;
+use levada_flow::source::Pulled;
+use levada_flow::{FlowError, RowStream};
+use levada_model::address::DatasetRef;
+use levada_model::model::IngestKind;
+use levada_model::name::WorkspaceName;
+use levada_model::{NodeAddress, Schema};
+use levada_planner::blueprint::{ExportSpec, IngestOrigin, IngestSpec};
+use levada_planner::{Blueprint, NodeSpec};
+use levada_store::Reading;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+/// Count and order-free digest of rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Digest {
+    /// Rows.
+    pub rows: u64,
+    /// The wrapping sum of their hashes.
+    #[serde(serialize_with = "as_hex")]
+    pub sum: u128,
+}
+
+fn as_hex<S: serde::Serializer>(sum: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format!("{sum:032x}"))
+}
+
+/// What was compared with the store.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(tag = "copy", rename_all = "snake_case")]
+pub enum Copy {
+    /// A delivered live table.
+    Live {
+        /// Its export.
+        export: NodeAddress,
+    },
+    /// A delivered history table.
+    History {
+        /// Its export.
+        export: NodeAddress,
+    },
+    /// The producer itself, now.
+    Source {
+        /// Its ingest.
+        ingest: NodeAddress,
+    },
+}
+
+/// One comparison.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Comparison {
+    /// The dataset.
+    pub dataset: DatasetRef,
+    /// The other side.
+    #[serde(flatten)]
+    pub with: Copy,
+    /// The batch that was compared; `None`: nothing was ever delivered or committed.
+    pub batch: Option<i64>,
+    /// The store's rows.
+    pub store: Digest,
+    /// The other side's rows; `None`: there are none to read.
+    pub other: Option<Digest>,
+}
+
+impl Comparison {
+    /// Whether both sides agree.
+    pub fn is_equal(&self) -> bool {
+        self.other == Some(self.store)
+    }
+}
+
+/// What to compare.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Scope {
+    /// Only what this workspace sees.
+    pub workspace: Option<WorkspaceName>,
+    /// Also read every producer.
+    pub with_source: bool,
+}
+
+/// Compares everything in scope; `tell` hears of each comparison as it is made.
+///
+/// # Errors
+/// A side can't be read.
+pub async fn verify(
+    runtime: &Runtime,
+    blueprint: &Blueprint,
+    scope: &Scope,
+    mut tell: impl FnMut(&Comparison),
+) -> Result<Vec<Comparison>, JobError> {
+    let mut comparisons = Vec::new();
+    let mut add = |new: Vec<Comparison>| {
+        new.iter().for_each(&mut tell);
+        comparisons.extend(new);
+    };
+    let exports: Vec<(&NodeAddress, &ExportSpec)> = blueprint
+        .nodes
+        .iter()
+        .filter_map(|(address, node)| match &node.spec {
+            NodeSpec::Export(spec) if is_seen(spec, scope) => Some((address, spec)),
+            _ => None,
+        })
+        .collect();
+    for (address, spec) in &exports {
+        add(compare_export(runtime, address, spec).await?);
+    }
+    if scope.with_source {
+        for (address, node) in &blueprint.nodes {
+            if let NodeSpec::Ingest(spec) = &node.spec {
+                let is_in = |of: &DatasetRef| scope.workspace.is_none() || exports.iter().any(|(_, export)| export.source == *of);
+                add(compare_source(runtime, address, spec, is_in).await?);
+            }
+        }
+    }
+    Ok(comparisons)
+}
+
+fn is_seen(spec: &ExportSpec, scope: &Scope) -> bool {
+    scope.workspace.as_ref().is_none_or(|workspace| spec.views.iter().any(|view| view.workspace == *workspace))
+}
+
+async fn compare_export(
+    runtime: &Runtime,
+    address: &NodeAddress,
+    spec: &ExportSpec,
+) -> Result<Vec<Comparison>, JobError> {
+    let table = jobs::delivered_table(spec, runtime.clock.now());
+    let mut sink = runtime.connect.sink(&spec.connection).await?;
+    let mark = sink.marks(std::slice::from_ref(&table)).await?.pop().flatten();
+    let mut comparisons = Vec::new();
+    if spec.live.is_some() {
+        let mut comparison = Comparison {
+            dataset: spec.source.clone(),
+            with: Copy::Live { export: address.clone() },
+            batch: mark.as_ref().map(|mark| mark.batch),
+            store: Digest::default(),
+            other: None,
+        };
+        if let Some(mark) = &mark {
+            comparison.store = store_digest(runtime, spec, Reading::Live { as_of: Some(mark.batch) }).await?;
+            comparison.other = Some(digest(sink.read_back(&table, false).await?, &spec.schema).await?);
+        }
+        comparisons.push(comparison);
+    }
+    if spec.history.is_some() {
+        let mut comparison = Comparison {
+            dataset: spec.source.clone(),
+            with: Copy::History { export: address.clone() },
+            batch: mark.as_ref().map(|mark| mark.batch),
+            store: Digest::default(),
+            other: None,
+        };
+        if let Some(mark) = &mark {
+            // Versions that retention lets go are kept by some copies and not by others.
+            let since = spec.history_retention.map(|period| schedule::before(runtime.clock.now(), period));
+            comparison.store = store_digest(runtime, spec, Reading::History { as_of: Some(mark.batch), since }).await?;
+            comparison.other = Some(digest(sink.read_back(&table, true).await?, &with_validity(&spec.schema)).await?);
+        }
+        comparisons.push(comparison);
+    }
+    Ok(comparisons)
+}
+
+async fn compare_source(
+    runtime: &Runtime,
+    address: &NodeAddress,
+    spec: &IngestSpec,
+    is_in: impl Fn(&DatasetRef) -> bool,
+) -> Result<Vec<Comparison>, JobError> {
+    let IngestOrigin::Container { connection, .. } = &spec.origin else { return Ok(Vec::new()) };
+    let head = runtime.state.head(&spec.stream).await?;
+    let mut source = runtime.connect.source(connection).await?;
+    let kind = match &spec.origin {
+        IngestOrigin::Container { ingest: files @ IngestKind::Files { .. }, .. } => files.clone(),
+        _ => IngestKind::Snapshot,
+    };
+    let request = pull_request(spec, &kind, None, false);
+    source.inspect(&request).await?;
+    let hashers: Vec<RowHasher> = request.datasets.iter().map(|dataset| RowHasher::new(&dataset.schema)).collect();
+    let (sender, mut receiver) = mpsc::channel(8);
+    let count = async {
+        let mut digests = vec![Digest::default(); request.datasets.len()];
+        while let Some(pulled) = receiver.recv().await {
+            if let Pulled::Rows { dataset, rows } = pulled {
+                add(&mut digests[dataset], &hashers[dataset], &rows);
+            }
+        }
+        Ok::<_, FlowError>(digests)
+    };
+    let (_, digests) = tokio::try_join!(source.pull(&request, sender), count)?;
+    let mut comparisons = Vec::new();
+    for (dataset, other) in request.datasets.iter().zip(digests) {
+        let of = DatasetRef::new(spec.stream.datastore.clone(), dataset.dataset.clone());
+        if !is_in(&of) {
+            continue;
+        }
+        let store = match &head {
+            None => Digest::default(),
+            Some(head) => {
+                let rows = runtime.store.read(&of, &dataset.schema, Reading::Live { as_of: Some(head.batch) }).await?;
+                digest(rows, &dataset.schema).await?
+            }
+        };
+        comparisons.push(Comparison {
+            dataset: of,
+            with: Copy::Source { ingest: address.clone() },
+            batch: head.as_ref().map(|head| head.batch),
+            store,
+            other: Some(other),
+        });
+    }
+    Ok(comparisons)
+}
+
+async fn store_digest(runtime: &Runtime, spec: &ExportSpec, reading: Reading) -> Result<Digest, JobError> {
+    let schema = match reading {
+        Reading::History { .. } => with_validity(&spec.schema),
+        _ => spec.schema.clone(),
+    };
+    Ok(digest(runtime.store.read(&spec.source, &spec.schema, reading).await?, &schema).await?)
+}
+
+/// The columns of a delivered history.
+fn with_validity(schema: &Schema) -> Schema {
+    let mut schema = schema.clone();
+    for (name, nullable) in [("valid_from", false), ("valid_to", true)] {
+        schema.columns.push(levada_model::SchemaColumn {
+            name: levada_model::name::ColumnName::parse(name).expect("a plain word is a name"),
+            from: None,
+            data_type: levada_model::DataType::Timestamptz,
+            nullable,
+            key: false,
+        });
+    }
+    schema
+}
+
+/// Digests rows over the columns of a schema, which come first in each batch.
+async fn digest(mut rows: RowStream, schema: &Schema) -> Result<Digest, FlowError> {
+    let hasher = RowHasher::new(schema);
+    let columns: Vec<usize> = (0..schema.columns.len()).collect();
+    let mut digest = Digest::default();
+    while let Some(rows) = rows.try_next().await? {
+        let rows = rows
+            .project(&columns)
+            .map_err(|error| FlowError::never("a reading lacks columns of its dataset").because(error))?;
+        add(&mut digest, &hasher, &rows);
+    }
+    Ok(digest)
+}
+
+fn add(digest: &mut Digest, hasher: &RowHasher, rows: &RecordBatch) {
+    digest.rows += rows.num_rows() as u64;
+    for hash in hasher.row_hashes(rows) {
+        digest.sum = digest.sum.wrapping_add(u128::from_be_bytes(hash));
+    }
+}

@@ -1,0 +1,40 @@
+//! What a piece of work costs: CPU seconds and peak memory of this process.
+
+use std::time::Instant;
+
+/// What the process has used so far.
+#[derive(Clone, Copy)]
+struct Usage {
+    cpu_seconds: f64,
+    peak_rss_mb: f64,
+}
+
+#[expect(unsafe_code, reason = "getrusage has no safe interface in std")]
+fn usage() -> Usage {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is valid for one rusage, and all-zero bytes are a valid one.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    Usage {
+        cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
+        peak_rss_mb: usage.ru_maxrss as f64 / 1024.0,
+    }
+}
+
+/// Runs one piece of work and prints a line with what it cost.
+#[expect(clippy::print_stdout, reason = "the figures are this program's output")]
+pub fn measure<T>(name: &str, work: impl FnOnce() -> T) -> T {
+    let (before, started) = (usage(), Instant::now());
+    let made = work();
+    let after = usage();
+    println!(
+        "{name:<10} {:>8.3} CPU s  {:>8.3} s  peak {:>6.0} MB",
+        after.cpu_seconds - before.cpu_seconds,
+        started.elapsed().as_secs_f64(),
+        after.peak_rss_mb
+    );
+    made
+}

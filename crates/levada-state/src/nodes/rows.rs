@@ -1,0 +1,132 @@
+//! How a hot row is read, and who lies above and below it.
+
+use super::{HotNode, Wish};
+use crate::contents::{Contents, from_bytes};
+use crate::db::{DatabaseError, Row, Transaction, Value, values};
+use crate::{State, StateError};
+use levada_model::NodeAddress;
+use levada_model::fingerprint::Fingerprint;
+use levada_model::model::Priority;
+use levada_planner::Generation;
+use std::sync::Arc;
+
+/// The columns that [`read_rows`] expects, in its order.
+macro_rules! hot_columns {
+    () => {
+        "address, content, generation, is_retiring, priority, is_paused, due_at, is_changed, lease_owner, \
+         lease_until, epoch, attempt, is_failed, error, payload, memory, succeeded_at"
+    };
+}
+pub(crate) use hot_columns;
+
+/// The stored form of a priority: the least is 0.
+pub(crate) fn priority_value(priority: Priority) -> Value {
+    Value::Int(priority as i64)
+}
+
+/// All priorities, the highest first.
+pub(super) const PRIORITIES: [Priority; 4] = [Priority::Critical, Priority::High, Priority::Medium, Priority::Low];
+
+fn priority(number: i64) -> Option<Priority> {
+    PRIORITIES.into_iter().find(|&priority| priority as i64 == number)
+}
+
+/// Reads hot rows with their nodes, in the order of the rows.
+pub(super) fn read_rows(
+    transaction: &mut dyn Transaction,
+    contents: &Contents,
+    rows: Vec<Row>,
+) -> Result<Vec<HotNode>, DatabaseError> {
+    let mut keyed = Vec::with_capacity(rows.len());
+    for mut row in rows {
+        keyed.push((from_bytes(&row.bytes(1)?)?, row));
+    }
+    let nodes = contents.load(transaction, keyed.iter().map(|(content, _)| *content).collect())?;
+    keyed
+        .into_iter()
+        .map(|(content, row)| {
+            let node = nodes.get(&content).ok_or(DatabaseError::Column { column: 1, expected: "a stored content" })?;
+            hot_node(content, node, row)
+        })
+        .collect()
+}
+
+fn hot_node(content: Fingerprint, node: &levada_planner::Node, mut row: Row) -> Result<HotNode, DatabaseError> {
+    let lease = match (row.text_or_null(8)?, row.int_or_null(9)?) {
+        (Some(owner), Some(until)) => Some((owner, until)),
+        _ => None,
+    };
+    let unknown = DatabaseError::Column { column: 4, expected: "a priority" };
+    Ok(HotNode {
+        node: node.clone(),
+        content,
+        generation: Generation(row.int(2)?),
+        wish: if row.flag(3)? { Wish::Retire } else { Wish::Run },
+        priority: priority(row.int(4)?).ok_or(unknown)?,
+        is_paused: row.flag(5)?,
+        due_at: row.int_or_null(6)?,
+        is_changed: row.flag(7)?,
+        lease,
+        epoch: row.int(10)?,
+        attempt: row.int(11)?,
+        is_failed: row.flag(12)?,
+        error: row.text_or_null(13)?,
+        payload: row.text_or_null(14)?,
+        memory: row.text_or_null(15)?,
+        succeeded_at: row.int_or_null(16)?,
+    })
+}
+
+impl State {
+    /// All hot rows, by address.
+    pub async fn nodes(&self) -> Result<Vec<HotNode>, StateError> {
+        let contents = Arc::clone(&self.inner.contents);
+        let mut nodes = self
+            .read("read the nodes", move |transaction| {
+                let rows = transaction.query(concat!("SELECT ", hot_columns!(), " FROM hot_nodes"), values![])?;
+                Ok(read_rows(transaction, &contents, rows)?)
+            })
+            .await?;
+        nodes.sort_by(|left, right| left.node.address.cmp(&right.node.address));
+        Ok(nodes)
+    }
+
+    /// One hot row; `None`: no blueprint in force has the node.
+    pub async fn node(&self, address: &NodeAddress) -> Result<Option<HotNode>, StateError> {
+        let contents = Arc::clone(&self.inner.contents);
+        let key = address.to_string();
+        self.read("read a node", move |transaction| {
+            let sql = concat!("SELECT ", hot_columns!(), " FROM hot_nodes WHERE address = ?1");
+            let rows = transaction.query(sql, values![&key])?;
+            Ok(read_rows(transaction, &contents, rows)?.into_iter().next())
+        })
+        .await
+    }
+
+    /// The nodes that wait for this one, by address, each with whether the edge is a self edge.
+    pub async fn lower(&self, address: &NodeAddress) -> Result<Vec<(NodeAddress, bool)>, StateError> {
+        self.neighbours(address, "SELECT lower, is_self FROM edges WHERE upper = ?1").await
+    }
+
+    /// The nodes that this one waits for, by address, each with whether the edge is a self edge.
+    pub async fn upper(&self, address: &NodeAddress) -> Result<Vec<(NodeAddress, bool)>, StateError> {
+        self.neighbours(address, "SELECT upper, is_self FROM edges WHERE lower = ?1").await
+    }
+
+    async fn neighbours(
+        &self,
+        address: &NodeAddress,
+        sql: &'static str,
+    ) -> Result<Vec<(NodeAddress, bool)>, StateError> {
+        let key = address.to_string();
+        let mut neighbours = self
+            .read("read the edges of a node", move |transaction| {
+                let rows = transaction.query(sql, values![&key])?;
+                let read = |row: &Row| Ok((row.parsed(0, "node address")?, row.flag(1)?));
+                rows.iter().map(read).collect()
+            })
+            .await?;
+        neighbours.sort();
+        Ok(neighbours)
+    }
+}

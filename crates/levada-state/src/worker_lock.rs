@@ -1,0 +1,167 @@
+//! Who may run jobs on a state.
+//!
+//! On SQLite one worker holds a file lock beside the database, which the operating system gives
+//! back when the process ends, however it ends. On PostgreSQL workers share the state by leases;
+//! each holds a shared advisory lock for as long as its session lives, so that one that finds
+//! itself alone knows that every lease is a dead worker's.
+
+use crate::db::postgres::{Postgres, connect};
+use crate::db::{Database, DatabaseError};
+use crate::{State, StateError};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::oneshot;
+use tokio_postgres::Config;
+
+/// The key of the advisory lock that workers share: "worker" in ASCII.
+const WORKER_LOCK: i64 = 0x776f_726b_6572;
+/// The longest text that is read from a lock file, in bytes.
+const HOLDER_BYTES_MAX: u64 = 512;
+
+/// The right to run jobs; given back when dropped.
+#[derive(Debug)]
+pub struct WorkerLock {
+    held: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    File { _file: File },
+    Session { is_held: Arc<AtomicBool>, _release: oneshot::Sender<()> },
+}
+
+impl WorkerLock {
+    /// Whether the lock is still there; a PostgreSQL session that was cut has lost it.
+    pub fn is_held(&self) -> bool {
+        match &self.held {
+            Held::File { .. } => true,
+            Held::Session { is_held, .. } => is_held.load(Ordering::Acquire),
+        }
+    }
+}
+
+impl State {
+    /// Becomes a worker of this state: on SQLite the only one, on PostgreSQL one of several.
+    ///
+    /// A worker that is alone expires all leases at once: whoever held them is dead.
+    ///
+    /// # Errors
+    /// [`StateError::Locked`] names the worker that holds a SQLite state.
+    pub async fn take_worker_lock(&self) -> Result<WorkerLock, StateError> {
+        let (held, is_alone) = match &self.inner.database {
+            Database::Sqlite(database) => {
+                let path = lock_path(database.path());
+                let taken = tokio::task::spawn_blocking(move || lock_file(path)).await;
+                let stopped = || StateError::Database { operation: "lock the state", source: DatabaseError::Stopped };
+                (taken.map_err(|_| stopped())??, true)
+            }
+            Database::Postgres(database) => join_workers(database)
+                .await
+                .map_err(|source| StateError::Database { operation: "join the workers of the state", source })?,
+        };
+        if is_alone {
+            self.expire_leases(i64::MAX).await?;
+        }
+        Ok(WorkerLock { held })
+    }
+}
+
+/// `state.db` → `state.db.lock`
+fn lock_path(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".lock");
+    path.into()
+}
+
+fn lock_file(path: PathBuf) -> Result<Held, StateError> {
+    let failed = |source| StateError::LockFile { path: path.clone(), source };
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = open.map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(StateError::Locked { by: holder(&file) }),
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
+    }
+    write_holder(&mut file).map_err(failed)?;
+    Ok(Held::File { _file: file })
+}
+
+fn write_holder(file: &mut File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    write!(file, "process {} on {}", std::process::id(), host())?;
+    file.sync_data()
+}
+
+fn holder(file: &File) -> String {
+    let mut text = String::new();
+    match file.take(HOLDER_BYTES_MAX).read_to_string(&mut text) {
+        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
+        _ => "another process".to_owned(),
+    }
+}
+
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    match name {
+        Ok(name) if !name.trim().is_empty() => name.trim().to_owned(),
+        _ => "this host".to_owned(),
+    }
+}
+
+/// Opens a session that holds the shared lock, and tells whether no other worker was there.
+async fn join_workers(database: &Postgres) -> Result<(Held, bool), DatabaseError> {
+    let (release, released) = oneshot::channel();
+    let (answer, joined) = oneshot::channel();
+    let is_held = Arc::new(AtomicBool::new(true));
+    let session = Session { config: database.config().clone(), is_held: Arc::clone(&is_held) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new()
+        .name("levada-worker-lock".to_owned())
+        .spawn(move || runtime.block_on(session.hold(answer, released)))?;
+    let is_alone = joined.await.unwrap_or(Err(DatabaseError::Stopped))?;
+    Ok((Held::Session { is_held, _release: release }, is_alone))
+}
+
+struct Session {
+    config: Config,
+    is_held: Arc<AtomicBool>,
+}
+
+impl Session {
+    async fn hold(self, answer: oneshot::Sender<Result<bool, DatabaseError>>, released: oneshot::Receiver<()>) {
+        match self.join().await {
+            Ok((client, is_alone)) => {
+                drop(answer.send(Ok(is_alone)));
+                tokio::select! {
+                    _ = released => {}
+                    () = ended(&client) => {}
+                }
+            }
+            Err(error) => drop(answer.send(Err(error))),
+        }
+        self.is_held.store(false, Ordering::Release);
+    }
+
+    async fn join(&self) -> Result<(tokio_postgres::Client, bool), DatabaseError> {
+        let client = connect(&self.config).await?;
+        let alone = client.query_one("SELECT pg_try_advisory_lock($1)", &[&WORKER_LOCK]).await?;
+        let is_alone: bool = alone.try_get(0)?;
+        client.execute("SELECT pg_advisory_lock_shared($1)", &[&WORKER_LOCK]).await?;
+        if is_alone {
+            client.execute("SELECT pg_advisory_unlock($1)", &[&WORKER_LOCK]).await?;
+        }
+        Ok((client, is_alone))
+    }
+}
+
+/// Ends when the session does: asks now and then, since nothing else travels on it.
+async fn ended(client: &tokio_postgres::Client) {
+    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(1));
+    while client.check_connection().await.is_ok() {
+        ticks.tick().await;
+    }
+}

@@ -1,0 +1,129 @@
+//! The milestoned store: every change of every pull, and four ways to read it.
+//!
+//! Takes rows of a pull and what they cover, gives manifests that [`State::commit_batch`] commits;
+//! takes a dataset and a [`Reading`], gives record batches. Per dataset it keeps an append-only
+//! change log: immutable Parquet pieces, small ones inline in the catalog, the others in a folder.
+//!
+//! ```text
+//! rows ─diff (index of live versions)→ segment ─finish→ Staged ─state.commit_batch→ log
+//! log ─readings→ live | changes | history
+//! ```
+//!
+//! Architecture invariant: nothing here commits; a reader sees committed batches only, because it
+//! reads only what manifests name. No system and no SQL is known here.
+
+mod catalog;
+mod columns;
+mod diff;
+mod error;
+mod index;
+mod readings;
+mod segment;
+mod shape;
+mod squash;
+mod sweep;
+mod writer;
+
+pub use columns::{BATCH, KEY_HASH, OPERATION, PREVIOUS_BATCH, ROW_HASH, VALID_FROM, VALID_TO};
+pub use error::StoreError;
+pub use index::LIVE_KEYS_MAX;
+pub use readings::{AsOf, Reading};
+pub use segment::INLINE_BYTES_MAX;
+pub use writer::{BatchWriter, Staged, StoreDataset};
+
+use levada_flow::RowStream;
+use levada_model::Schema;
+use levada_model::address::{DatasetRef, Stream};
+use levada_state::State;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The store of one state: the catalog lies there, the larger files in a folder.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all clones of a store share.
+pub(crate) struct Inner {
+    pub(crate) state: State,
+    pub(crate) root: PathBuf,
+    pub(crate) running: sweep::Running,
+    pub(crate) checked: segment::Checked,
+}
+
+impl Store {
+    /// Opens the store in `root`, and creates the folder.
+    ///
+    /// # Errors
+    /// The folder can't be created.
+    pub fn open(state: State, root: PathBuf) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(&root).map_err(|source| StoreError::file("create", &root, source))?;
+        let inner = Inner { state, root, running: sweep::Running::default(), checked: segment::Checked::default() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Starts the next batch of a stream. `run` names its files and is never used twice.
+    ///
+    /// # Errors
+    /// The catalog fails, or a column has a name of the store's own.
+    pub async fn begin(
+        &self,
+        stream: &Stream,
+        datasets: Vec<StoreDataset>,
+        run: &str,
+    ) -> Result<BatchWriter, StoreError> {
+        BatchWriter::begin(self.inner.clone(), stream, datasets, run).await
+    }
+
+    /// Reads a dataset; the columns of `schema` as asked and in its order (null where a piece of
+    /// the log is older than a column, cast where a type was widened), then
+    /// - live: `lv_batch`, `lv_key_hash`, `lv_row_hash`, in no order;
+    /// - changes: `lv_batch`, `lv_op`, `lv_prev_batch`, `lv_key_hash`, `lv_row_hash`, by batch;
+    /// - history: `valid_from`, `valid_to`, `lv_batch`, `lv_key_hash`, `lv_row_hash`, in no order.
+    ///
+    /// Row hashes are those of the schema asked for. A dataset without a batch has no rows. Memory
+    /// is bounded by the keys of all batches but the first: about 40 bytes each.
+    ///
+    /// # Errors
+    /// The catalog fails. What fails later comes in the stream.
+    pub async fn read(
+        &self,
+        dataset: &DatasetRef,
+        schema: &Schema,
+        reading: Reading,
+    ) -> Result<RowStream, StoreError> {
+        readings::read(&self.inner, dataset, schema, reading, true).await
+    }
+
+    /// As [`Store::read`], without `lv_key_hash` and `lv_row_hash`; asked for a part of the columns
+    /// it reads no others.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn read_values(
+        &self,
+        dataset: &DatasetRef,
+        schema: &Schema,
+        reading: Reading,
+    ) -> Result<RowStream, StoreError> {
+        readings::read(&self.inner, dataset, schema, reading, false).await
+    }
+
+    /// The batch of a stream that a point in its past means.
+    ///
+    /// # Errors
+    /// The stream has no such batch, or none that early.
+    pub async fn resolve(&self, stream: &Stream, as_of: AsOf) -> Result<i64, StoreError> {
+        readings::resolve(&self.inner.state, stream, as_of).await
+    }
+
+    /// Removes files that no manifest names and no writer of this process works on; gives how
+    /// many. Only for the holder of the worker lock.
+    ///
+    /// # Errors
+    /// The folder or the catalog fails.
+    pub async fn sweep(&self) -> Result<usize, StoreError> {
+        sweep::sweep(&self.inner).await
+    }
+}

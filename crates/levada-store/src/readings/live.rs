@@ -1,0 +1,44 @@
+//! The rows that were live at a batch.
+//!
+//! Goes through the log from its newest piece back: a row is live if no newer piece speaks of its
+//! key. The oldest piece, which is most of most datasets, is read without remembering its keys.
+
+use super::{Listening, Output};
+use crate::StoreError;
+use crate::catalog::Log;
+use crate::columns::{DELETE, hash_at};
+use crate::index::ByHash;
+use crate::segment::{PieceReader, PieceRows};
+use arrow::array::{ArrayRef, Int64Array};
+use std::sync::Arc;
+
+/// Gives the live rows to `output`.
+pub(super) fn read(log: &Log, reader: &PieceReader<'_>, output: &mut Output) -> Result<(), StoreError> {
+    let mut spoken_of: ByHash<()> = ByHash::default();
+    let mut pieces = log.newest_first().peekable();
+    while let Some(piece) = pieces.next() {
+        let piece = piece?;
+        let is_oldest = pieces.peek().is_none();
+        for rows in reader.read(&piece)? {
+            let rows = rows?;
+            let shows = shown(&rows, &mut spoken_of, is_oldest);
+            let batches: ArrayRef = Arc::new(Int64Array::from_value(piece.batch, rows.data.num_rows()));
+            if output.push(&rows, vec![batches], Some(shows))? == Listening::No {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn shown(rows: &PieceRows, spoken_of: &mut ByHash<()>, is_oldest: bool) -> Vec<bool> {
+    let is_shown = |row: usize| {
+        let key = hash_at(&rows.key_hashes, row);
+        let is_first = match is_oldest {
+            true => !spoken_of.contains_key(&key),
+            false => spoken_of.insert(key, ()).is_none(),
+        };
+        is_first && rows.operations.value(row) != DELETE
+    };
+    (0..rows.data.num_rows()).map(is_shown).collect()
+}

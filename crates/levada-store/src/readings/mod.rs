@@ -1,0 +1,204 @@
+//! The readings of a dataset, as streams of record batches.
+//!
+//! Takes a dataset, the columns asked for and a [`Reading`]; gives what was committed when it was
+//! called. A blocking thread reads ahead by a few batches and ends when nobody listens any more.
+
+mod changes;
+mod history;
+mod live;
+
+use crate::catalog::{Log, head_of};
+use crate::columns::{self, BATCH, KEY_HASH, OPERATION, PREVIOUS_BATCH, ROW_HASH, VALID_FROM, VALID_TO};
+use crate::segment::{Asked, PieceReader};
+use crate::{Inner, StoreError};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::{BatchCoalescer, filter_record_batch};
+use arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
+use futures::StreamExt;
+use levada_flow::{BATCH_ROWS_MAX, FlowError, RowStream};
+use levada_model::Schema;
+use levada_model::address::{DatasetRef, Stream};
+use levada_state::State;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// How many record batches are read ahead.
+const AHEAD_BATCHES: usize = 2;
+
+/// What of a dataset's past to read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reading {
+    /// The rows that were live at a batch.
+    Live {
+        /// `None`: the last one.
+        as_of: Option<i64>,
+    },
+    /// The net changes between two batches.
+    Changes {
+        /// The batch before the first one; 0: from the beginning.
+        after: i64,
+        /// The last one; `None`: the last there is.
+        up_to: Option<i64>,
+    },
+    /// All versions that were ever live.
+    History {
+        /// As known at this batch; `None`: the last one.
+        as_of: Option<i64>,
+        /// Hides versions that ended before, µs since 1970; `None`: hides none.
+        since: Option<i64>,
+    },
+}
+
+/// A point in a stream's past.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AsOf {
+    /// A batch.
+    Batch(i64),
+    /// The last batch committed at or before a time, µs since 1970.
+    Time(i64),
+}
+
+/// See [`crate::Store::resolve`].
+pub(crate) async fn resolve(state: &State, stream: &Stream, as_of: AsOf) -> Result<i64, StoreError> {
+    match as_of {
+        AsOf::Batch(batch) => {
+            let last = state.head(stream).await?.map_or(0, |head| head.batch);
+            match (1..=last).contains(&batch) {
+                true => Ok(batch),
+                false => Err(StoreError::BatchUnknown { stream: stream.clone(), batch, last }),
+            }
+        }
+        AsOf::Time(time) => {
+            let batch = state.batch_at(stream, time).await?;
+            batch.ok_or_else(|| StoreError::TimeUnknown { stream: stream.clone(), time })
+        }
+    }
+}
+
+/// See [`crate::Store::read`].
+pub(crate) async fn read(
+    inner: &Arc<Inner>,
+    dataset: &DatasetRef,
+    schema: &Schema,
+    reading: Reading,
+    has_hashes: bool,
+) -> Result<RowStream, StoreError> {
+    if let Some(column) = schema.columns.iter().find(|column| columns::is_reserved(column.name.as_str())) {
+        return Err(StoreError::ColumnReserved { dataset: dataset.clone(), column: column.name.to_string() });
+    }
+    let head = head_of(&inner.state, dataset).await?;
+    let last = head.as_ref().map_or(0, |(_, batch)| *batch);
+    let (Reading::Live { as_of: up_to } | Reading::History { as_of: up_to, .. } | Reading::Changes { up_to, .. }) =
+        reading;
+    let up_to = up_to.unwrap_or(last).min(last);
+    let log = Log::open(&inner.state, dataset, up_to).await?;
+    let times = match (&reading, &head) {
+        (Reading::History { .. }, Some((stream, _))) => inner.state.times(stream, 0, up_to).await?,
+        _ => BTreeMap::new(),
+    };
+    let asked = Asked::new(schema, &log.schemas, has_hashes);
+    let (sender, receiver) = mpsc::channel(AHEAD_BATCHES);
+    let inner = inner.clone();
+    let name = dataset.to_string();
+    let task = tokio::task::spawn_blocking(move || {
+        let reader = PieceReader::new(&inner, &log.dataset, &asked);
+        let mut output = Output::new(&asked, &reading, sender.clone());
+        let result = match reading {
+            Reading::Live { .. } => live::read(&log, &reader, &mut output),
+            Reading::Changes { after, .. } => changes::read(&log, &reader, after, &mut output),
+            Reading::History { since, .. } => history::read(&log, &reader, &times, since, &mut output),
+        };
+        if let Err(error) = result.and_then(|_| output.finish()) {
+            // Nobody may be listening any more; then nobody needs the error either.
+            let _ = sender.blocking_send(Err(error.into()));
+        }
+    });
+    Ok(stream(receiver, task, name))
+}
+
+/// Rows as they come; a thread that broke off is an error and not an early end.
+fn stream(
+    receiver: mpsc::Receiver<Result<RecordBatch, FlowError>>,
+    task: tokio::task::JoinHandle<()>,
+    dataset: String,
+) -> RowStream {
+    let state = (receiver, Some((task, dataset)));
+    let next = |(mut receiver, mut running): (mpsc::Receiver<_>, Option<(tokio::task::JoinHandle<()>, String)>)| async {
+        if let Some(rows) = receiver.recv().await {
+            return Some((rows, (receiver, running)));
+        }
+        let (task, dataset) = running.take()?;
+        let source = task.await.err()?;
+        Some((Err(StoreError::BrokenOff { dataset, source }.into()), (receiver, running)))
+    };
+    futures::stream::unfold(state, next).boxed()
+}
+
+/// Whether somebody still listens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listening {
+    Yes,
+    No,
+}
+
+/// Collects rows into batches of a good size and sends them.
+struct Output {
+    schema: SchemaRef,
+    has_hashes: bool,
+    coalescer: BatchCoalescer,
+    sender: mpsc::Sender<Result<RecordBatch, FlowError>>,
+}
+
+impl Output {
+    fn new(asked: &Asked, reading: &Reading, sender: mpsc::Sender<Result<RecordBatch, FlowError>>) -> Self {
+        let own: &[&str] = match reading {
+            Reading::Live { .. } => &[BATCH],
+            Reading::Changes { .. } => &[BATCH, OPERATION, PREVIOUS_BATCH],
+            Reading::History { .. } => &[VALID_FROM, VALID_TO, BATCH],
+        };
+        let hashes: &[&str] = if asked.has_hashes() { &[KEY_HASH, ROW_HASH] } else { &[] };
+        let own = own.iter().chain(hashes).map(|name| Arc::new(columns::field(name)));
+        let fields: Vec<_> = asked.columns().fields().iter().cloned().chain(own).collect();
+        let schema: SchemaRef = Arc::new(ArrowSchema::new(fields));
+        let coalescer = BatchCoalescer::new(schema.clone(), BATCH_ROWS_MAX);
+        Self { schema, has_hashes: asked.has_hashes(), coalescer, sender }
+    }
+
+    /// Takes the rows that `shows` says, with the reading's own columns behind them.
+    fn push(
+        &mut self,
+        rows: &crate::segment::PieceRows,
+        own: Vec<ArrayRef>,
+        shows: Option<Vec<bool>>,
+    ) -> Result<Listening, StoreError> {
+        let mut columns: Vec<ArrayRef> = rows.data.columns().iter().cloned().chain(own).collect();
+        if self.has_hashes {
+            columns.push(Arc::new(rows.key_hashes.clone()));
+            columns.push(rows.row_hashes.clone().expect("hashes are asked for"));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.data.num_rows()));
+        let all = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+            .expect("the columns were made for this schema");
+        let shown = match shows {
+            None => all,
+            Some(shows) => filter_record_batch(&all, &BooleanArray::from(shows)).expect("one flag per row"),
+        };
+        self.coalescer.push_batch(shown).expect("the schema is the coalescer's");
+        self.send()
+    }
+
+    fn send(&mut self) -> Result<Listening, StoreError> {
+        while let Some(rows) = self.coalescer.next_completed_batch() {
+            if self.sender.blocking_send(Ok(rows)).is_err() {
+                return Ok(Listening::No);
+            }
+        }
+        Ok(Listening::Yes)
+    }
+
+    fn finish(mut self) -> Result<(), StoreError> {
+        self.coalescer.finish_buffered_batch().expect("the rows have the coalescer's schema");
+        self.send().map(|_| ())
+    }
+}

@@ -1,0 +1,261 @@
+//! The command line: what can be typed, and its help.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Data platforms that need no pipeline code.
+///
+/// Describe in git what teams produce and need; Levada chooses platforms, moves the data, keeps
+/// every version and delivers the difference. Start with `levada demo`.
+#[derive(Parser, Debug)]
+#[command(name = "levada", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The model's folder, always the last positional.
+#[derive(Args, Debug, Clone)]
+pub struct Dir {
+    /// The folder with ecosystem.yaml
+    #[arg(default_value = ".", value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// How to print.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// How to print a graph.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum GraphFormat {
+    /// An indented list.
+    #[default]
+    Text,
+    /// A Mermaid flowchart.
+    Mermaid,
+    /// Graphviz.
+    Dot,
+    /// For programs.
+    Json,
+}
+
+/// How to print a plan.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PlanFormat {
+    /// For a terminal.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// For a comment on a change.
+    Markdown,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Write a small ecosystem to start from
+    #[command(after_help = "Example: levada init my-ecosystem")]
+    Init(Dir),
+    /// Print the JSON Schema of model files
+    #[command(after_help = "Example: levada schema > levada.schema.json")]
+    Schema,
+    /// Run the worked example on real databases, start to finish
+    #[command(after_help = "Example: levada demo --target postgres://me:secret@localhost/reporting")]
+    Demo(DemoArgs),
+    /// Load the model and report every mistake in it
+    #[command(after_help = "Example: levada check --format json")]
+    Check(CheckArgs),
+    /// Print the intention graphs
+    #[command(after_help = "Example: levada graph --format mermaid")]
+    Graph(GraphArgs),
+    /// Say why something is as it is
+    #[command(after_help = "Example: levada explain Dataset/NW_Data/customers")]
+    Explain(ExplainArgs),
+    /// Show what would change
+    #[command(after_help = "Example: levada plan --detailed-exitcode")]
+    Plan(PlanArgs),
+    /// Make the model the target
+    #[command(after_help = "Example: levada apply --yes")]
+    Apply(ApplyArgs),
+    /// Run the worker: ingest, transform, deliver
+    #[command(after_help = "Example: levada run --until-idle")]
+    Run(RunArgs),
+    /// Show what runs, lags and failed
+    #[command(after_help = "Example: levada status --format json")]
+    Status(ListArgs),
+    /// Show past runs, the newest first
+    #[command(after_help = "Example: levada jobs --limit 20")]
+    Jobs(LimitArgs),
+    /// Show committed batches, the newest first
+    #[command(after_help = "Example: levada batches --limit 20")]
+    Batches(LimitArgs),
+    /// Show what is kept, for whom, until when
+    #[command(after_help = "Example: levada store")]
+    Store(ListArgs),
+    /// Query the store
+    #[command(
+        after_help = "Examples:\n  levada sql 'SELECT count(*) FROM NW_Data.customers'\n  levada sql 'SELECT * FROM NW_Data.customers FOR VERSION AS OF 1'\n  levada sql 'SELECT * FROM NW_Data.\"customers$history\"'"
+    )]
+    Sql(SqlArgs),
+    /// Rebuild a consumer's data from the store
+    #[command(after_help = "Example: levada rehydrate Reporting/NW_Data.customers")]
+    Rehydrate(RehydrateArgs),
+    /// Compare store, delivered copies and producers row by row
+    #[command(after_help = "Example: levada verify --source")]
+    Verify(VerifyArgs),
+}
+
+/// `levada demo`
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Use this database as the producer: postgres://USER:PASSWORD@HOST/DATABASE
+    #[arg(long, value_name = "URL")]
+    pub source: Option<String>,
+    /// Use this database as the consumer
+    #[arg(long, value_name = "URL")]
+    pub target: Option<String>,
+    /// Work in this folder and leave it there
+    #[arg(long, value_name = "FOLDER")]
+    pub keep: Option<PathBuf>,
+}
+
+/// `levada check`
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    #[command(flatten)]
+    pub dir: Dir,
+}
+
+/// `levada graph`
+#[derive(Args, Debug)]
+pub struct GraphArgs {
+    /// Only this platform's graph
+    #[arg(long, value_name = "NAME")]
+    pub platform: Option<String>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub format: GraphFormat,
+    #[command(flatten)]
+    pub dir: Dir,
+}
+
+/// `levada explain`
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// What to explain, such as Group/WORKSPACE/GROUP or Ingest/PLATFORM/STORE
+    #[arg(value_name = "ADDRESS")]
+    pub address: String,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    #[command(flatten)]
+    pub dir: Dir,
+}
+
+/// `levada plan`
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// Exit with 3 when there are changes
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub format: PlanFormat,
+    #[command(flatten)]
+    pub dir: Dir,
+}
+
+/// `levada apply`
+#[derive(Args, Debug)]
+pub struct ApplyArgs {
+    /// Don't ask
+    #[arg(long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub dir: Dir,
+}
+
+/// `levada run`
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Jobs at once
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: u16,
+    /// Pull every stream once now, follow all that results, and end
+    #[arg(long)]
+    pub until_idle: bool,
+    #[command(flatten)]
+    pub dir: Dir,
+}
+
+/// Commands that list.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    #[command(flatten)]
+    pub dir: Dir,
+}
+
+/// Commands that list the newest of many.
+#[derive(Args, Debug)]
+pub struct LimitArgs {
+    /// At most so many rows
+    #[arg(long, default_value_t = 50)]
+    pub limit: u32,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    #[command(flatten)]
+    pub dir: Dir,
+}
+
+/// `levada sql`
+#[derive(Args, Debug)]
+pub struct SqlArgs {
+    /// The query
+    pub query: String,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    #[command(flatten)]
+    pub dir: Dir,
+}
+
+/// `levada rehydrate`
+#[derive(Args, Debug)]
+pub struct RehydrateArgs {
+    /// WORKSPACE or WORKSPACE/STORE.DATASET
+    pub what: String,
+    #[command(flatten)]
+    pub dir: Dir,
+}
+
+/// `levada verify`
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// Only what this workspace sees
+    #[arg(long, value_name = "NAME")]
+    pub workspace: Option<String>,
+    /// Also read every producer once
+    #[arg(long)]
+    pub source: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    #[command(flatten)]
+    pub dir: Dir,
+}

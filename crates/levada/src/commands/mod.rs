@@ -1,0 +1,14 @@
+//! A file per command. Each gives `true` for done (exit 0) and `false` for findings or failed
+//! operations that were already told (exit 1).
+
+pub mod apply;
+pub mod check;
+pub mod explain;
+pub mod graph;
+pub mod init;
+pub mod plan;
+pub mod rehydrate;
+pub mod run;
+pub mod sql;
+pub mod status;
+pub mod verify;

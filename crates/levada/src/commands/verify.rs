@@ -1,0 +1,46 @@
+//! `levada verify`: store, delivered copies and producers agree, by count and row hashes.
+
+use crate::cli::{Format, VerifyArgs};
+use crate::project::{Project, in_force};
+use crate::show;
+use anyhow::Result;
+use levada_model::name::WorkspaceName;
+use levada_runtime::verify::{Comparison, Copy, Scope, verify};
+
+/// Compares and prints one line per comparison.
+pub async fn run(args: &VerifyArgs) -> Result<bool> {
+    let project = Project::open(&args.dir.dir)?;
+    let runtime = project.runtime().await?;
+    let blueprint = in_force(&runtime.state).await?;
+    let workspace = args.workspace.as_deref().map(WorkspaceName::parse).transpose()?;
+    let scope = Scope { workspace, with_source: args.source };
+    let is_text = args.format == Format::Text;
+    let tell = |comparison: &Comparison| {
+        if is_text {
+            show::data(line(comparison));
+        }
+    };
+    let comparisons = verify(&runtime, &blueprint, &scope, tell).await?;
+    if !is_text {
+        let rows: Vec<_> = comparisons.iter().map(|one| serde_json::json!({ "equal": one.is_equal(), "comparison": one })).collect();
+        show::json(&serde_json::json!({ "comparisons": rows }));
+    }
+    let unequal = comparisons.iter().filter(|comparison| !comparison.is_equal()).count();
+    show::talk(match unequal {
+        0 => format!("all {} copies agree with the store", comparisons.len()),
+        _ => format!("{unequal} of {} copies differ; `levada rehydrate` rebuilds a delivered one", comparisons.len()),
+    });
+    Ok(unequal == 0)
+}
+
+fn line(comparison: &Comparison) -> String {
+    let verdict = if comparison.is_equal() { "equal " } else { "DIFFER" };
+    let with = match &comparison.with {
+        Copy::Live { export } => export.to_string(),
+        Copy::History { export } => format!("{export} (history)"),
+        Copy::Source { ingest } => format!("the source of {ingest}"),
+    };
+    let batch = comparison.batch.map_or("never delivered".to_owned(), |batch| format!("batch {batch}"));
+    let other = comparison.other.map_or("none".to_owned(), |other| other.rows.to_string());
+    format!("{verdict}  {}  {batch}  {} rows in the store, {other} in {with}", comparison.dataset, comparison.store.rows)
+}

@@ -1,0 +1,105 @@
+//! One ecosystem on disk with its settings, and the doors behind them, opened when needed.
+
+use crate::connect::Connectors;
+use crate::settings::Settings;
+use anyhow::{Context, Result, anyhow};
+use levada_flow::SystemClock;
+use levada_model::address::{DatasetRef, Stream};
+use levada_model::Schema;
+use levada_planner::blueprint::IngestSpec;
+use levada_planner::{Blueprint, NodeSpec};
+use levada_runtime::Runtime;
+use levada_sql::SqlEngine;
+use levada_state::State;
+use levada_store::Store;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One ecosystem on disk.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// The model's folder.
+    pub root: PathBuf,
+    /// Its settings.
+    pub settings: Settings,
+}
+
+impl Project {
+    /// Reads the settings of a folder; the model and the state stay closed.
+    ///
+    /// # Errors
+    /// The folder or its settings can't be read.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let root = dir.canonicalize().with_context(|| format!("failed to open the folder {}", dir.display()))?;
+        let settings = Settings::read(&root)?;
+        Ok(Self { root, settings })
+    }
+
+    /// Opens the state, making it where there is none.
+    ///
+    /// # Errors
+    /// The database can't be opened, or belongs to a newer build.
+    pub async fn state(&self) -> Result<State> {
+        if let Some(folder) = self.settings.state.strip_prefix("sqlite:").and_then(|path| Path::new(path).parent()) {
+            make_private(folder)?;
+        }
+        Ok(State::open(&self.settings.state).await?)
+    }
+
+    /// Opens everything a job may reach.
+    ///
+    /// # Errors
+    /// The state or the store can't be opened.
+    pub async fn runtime(&self) -> Result<Runtime> {
+        let state = self.state().await?;
+        make_private(&self.settings.data)?;
+        let store = Store::open(state.clone(), self.settings.data.clone())?;
+        Ok(Runtime {
+            state,
+            store,
+            connect: Arc::new(Connectors { settings: self.settings.clone(), root: self.root.clone() }),
+            engine: Arc::new(SqlEngine::default()),
+            clock: Arc::new(SystemClock),
+            root: self.root.clone(),
+            staging: self.settings.data.join("staging"),
+        })
+    }
+}
+
+/// Makes a folder that tells git to pass it over.
+fn make_private(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    let ignore = folder.join(".gitignore");
+    if !ignore.exists() {
+        std::fs::write(&ignore, "*\n").with_context(|| format!("failed to write {}", ignore.display()))?;
+    }
+    Ok(())
+}
+
+/// The blueprint in force.
+///
+/// # Errors
+/// Nothing was applied yet.
+pub async fn in_force(state: &State) -> Result<Blueprint> {
+    state.in_force().await?.ok_or_else(|| anyhow!("nothing is applied yet; run `levada apply` first"))
+}
+
+/// Every dataset the blueprint keeps, with its columns and its stream.
+pub fn kept_datasets(blueprint: &Blueprint) -> Vec<(DatasetRef, Schema, Stream)> {
+    let of = |spec: &IngestSpec| -> Vec<(DatasetRef, Schema, Stream)> {
+        let stream = spec.stream.clone();
+        let name = |dataset: &levada_planner::blueprint::IngestDataset| {
+            DatasetRef::new(stream.datastore.clone(), dataset.dataset.clone())
+        };
+        spec.datasets.iter().map(|dataset| (name(dataset), dataset.schema.clone(), stream.clone())).collect()
+    };
+    blueprint
+        .nodes
+        .values()
+        .filter_map(|node| match &node.spec {
+            NodeSpec::Ingest(spec) => Some(of(spec)),
+            _ => None,
+        })
+        .flatten()
+        .collect()
+}

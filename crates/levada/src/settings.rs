@@ -1,0 +1,101 @@
+//! Settings: the environment beats `levada.toml` beside the model, which beats the defaults.
+
+use anyhow::{Context, Result, bail};
+use levada_flow::{FlowError, Secret};
+use levada_model::name::CredentialName;
+use std::path::{Path, PathBuf};
+
+/// Where this project keeps what it knows.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `sqlite:PATH` or `postgres://…`.
+    pub state: String,
+    /// The store's folder.
+    pub data: PathBuf,
+    /// A folder of secrets: `NAME/user`, `NAME/password`, `NAME/token`.
+    pub secrets: Option<PathBuf>,
+}
+
+/// The keys of `levada.toml`.
+#[derive(serde::Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct File {
+    state: Option<String>,
+    data: Option<String>,
+    secrets: Option<String>,
+}
+
+impl Settings {
+    /// Reads the settings of a model's folder.
+    ///
+    /// # Errors
+    /// `levada.toml` can't be read, or names something this build does not have.
+    pub fn read(root: &Path) -> Result<Self> {
+        let file = read_file(root)?;
+        let state = match variable("LEVADA_STATE") {
+            Some(state) => state,
+            None => match file.state {
+                Some(state) => below(root, &state),
+                None => format!("sqlite:{}", root.join(".levada/state.db").display()),
+            },
+        };
+        let data = match (variable("LEVADA_DATA"), file.data) {
+            (Some(data), _) => data,
+            (None, data) => root.join(data.unwrap_or_else(|| ".levada/data".to_owned())).display().to_string(),
+        };
+        if data.contains("://") {
+            bail!("LEVADA_DATA is {data}, but this build keeps data in folders only; name a folder");
+        }
+        let secrets = variable("LEVADA_SECRETS").map(PathBuf::from).or(file.secrets.map(|folder| root.join(folder)));
+        Ok(Self { state, data: data.into(), secrets })
+    }
+
+    /// Finds a secret in the environment or the folder of secrets.
+    ///
+    /// # Errors
+    /// There is none, or its file can't be read.
+    pub fn secret(&self, name: &CredentialName) -> Result<Secret, FlowError> {
+        let upper = name.as_str().to_uppercase();
+        let part = |part: &str| -> Result<Option<String>, FlowError> {
+            if let Some(value) = variable(&format!("LEVADA_CREDENTIAL_{upper}_{}", part.to_uppercase())) {
+                return Ok(Some(value));
+            }
+            let Some(folder) = &self.secrets else { return Ok(None) };
+            let path = folder.join(name.as_str()).join(part);
+            match std::fs::read_to_string(&path) {
+                Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) => {
+                    Err(FlowError::never(format!("the secret {} can't be read", path.display())).because(error))
+                }
+            }
+        };
+        let secret = Secret { user: part("user")?, password: part("password")?, token: part("token")? };
+        if secret == Secret::default() {
+            return Err(FlowError::never(format!("the credential {name} has no secret"))
+                .hint(format!("set LEVADA_CREDENTIAL_{upper}_USER and _PASSWORD, or LEVADA_SECRETS to a folder with {name}/user")));
+        }
+        Ok(secret)
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn read_file(root: &Path) -> Result<File> {
+    let path = root.join("levada.toml");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => toml::from_str(&text).with_context(|| format!("failed to read {}", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(File::default()),
+        Err(error) => Err(error).with_context(|| format!("failed to read {}", path.display())),
+    }
+}
+
+/// A relative SQLite path in the file starts at the model's folder.
+fn below(root: &Path, state: &str) -> String {
+    match state.strip_prefix("sqlite:") {
+        Some(path) => format!("sqlite:{}", root.join(path).display()),
+        None => state.to_owned(),
+    }
+}

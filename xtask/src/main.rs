@@ -1,0 +1,68 @@
+//! The workspace's own tasks: `cargo xtask TASK`.
+//!
+//! Takes a task's name and its arguments, gives exit code 0 when all is well, 1 when a task finds
+//! something or fails, 2 when it was called wrongly. Knows the workspace's files, not Levada's code.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a task talks to the person who called it")]
+
+mod everything;
+mod generate;
+mod postgres;
+mod process;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+The workspace's own tasks.
+
+cargo xtask test [--no-clippy]   everything that CI runs: formatting, tidy, clippy, all tests;
+                                 installs Debian's PostgreSQL where no server is found (as root)
+cargo xtask tidy                 the rules that the compiler does not know, within seconds
+cargo xtask gen scale --out DIR [--stores 1000] [--datasets 10] [--columns 10] [--seed 1]
+                                 a synthetic ecosystem, the same bytes for the same numbers
+cargo xtask sim|faults ARGS…     starts levada-sim
+cargo xtask bench ARGS…          the same, as a release build
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let root = workspace_root();
+    let Some((task, rest)) = arguments.split_first() else { return Ok(usage("no task given")) };
+    match (task.as_str(), rest) {
+        ("help" | "--help" | "-h", _) => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        ("tidy", []) => tidy::run(&root),
+        ("test", flags) if flags.iter().all(|flag| flag == "--no-clippy") => everything::run(&root, flags.is_empty()),
+        ("gen", [what, options @ ..]) if what == "scale" => match generate::Options::parse(options) {
+            Ok(options) => generate::run(&options),
+            Err(complaint) => Ok(usage(&complaint)),
+        },
+        ("sim" | "faults", rest) => process::simulation(&root, task, rest, process::Profile::Dev),
+        ("bench", rest) => process::simulation(&root, task, rest, process::Profile::Release),
+        _ => Ok(usage(&format!("`{}` is not a task", arguments.join(" ")))),
+    }
+}
+
+fn usage(complaint: &str) -> ExitCode {
+    eprint!("xtask: {complaint}\n\n{USAGE}");
+    ExitCode::from(2)
+}
+
+/// The folder of the workspace, which encloses this crate's.
+fn workspace_root() -> PathBuf {
+    let xtask = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("xtask"), PathBuf::from);
+    xtask.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}

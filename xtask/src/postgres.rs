@@ -1,0 +1,89 @@
+//! The PostgreSQL server programs that the tests start their own clusters with.
+//!
+//! Takes a machine, gives a folder with `initdb` and `postgres`, installing Debian's package where
+//! that is possible. Starts no server.
+
+use crate::process;
+use anyhow::{Context, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The oldest major version that the tests are meant for.
+const VERSION_MIN: u32 = 15;
+
+/// What to do where the programs can't be had automatically.
+const BY_HAND: &str = "install PostgreSQL 15 or later with its server programs (initdb, postgres): \
+    `apt-get install postgresql` on Debian and Ubuntu, `dnf install postgresql-server` on Fedora, \
+    `brew install postgresql@17` on macOS with its bin folder on PATH";
+
+/// Finds the server programs, or installs Debian's package `postgresql` and finds them then.
+pub(crate) fn find_or_install() -> anyhow::Result<PathBuf> {
+    if let Some(folder) = find() {
+        return Ok(folder);
+    }
+    if !process::succeeds(Command::new("apt-get").arg("--version")) {
+        bail!("no PostgreSQL server programs were found and there is no apt-get here: {BY_HAND}");
+    }
+    if !is_root() {
+        bail!("no PostgreSQL server programs were found, and only root may install them: {BY_HAND}");
+    }
+    eprintln!("No PostgreSQL server programs found: installing Debian's package.");
+    process::run(apt_get().arg("update")).context(BY_HAND)?;
+    process::run(apt_get().args(["install", "--yes", "--no-install-recommends", "postgresql"])).context(BY_HAND)?;
+    find().with_context(|| format!("the package is installed, but no programs of it are to be found: {BY_HAND}"))
+}
+
+/// The newest Debian version of at least [`VERSION_MIN`], else what PATH has.
+fn find() -> Option<PathBuf> {
+    newest_version(Path::new("/usr/lib/postgresql")).or_else(|| {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).find(|folder| has_server_programs(folder))
+    })
+}
+
+/// The `bin` folder of the newest version below a folder with one folder per major version.
+fn newest_version(versions: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(versions).ok()?;
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let usable = numbers.filter(|version| {
+        *version >= VERSION_MIN && has_server_programs(&versions.join(version.to_string()).join("bin"))
+    });
+    usable.max().map(|version| versions.join(version.to_string()).join("bin"))
+}
+
+fn has_server_programs(folder: &Path) -> bool {
+    folder.join("initdb").is_file() && folder.join("postgres").is_file()
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::newest_version;
+    use crate::tidy::tree::scratch::Scratch;
+
+    #[test]
+    fn newest_version_with_server_programs_wins_and_old_or_client_only_ones_do_not_count() {
+        let scratch = Scratch::new("postgres-versions");
+        for path in
+            ["9/bin/initdb", "9/bin/postgres", "15/bin/initdb", "15/bin/postgres", "17/bin/psql", "x/bin/initdb"]
+        {
+            scratch.write(path, "");
+        }
+        assert_eq!(newest_version(scratch.path()), Some(scratch.path().join("15/bin")));
+    }
+
+    #[test]
+    fn machine_without_the_folder_has_no_version() {
+        let scratch = Scratch::new("postgres-none");
+        assert_eq!(newest_version(&scratch.path().join("missing")), None);
+    }
+}
