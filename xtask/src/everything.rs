@@ -6,7 +6,7 @@
 //! Clippy checks the dependencies once more without generating their code, some four CPU minutes on a
 //! fresh machine; `--no-clippy` leaves that out for people in a hurry. CI never does.
 
-use crate::{postgres, process, tidy};
+use crate::{postgres, process, shared_build, tidy};
 use anyhow::{Context, bail};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,8 @@ pub(crate) fn run(root: &Path, with_clippy: bool) -> anyhow::Result<ExitCode> {
     if tidy::run(root)? != ExitCode::SUCCESS {
         bail!("tidy found something");
     }
+    eprintln!("==> program and tests share one compilation of their dependencies");
+    shared_build::check(root)?;
     if with_clippy {
         let clippy = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
         process::run(process::cargo(root).args(clippy))?;

@@ -8,6 +8,7 @@ mod everything;
 mod generate;
 mod postgres;
 mod process;
+mod shared_build;
 mod tidy;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! The PostgreSQL server programs that the tests start their own clusters with.
 //!
-//! Takes a machine, gives a folder with `initdb` and `postgres`, installing Debian's package where
+//! Takes a machine, gives the folder with its programs, installing Debian's package where
 //! that is possible. Starts no server.
 
 use crate::process;
@@ -10,6 +10,9 @@ use std::process::Command;
 
 /// The oldest major version that the tests are meant for.
 const VERSION_MIN: u32 = 15;
+
+/// What the tests start.
+const PROGRAMS: &[&str] = &["initdb", "pg_ctl", "postgres", "psql", "createdb"];
 
 /// What to do where the programs can't be had automatically.
 const BY_HAND: &str = "install PostgreSQL 15 or later with its server programs (initdb, postgres): \
@@ -33,12 +36,11 @@ pub(crate) fn find_or_install() -> anyhow::Result<PathBuf> {
     find().with_context(|| format!("the package is installed, but no programs of it are to be found: {BY_HAND}"))
 }
 
-/// The newest Debian version of at least [`VERSION_MIN`], else what PATH has.
+/// What PATH has, as the tests prefer it, else Debian's newest version of at least [`VERSION_MIN`].
 fn find() -> Option<PathBuf> {
-    newest_version(Path::new("/usr/lib/postgresql")).or_else(|| {
-        let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path).find(|folder| has_server_programs(folder))
-    })
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = std::env::split_paths(&path).find(|folder| has_server_programs(folder));
+    in_path.or_else(|| newest_version(Path::new("/usr/lib/postgresql")))
 }
 
 /// The `bin` folder of the newest version below a folder with one folder per major version.
@@ -52,7 +54,7 @@ fn newest_version(versions: &Path) -> Option<PathBuf> {
 }
 
 fn has_server_programs(folder: &Path) -> bool {
-    folder.join("initdb").is_file() && folder.join("postgres").is_file()
+    PROGRAMS.iter().all(|program| folder.join(program).is_file())
 }
 
 fn apt_get() -> Command {
@@ -67,17 +69,16 @@ fn is_root() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::newest_version;
+    use super::{PROGRAMS, newest_version};
     use crate::tidy::tree::scratch::Scratch;
 
     #[test]
     fn newest_version_with_server_programs_wins_and_old_or_client_only_ones_do_not_count() {
         let scratch = Scratch::new("postgres-versions");
-        for path in
-            ["9/bin/initdb", "9/bin/postgres", "15/bin/initdb", "15/bin/postgres", "17/bin/psql", "x/bin/initdb"]
-        {
-            scratch.write(path, "");
+        for version in ["9", "15", "beta"] {
+            PROGRAMS.iter().for_each(|program| scratch.write(&format!("{version}/bin/{program}"), ""));
         }
+        scratch.write("17/bin/psql", "");
         assert_eq!(newest_version(scratch.path()), Some(scratch.path().join("15/bin")));
     }
 

@@ -64,18 +64,28 @@ pub fn with_occurrence(hash: [u8; 16], n: u64) -> [u8; 16] {
     hash_of(&bytes)
 }
 
-/// The byte form of one row, as it is hashed.
+/// The byte form of each row, as it is hashed.
+///
+/// # Panics
+/// As [`RowHasher::row_hashes`].
+pub fn canonical_rows(schema: &Schema, batch: &RecordBatch) -> Vec<Vec<u8>> {
+    let hasher = RowHasher::new(schema);
+    let arrays = arrays(batch, hasher.columns.iter());
+    let encoders = encoders(&arrays);
+    let canonical = |row| {
+        let mut bytes = Vec::new();
+        encoders.iter().for_each(|encoder| encoder.append(row, &mut bytes));
+        bytes
+    };
+    (0..batch.num_rows()).map(canonical).collect()
+}
+
+/// The byte form of one row.
 ///
 /// # Panics
 /// As [`RowHasher::row_hashes`]; or there is no such row.
 pub fn canonical_row(schema: &Schema, batch: &RecordBatch, row: usize) -> Vec<u8> {
-    let hasher = RowHasher::new(schema);
-    let arrays = arrays(batch, hasher.columns.iter());
-    let mut bytes = Vec::new();
-    for (array, data_type) in &arrays {
-        encoder(array.as_ref(), data_type).expect("arrays of other types were cast").append(row, &mut bytes);
-    }
-    bytes
+    canonical_rows(schema, &batch.slice(row, 1)).remove(0)
 }
 
 fn hash_of(bytes: &[u8]) -> [u8; 16] {
@@ -84,10 +94,7 @@ fn hash_of(bytes: &[u8]) -> [u8; 16] {
 
 fn hashes<'a>(batch: &RecordBatch, columns: impl Iterator<Item = &'a (String, DataType)>) -> Vec<[u8; 16]> {
     let arrays = arrays(batch, columns);
-    let encoders: Vec<Encoder<'_>> = arrays
-        .iter()
-        .map(|(array, data_type)| encoder(array.as_ref(), data_type).expect("arrays of other types were cast"))
-        .collect();
+    let encoders = encoders(&arrays);
     let mut bytes = Vec::with_capacity(256);
     (0..batch.num_rows())
         .map(|row| {
@@ -115,6 +122,11 @@ fn arrays<'a>(
             (cast.unwrap_or_else(|error| panic!("column {name:?} is no {data_type}: {error}")), data_type)
         })
         .collect()
+}
+
+fn encoders<'a>(arrays: &'a [(ArrayRef, &'a DataType)]) -> Vec<Encoder<'a>> {
+    let of = |(array, data_type): &'a (ArrayRef, &'a DataType)| encoder(array.as_ref(), data_type);
+    arrays.iter().map(|column| of(column).expect("arrays of other types were cast")).collect()
 }
 
 /// One column of a batch, ready to be read row by row.

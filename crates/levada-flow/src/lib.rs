@@ -9,6 +9,7 @@
 pub mod arrow_schema;
 pub mod canonical;
 pub mod clock;
+pub mod conformance;
 pub mod engine;
 pub mod error;
 pub mod fit;

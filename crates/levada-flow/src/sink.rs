@@ -2,7 +2,7 @@
 
 use crate::{FlowError, RowStream};
 use async_trait::async_trait;
-use levada_model::Schema;
+use levada_model::{DataType, Schema, SchemaColumn};
 use levada_model::address::DatasetRef;
 use levada_model::model::Reader;
 
@@ -131,4 +131,52 @@ pub trait Sink: Send {
     /// Reads a delivered table back, for `verify`: the schema's columns (and `valid_from`,
     /// `valid_to` for history).
     async fn read_back(&mut self, table: &DeliveredTable, is_history: bool) -> Result<RowStream, FlowError>;
+}
+
+/// The columns of a history table as its readers see them: the dataset's, `valid_from` and
+/// `valid_to` (timestamptz, null = open).
+pub fn history_schema(schema: &Schema) -> Schema {
+    let bound = |name: &str, nullable| SchemaColumn {
+        name: name.parse().expect("a plain word is a name"),
+        from: None,
+        data_type: DataType::Timestamptz,
+        nullable,
+        key: false,
+    };
+    let mut columns = schema.columns.clone();
+    columns.extend([bound("valid_from", false), bound("valid_to", true)]);
+    Schema { columns }
+}
+
+/// Whether a delivery may go on where `there` is the mark in place.
+///
+/// # Errors
+/// A later worker was here (never to be tried again), or something else than expected is there
+/// (the caller looks again).
+pub fn fence(source: &DatasetRef, there: Option<&Mark>, mark: &Mark, expected: Option<&Mark>) -> Result<(), FlowError> {
+    if let Some(there) = there {
+        fence_epoch(source, there, mark.epoch)?;
+    }
+    match there == expected {
+        true => Ok(()),
+        false => {
+            let said = |mark: Option<&Mark>| mark.map_or("nothing".to_owned(), |mark| format!("batch {}", mark.batch));
+            let (there, expected) = (said(there), said(expected));
+            Err(FlowError::later(format!("{source} has {there} delivered where {expected} was expected")))
+        }
+    }
+}
+
+/// Whether a worker of this epoch may still write.
+///
+/// # Errors
+/// A later worker was here.
+pub fn fence_epoch(source: &DatasetRef, there: &Mark, epoch: i64) -> Result<(), FlowError> {
+    match there.epoch > epoch {
+        true => Err(FlowError::never(format!(
+            "{source} was delivered under epoch {} and this worker has epoch {epoch}",
+            there.epoch
+        ))),
+        false => Ok(()),
+    }
 }

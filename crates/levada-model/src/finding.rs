@@ -96,9 +96,7 @@ impl Findings {
 
     /// Brings them into the order of files, places and codes.
     pub fn sort(&mut self) {
-        self.0.sort_by(|a, b| {
-            (a.span, a.code, &a.address, &a.message).cmp(&(b.span, b.code, &b.address, &b.message))
-        });
+        self.0.sort_by(|a, b| (a.span, a.code, &a.address, &a.message).cmp(&(b.span, b.code, &b.address, &b.message)));
         self.0.dedup();
     }
 }

@@ -43,7 +43,8 @@ fn definition(object: &Object, definitions: &mut Map<String, Value>) -> Value {
     let Some(variants) = object.variants else {
         return closed(object, &[], None, definitions);
     };
-    let cases = variants.cases.iter().map(|(words, keys)| closed(object, keys, Some((variants.by, words)), definitions));
+    let cases =
+        variants.cases.iter().map(|(words, keys)| closed(object, keys, Some((variants.by, words)), definitions));
     json!({ "description": object.doc, "oneOf": cases.collect::<Vec<_>>() })
 }
 

@@ -52,7 +52,8 @@ fn check_identifier(text: &str, dash: bool) -> Result<(), NameError> {
 
 /// Characters that print nothing or turn the direction of the text around them.
 fn is_unprintable(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+    c.is_control()
+        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
 }
 
 fn check_label(text: &str) -> Result<(), NameError> {
@@ -79,7 +80,6 @@ macro_rules! names {
             /// # Errors
             /// The first rule of the family that the text breaks.
             pub fn parse(text: &str) -> Result<Self, NameError> {
-                #[expect(clippy::redundant_closure_call, reason = "the rule is a macro argument")]
                 ($check)(text)?;
                 Ok(Self(text.into()))
             }

@@ -64,10 +64,11 @@ pub fn parse_time_zone(name: &str) -> Result<TimeZone, ScheduleError> {
 
 /// Parses `2026-05-01`; `None` where the calendar has no such day.
 pub fn parse_date(text: &str) -> Option<Date> {
-    let has_form = text.len() == 10 && text.bytes().enumerate().all(|(at, byte)| match at {
-        4 | 7 => byte == b'-',
-        _ => byte.is_ascii_digit(),
-    });
+    let has_form = text.len() == 10
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
     if has_form { text.parse().ok() } else { None }
 }
 
@@ -129,18 +130,14 @@ const CHANGES_MAX: usize = 10_000;
 
 /// Whether the windows are open at `at`; `timezone` is the calendar's, `None` is UTC.
 ///
-/// # Errors
-/// A window or the time zone that can't be read.
-pub fn is_open(windows: &Windows, timezone: Option<&str>, at: i64) -> Result<bool, ScheduleError> {
-    Ok(Openings::parse(windows, timezone)?.is_open(at))
+/// Windows that can't be evaluated, which the reader of the model lets never pass, are closed.
+pub fn is_open(windows: &Windows, timezone: Option<&str>, at: i64) -> bool {
+    Openings::parse(windows, timezone).is_ok_and(|openings| openings.is_open(at))
 }
 
 /// The first moment at or after `at` when the windows are open; `None` where they never are again.
-///
-/// # Errors
-/// A window or the time zone that can't be read.
-pub fn next_open(windows: &Windows, timezone: Option<&str>, at: i64) -> Result<Option<i64>, ScheduleError> {
-    Ok(Openings::parse(windows, timezone)?.next_open(at))
+pub fn next_open(windows: &Windows, timezone: Option<&str>, at: i64) -> Option<i64> {
+    Openings::parse(windows, timezone).ok()?.next_open(at)
 }
 
 /// Windows in their time zone, parsed once.
@@ -154,7 +151,7 @@ pub struct Openings {
 /// A window that can be asked.
 #[derive(Debug, Clone)]
 enum Stretch {
-    Ticks { schedule: Schedule, lasts: Period },
+    Ticks { schedule: Box<Schedule>, lasts: Period },
     Days { from: i64, to: i64 },
 }
 
@@ -204,7 +201,8 @@ impl Stretch {
         };
         match window {
             Window::Cron { expression, lasts } => {
-                Ok(Self::Ticks { schedule: Schedule::new(expression, time_zone.clone())?, lasts: *lasts })
+                let schedule = Box::new(Schedule::new(expression, time_zone.clone())?);
+                Ok(Self::Ticks { schedule, lasts: *lasts })
             }
             Window::Dates { from, to } => Ok(Self::Days { from: midnight(from)?, to: midnight(to)? }),
         }
@@ -293,10 +291,10 @@ mod tests {
             allow: vec![Window::Cron { expression: "0 2 * * SAT".into(), lasts: "4h".parse().expect("valid") }],
             deny: vec![Window::Dates { from: "2026-12-01".into(), to: "2027-01-01".into() }],
         };
-        let open = |at: &str| is_open(&windows, None, micros(at)).expect("valid");
+        let open = |at: &str| is_open(&windows, None, micros(at));
         assert!(open("2026-11-21T02:00:00Z") && open("2026-11-21T05:59:59Z"));
         assert!(!open("2026-11-21T06:00:00Z") && !open("2026-11-20T03:00:00Z") && !open("2026-12-05T03:00:00Z"));
-        let next = |at: &str| next_open(&windows, None, micros(at)).expect("valid");
+        let next = |at: &str| next_open(&windows, None, micros(at));
         assert_eq!(next("2026-11-21T03:00:00Z"), Some(micros("2026-11-21T03:00:00Z")));
         assert_eq!(next("2026-11-21T06:00:00Z"), Some(micros("2026-11-28T02:00:00Z")));
         assert_eq!(next("2026-11-28T07:00:00Z"), Some(micros("2027-01-02T02:00:00Z")));
@@ -306,9 +304,9 @@ mod tests {
     fn windows_that_never_open_say_so() {
         let dates = |from: &str, to: &str| Window::Dates { from: from.into(), to: to.into() };
         let past = Windows { allow: vec![dates("2020-01-01", "2020-02-01")], deny: Vec::new() };
-        assert_eq!(next_open(&past, None, micros("2026-01-01T00:00:00Z")), Ok(None));
+        assert_eq!(next_open(&past, None, micros("2026-01-01T00:00:00Z")), None);
         let always = Window::Cron { expression: "* * * * *".into(), lasts: "5m".parse().expect("valid") };
         let never = Windows { allow: Vec::new(), deny: vec![always] };
-        assert_eq!(next_open(&never, None, micros("2026-01-01T00:00:00Z")), Ok(None));
+        assert_eq!(next_open(&never, None, micros("2026-01-01T00:00:00Z")), None);
     }
 }

@@ -74,7 +74,8 @@ fn split_northwind() -> Files {
 fn the_worked_example_has_no_finding() {
     let (model, findings) = load(&northwind());
     assert_eq!(findings.0, []);
-    let masked = model.datastore(&DatastoreName::parse("Masked_NW_Data").expect("a name")).expect("the output is there");
+    let masked =
+        model.datastore(&DatastoreName::parse("Masked_NW_Data").expect("a name")).expect("the output is there");
     assert_eq!(masked.owner.team.as_str(), "NorthWindTeam");
     assert_eq!(masked.owner.zone.as_str(), "USA");
 }
@@ -83,7 +84,8 @@ fn the_worked_example_has_no_finding() {
 fn three_hundred_mistakes_in_one_document_are_three_hundred_findings() {
     let mut text = String::from("datastore: D\ncontainer: c\ningest: { kind: cdc }\ndatasets:\n");
     for number in 0..100 {
-        writeln!(text, "  d{number}:\n    clasification: ü\n    columns:\n      x{number}: varhcar(3)").expect("memory takes it");
+        writeln!(text, "  d{number}:\n    clasification: ü\n    columns:\n      x{number}: varhcar(3)")
+            .expect("memory takes it");
         writeln!(text, "      y: {{ type: text, key: yes }}").expect("memory takes it");
     }
     let (_, findings) = read_file(FileId(0), "d.yaml", text.as_bytes());

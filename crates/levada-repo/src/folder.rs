@@ -37,7 +37,7 @@ pub enum RepoError {
         /// As given.
         path: PathBuf,
     },
-    /// The walk through the folder failed: permissions, or a loop of symbolic links.
+    /// The walk through the folder failed: permissions, or a link to nowhere.
     #[error("walk through the folder {path}")]
     Walk {
         /// As given.
@@ -120,8 +120,7 @@ impl Folder {
             paths.par_iter().enumerate().map(|(index, path)| self.read(index, path)).collect::<Result<_, _>>()?;
         let (fragments, file_findings): (Vec<Fragment>, Vec<Findings>) = read.into_iter().unzip();
         let read_code = |path: &str| std::fs::read_to_string(self.root.join(path)).ok();
-        let (model, mut findings) =
-            levada_model::assemble(paths.iter().cloned().zip(fragments).collect(), &read_code);
+        let (model, mut findings) = levada_model::assemble(paths.iter().cloned().zip(fragments).collect(), &read_code);
         file_findings.into_iter().for_each(|found| findings.extend(found));
         findings.sort();
         Ok(Loaded { model, findings, files: FileTable::new(self.root.clone(), paths) })
@@ -146,7 +145,12 @@ impl Folder {
         walk.filter_entry(|entry| !is_rendered(entry));
         let mut paths = Vec::new();
         for entry in walk.build() {
-            let entry = entry.map_err(|source| RepoError::Walk { path: self.root.clone(), source })?;
+            let entry = match entry {
+                Ok(entry) => entry,
+                // What lies in a loop of links is reached without the loop, too.
+                Err(error) if is_loop(&error) => continue,
+                Err(source) => return Err(RepoError::Walk { path: self.root.clone(), source }),
+            };
             if entry.file_type().is_some_and(|kind| kind.is_file()) && is_model_file(entry.path()) {
                 paths.extend(entry.path().strip_prefix(&self.root).ok().and_then(slashed));
             }
@@ -156,12 +160,21 @@ impl Folder {
     }
 }
 
+fn is_loop(error: &ignore::Error) -> bool {
+    match error {
+        ignore::Error::Loop { .. } => true,
+        ignore::Error::WithPath { err, .. } | ignore::Error::WithDepth { err, .. } => is_loop(err),
+        _ => false,
+    }
+}
+
 fn is_rendered(entry: &DirEntry) -> bool {
     entry.file_type().is_some_and(|kind| kind.is_dir()) && entry.path().join(RENDER_MANIFEST).exists()
 }
 
 fn is_model_file(path: &Path) -> bool {
-    let has_extension = path.extension().is_some_and(|extension| matches!(extension.to_str(), Some("yaml" | "yml" | "json")));
+    let has_extension =
+        path.extension().is_some_and(|extension| matches!(extension.to_str(), Some("yaml" | "yml" | "json")));
     has_extension && path.file_name().is_some_and(|name| name != DESCRIBE)
 }
 

@@ -31,3 +31,121 @@ fn the_worked_example_loads_without_a_finding() {
     assert_eq!(model.datastores[0].owner, model.workspaces[0].owner);
     assert_eq!(model.datastores[1].datasets.len(), 5);
 }
+
+const TEAM: &str = "zone: Z\n---\nteam: T\ncontainers:\n  - { container: c, kind: sqlite, location: v, path: a.db }\n";
+const STORE: &str = "datastore: D\ncontainer: c\ningest: { kind: cdc }\ndatasets: { a: { columns: { x: text } } }\n";
+
+/// A small model in a temporary folder.
+fn small() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("make a temporary folder");
+    write(folder.path(), "ecosystem.yaml", "ecosystem: small\n");
+    write(folder.path(), "team.yaml", TEAM);
+    folder
+}
+
+#[test]
+fn hidden_rendered_and_ignored_files_are_no_part_of_the_model() {
+    let folder = small();
+    let root = folder.path();
+    write(root, "a/store.yml", STORE);
+    for path in [".hidden/x.yaml", "rendered/deep/x.yaml", "vendor/x.json", "notes.yaml", "a/describe.json", "a/x.txt"]
+    {
+        write(root, path, "not: a model\n");
+    }
+    write(root, "rendered/render-manifest.json", "{}");
+    write(root, ".levadaignore", "vendor/\n/notes.yaml\n");
+    write(root, ".gitignore", "a/\n");
+    let loaded = load(root).expect("load");
+    assert_eq!(loaded.findings.0, []);
+    assert_eq!(loaded.files.len(), 3);
+    assert_eq!(loaded.model.datastores.len(), 1);
+}
+
+#[test]
+fn json_stands_wherever_yaml_does() {
+    let folder = small();
+    let store = r#"{ "datastore": "D", "container": "c", "ingest": { "kind": "cdc" },
+        "datasets": { "a": { "columns": { "x": { "type": "text", "nullable": false } } } } }"#;
+    write(folder.path(), "d.json", store);
+    let loaded = load(folder.path()).expect("load");
+    assert_eq!(loaded.findings.0, []);
+    assert!(!loaded.model.datastores[0].datasets[0].columns[0].nullable);
+}
+
+#[test]
+fn a_folder_without_an_ecosystem_says_how_to_make_one() {
+    let folder = tempfile::tempdir().expect("make a temporary folder");
+    let error = load(folder.path()).expect_err("there is no model");
+    assert!(matches!(error, RepoError::FindEcosystem { .. }));
+    assert!(error.to_string().contains("levada init"));
+    let error = load(&folder.path().join("nowhere")).expect_err("there is no folder");
+    assert!(matches!(error, RepoError::OpenFolder { .. }));
+}
+
+#[test]
+fn places_name_path_line_column_and_the_line_itself() {
+    let folder = small();
+    write(folder.path(), "ü/d.yaml", &STORE.replace("container", "# ü\ncontaner").replace('\n', "\r\n"));
+    let loaded = load(folder.path()).expect("load");
+    let places: Vec<String> = loaded
+        .findings
+        .0
+        .iter()
+        .map(|finding| loaded.files.place(finding.span.expect("a place")).expect("the file is there"))
+        .map(|place| format!("{place} {}", place.text))
+        .collect();
+    assert_eq!(places, ["ü/d.yaml:1:1 datastore: D", "ü/d.yaml:3:1 contaner: c"]);
+}
+
+#[test]
+fn a_column_has_a_place_of_its_own() {
+    let loaded = load(&northwind()).expect("load");
+    let dataset = "NW_Data.customers".parse().expect("a dataset");
+    let column = "phone".parse().expect("a column");
+    let span = loaded.files.column_span(&loaded.model, &dataset, &column).expect("it is there");
+    assert_eq!(loaded.files.place(span).expect("a place").text, "      phone: varchar(24)");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_and_loops_are_not() {
+    let folder = small();
+    let elsewhere = tempfile::tempdir().expect("make a temporary folder");
+    write(elsewhere.path(), "d.yaml", STORE);
+    std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("linked")).expect("link a folder");
+    std::os::unix::fs::symlink(folder.path(), folder.path().join("loop")).expect("link a loop");
+    let loaded = load(folder.path()).expect("load");
+    assert_eq!(loaded.findings.0, []);
+    assert_eq!(loaded.model.datastores.len(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_nowhere_is_an_error_and_not_a_smaller_model() {
+    let folder = small();
+    std::os::unix::fs::symlink("nowhere.yaml", folder.path().join("d.yaml")).expect("link");
+    assert!(load(folder.path()).is_err());
+}
+
+#[test]
+fn a_revision_is_a_commit_and_whether_files_differ() {
+    let folder = small();
+    let root = folder.path();
+    let git = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.arg("-C").arg(root).args(["-c", "user.name=n", "-c", "user.email=e@example.com"]).args(arguments);
+        let output = command.output().expect("git is installed");
+        assert!(output.status.success(), "{output:?}");
+    };
+    let folder = Folder::open(root).expect("open");
+    assert_eq!(folder.revision(), None);
+    git(&["init", "--quiet"]);
+    assert_eq!(folder.revision(), None);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message", "first"]);
+    let clean = folder.revision().expect("a commit");
+    assert_eq!((clean.commit.len(), clean.is_dirty), (40, false));
+    write(root, "d.yaml", STORE);
+    let dirty = folder.revision().expect("a commit");
+    assert_eq!((dirty.commit, dirty.is_dirty), (clean.commit, true));
+}

@@ -47,7 +47,7 @@ pub fn next_open(calendars: &[CalendarSpec], at: i64) -> Option<i64> {
         let closed = calendars.iter().find(|calendar| !is_open(calendar, at));
         match closed {
             None => return Some(at),
-            Some(calendar) => at = schedule::next_open(&calendar.windows, calendar.timezone.as_deref(), at)?,
+            Some(calendar) => at = opening(calendar, at)?,
         }
     }
     None
@@ -56,8 +56,13 @@ pub fn next_open(calendars: &[CalendarSpec], at: i64) -> Option<i64> {
 /// How many openings are tried before calendars count as never open together.
 const OPENINGS_MAX: usize = 1_000;
 
+/// Lint lets no unreadable calendar into a blueprint; if one is there all the same, it is closed.
 fn is_open(calendar: &CalendarSpec, at: i64) -> bool {
-    schedule::is_open(&calendar.windows, calendar.timezone.as_deref(), at)
+    schedule::is_open(&calendar.windows, calendar.timezone.as_deref(), at).unwrap_or(false)
+}
+
+fn opening(calendar: &CalendarSpec, at: i64) -> Option<i64> {
+    schedule::next_open(&calendar.windows, calendar.timezone.as_deref(), at).ok().flatten()
 }
 
 fn next_tick(trigger: &CronTrigger, salt: &str, now: i64) -> Option<i64> {

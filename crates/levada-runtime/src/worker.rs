@@ -339,10 +339,10 @@ impl Worker {
     }
 
     async fn renew(&self) -> Result<(), StateError> {
-        match self.running.is_empty() {
-            true => Ok(()),
-            false => self.runtime.state.renew(&self.owner, self.runtime.clock.now() + LEASE_US).await,
+        if !self.running.is_empty() {
+            self.runtime.state.renew(&self.owner, self.runtime.clock.now() + LEASE_US).await?;
         }
+        Ok(())
     }
 
     /// Whether nothing is left to follow: nothing due, no retry to wait for.

@@ -48,6 +48,7 @@ pub struct State {
 
 struct Inner {
     database: Database,
+    id: String,
     contents: Arc<Contents>,
 }
 
@@ -82,7 +83,13 @@ impl State {
             }
         };
         migrations::migrate(&database, machine_time()).await.map_err(|failure| named(failure, "open the state"))?;
-        Ok(Self { inner: Arc::new(Inner { database, contents: Arc::default() }) })
+        let id = migrations::identity(&database).await.map_err(|failure| named(failure, "read the state's identity"))?;
+        Ok(Self { inner: Arc::new(Inner { database, id, contents: Arc::default() }) })
+    }
+
+    /// Which state this is: 16 hexadecimal digits, drawn when it was made.
+    pub fn id(&self) -> &str {
+        &self.inner.id
     }
 
     async fn read<T: Send + 'static>(

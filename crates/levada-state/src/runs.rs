@@ -100,12 +100,7 @@ pub(crate) fn record_run(
 impl State {
     /// The runs that ended at or after `since`, µs, the newest first; with a prefix only those of
     /// nodes whose address begins with it.
-    pub async fn runs(
-        &self,
-        node_prefix: Option<&str>,
-        since: i64,
-        limit: usize,
-    ) -> Result<Vec<RunRow>, StateError> {
+    pub async fn runs(&self, node_prefix: Option<&str>, since: i64, limit: usize) -> Result<Vec<RunRow>, StateError> {
         let prefix = node_prefix.unwrap_or_default().to_owned();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.read("read the runs", move |transaction| {

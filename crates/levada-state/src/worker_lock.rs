@@ -105,7 +105,8 @@ fn holder(file: &File) -> String {
 }
 
 fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let name =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
     match name {
         Ok(name) if !name.trim().is_empty() => name.trim().to_owned(),
         _ => "this host".to_owned(),

@@ -7,7 +7,7 @@ use crate::StoreError;
 use levada_model::address::{DatasetRef, Stream};
 use levada_state::catalog::{Body, StoredSchema};
 use levada_state::{Manifest, State};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
@@ -136,10 +136,29 @@ impl Iterator for Pieces<'_> {
     }
 }
 
-/// The stream that commits a dataset, and its last batch; `None` before the first one.
-pub(crate) async fn head_of(state: &State, dataset: &DatasetRef) -> Result<Option<(Stream, i64)>, StoreError> {
-    let stored = state.stored_datasets().await?;
-    let Some((_, stream)) = stored.into_iter().find(|(stored, _)| stored == dataset) else { return Ok(None) };
-    let head = state.head(&stream).await?;
-    Ok(head.map(|head| (stream, head.batch)))
+/// The streams that may have committed a dataset: its own, and its whole datastore's; which one it
+/// is changes when a store turns from `multi` to `single` or back. A batch that the dataset's own
+/// stream has is always one of its own; that is why it comes last.
+fn streams_of(dataset: &DatasetRef) -> [Stream; 2] {
+    let datastore = dataset.datastore.clone();
+    let own = Stream { datastore: datastore.clone(), dataset: Some(dataset.dataset.clone()) };
+    [Stream { datastore, dataset: None }, own]
+}
+
+/// The last batch that may have changed a dataset; 0: none.
+pub(crate) async fn last_batch(state: &State, dataset: &DatasetRef) -> Result<i64, StoreError> {
+    let mut last = 0;
+    for stream in streams_of(dataset) {
+        last = last.max(state.head(&stream).await?.map_or(0, |head| head.batch));
+    }
+    Ok(last)
+}
+
+/// The commit times of a dataset's batches, µs.
+pub(crate) async fn times(state: &State, dataset: &DatasetRef, up_to: i64) -> Result<BTreeMap<i64, i64>, StoreError> {
+    let mut times = BTreeMap::new();
+    for stream in streams_of(dataset) {
+        times.extend(state.times(&stream, 0, up_to).await?);
+    }
+    Ok(times)
 }

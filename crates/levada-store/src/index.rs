@@ -204,9 +204,10 @@ impl LiveIndex {
                 true => equal[0].key,
                 false => with_occurrence(equal[0].key, number),
             };
-            let names: ByHash<()> = (0..).take(equal.len()).map(|number| (numbered(number), ())).collect();
-            let mut others = equal.iter().filter(|version| !names.contains_key(&version.stored_key));
-            for name in names.keys() {
+            let names: Vec<Hash> = (0..).take(equal.len()).map(numbered).collect();
+            let taken: ByHash<()> = names.iter().map(|name| (*name, ())).collect();
+            let mut others = equal.iter().filter(|version| !taken.contains_key(&version.stored_key));
+            for name in &names {
                 let own = equal.binary_search_by_key(name, |version| version.stored_key).ok().map(|at| &equal[at]);
                 let version = own.or_else(|| others.next()).expect("there are as many versions as names");
                 index.entries.insert(*name, version.known);

@@ -50,9 +50,13 @@ pub(crate) async fn sweep(inner: &Inner) -> Result<usize, StoreError> {
     if files.is_empty() {
         return Ok(0);
     }
-    let known: BTreeSet<String> = inner.state.known_files().await?.into_iter().collect();
+    let mut litter: BTreeSet<String> = files.into_iter().collect();
+    let mut known = inner.state.known_files();
+    while let Some(page) = known.next_page().await? {
+        page.iter().for_each(|file| _ = litter.remove(file));
+    }
     let mut removed = 0;
-    for file in files.iter().filter(|file| !known.contains(*file)) {
+    for file in &litter {
         let path = inner.root.join(file);
         match std::fs::remove_file(&path) {
             Ok(()) => removed += 1,

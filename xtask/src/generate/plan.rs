@@ -204,7 +204,7 @@ impl Plan {
         let block = number / WORKSPACES_PER_TRANSFORMER;
         let transformer = block * WORKSPACES_PER_TRANSFORMER + WORKSPACES_PER_TRANSFORMER / 2;
         match transforms {
-            true => (block % CHAIN_LENGTH != 0).then(|| number - WORKSPACES_PER_TRANSFORMER),
+            true => (!block.is_multiple_of(CHAIN_LENGTH)).then(|| number - WORKSPACES_PER_TRANSFORMER),
             false => (number > transformer).then_some(transformer),
         }
     }

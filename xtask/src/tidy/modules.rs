@@ -27,15 +27,24 @@ pub(crate) fn every_file_is_reached(tree: &Tree) -> Vec<Finding> {
 /// Each crate's integration tests are one program: every further one links the whole engine again.
 pub(crate) fn one_test_program_per_crate(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (package, _) in tree.packages().filter(|(_, manifest)| !manifest.contains("autotests = false")) {
+    for (package, manifest) in tree.packages().filter(|(_, manifest)| finds_tests(manifest)) {
         let folder = format!("{package}/tests/");
-        let programs = tree.rust().filter(|(path, _)| path.strip_prefix(&folder).is_some_and(is_conventional_root));
-        let further = programs.filter(|(path, _)| *path != format!("{folder}main.rs"));
-        let hint = "make it a module of tests/main.rs: as tests/NAME/mod.rs, or with `autotests = false` \
-            and a [[test]] section for tests/main.rs";
-        findings.extend(further.map(|(path, _)| Finding::new(path, 1, "is a test program of its own", hint)));
+        let names = tree.rust().filter_map(|(path, _)| path.strip_prefix(&folder));
+        let programs: Vec<_> = names.filter(|name| is_conventional_root(name)).collect();
+        if programs.len() > 1 {
+            let message = format!("has {} test programs: {}", programs.len(), programs.join(", "));
+            let hint = "make all but tests/main.rs its modules: write `autotests = false` under [package], and \
+                `[[test]]` with `name = \"main\"` and `path = \"tests/main.rs\"`";
+            let line = manifest.lines().position(|line| line == "[package]").map_or(1, |index| index + 1);
+            findings.push(Finding::new(&format!("{package}/Cargo.toml"), line, message, hint));
+        }
     }
     findings
+}
+
+/// Whether Cargo makes a program of each file in `tests`.
+fn finds_tests(manifest: &str) -> bool {
+    !manifest.lines().any(|line| line.replace(' ', "") == "autotests=false")
 }
 
 /// Whether Cargo finds a target in a path below `tests`, `examples`, `benches` or `src/bin`.
@@ -49,11 +58,12 @@ fn roots(tree: &Tree) -> Vec<String> {
     for (package, manifest) in tree.packages() {
         let below = |folder: &str| format!("{package}/{folder}/");
         roots.extend(["src/lib.rs", "src/main.rs", "build.rs"].map(|file| format!("{package}/{file}")));
-        for folder in ["src/bin", "tests", "examples", "benches"].map(below) {
+        let is_target = |folder: &&str| *folder != "tests" || finds_tests(manifest);
+        for folder in ["src/bin", "tests", "examples", "benches"].into_iter().filter(is_target).map(below) {
             let inside = tree.rust().filter_map(|(path, _)| Some((path, path.strip_prefix(&folder)?)));
             roots.extend(inside.filter(|(_, rest)| is_conventional_root(rest)).map(|(path, _)| path.to_owned()));
         }
-        let declared = manifest.lines().filter_map(|line| Some(line.trim().strip_prefix("path")?.split('"').nth(1)?));
+        let declared = manifest.lines().filter_map(|line| line.trim().strip_prefix("path")?.split('"').nth(1));
         roots.extend(declared.filter(|path| path.ends_with(".rs")).map(|path| normal(&format!("{package}/{path}"))));
     }
     roots
@@ -194,8 +204,20 @@ mod tests {
             let files: Vec<_> = files.into_iter().chain([("c/Cargo.toml", manifest)]).collect();
             one_test_program_per_crate(&Tree::of(&files)).into_iter().map(|finding| finding.path).collect::<Vec<_>>()
         };
-        assert_eq!(found("[package]\nname = \"c\"\n"), ["c/tests/laws.rs"]);
+        assert_eq!(found("[package]\nname = \"c\"\n"), ["c/Cargo.toml"]);
         assert_eq!(found("[package]\nname = \"c\"\nautotests = false\n"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn file_in_tests_is_dead_where_cargo_does_not_look_for_tests_and_main_does_not_name_it() {
+        let manifest = "[package]\nautotests = false\n\n[[test]]\nname = \"main\"\npath = \"tests/main.rs\"\n";
+        let files = [
+            ("d/Cargo.toml", manifest),
+            ("d/tests/main.rs", "mod laws;\n"),
+            ("d/tests/laws.rs", ""),
+            ("d/tests/old.rs", ""),
+        ];
+        assert_eq!(dead(&files), ["d/tests/old.rs"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::quote::{self, TableName};
 use super::types::reading;
 use levada_flow::FlowError;
 use levada_flow::source::{PullDataset, PullRequest};
+use levada_model::Schema;
 use levada_model::model::IngestKind;
 use levada_model::nearest::nearest;
 use levada_model::period::{Period, PeriodUnit};
@@ -181,6 +182,35 @@ async fn plan_columns(
         columns.push(ReadColumn {
             name: column.name.as_str().to_owned(),
             source_name: column.source_name().to_owned(),
+            data_type: column.data_type.clone(),
+            is_nullable: column.nullable && !column.key,
+            is_key: column.key,
+            reading,
+        });
+    }
+    Ok(columns)
+}
+
+/// How the columns of a delivered table are read back, by the names that consumers see.
+pub(super) async fn read_columns(
+    client: &Client,
+    label: &str,
+    physical: &str,
+    schema: &Schema,
+) -> Result<Vec<ReadColumn>, FlowError> {
+    let list: Vec<String> = schema.columns.iter().map(|column| quote::identifier(column.name.as_str())).collect();
+    let query = format!("SELECT {} FROM {physical}", list.join(", "));
+    let statement = client.prepare(&query).await.during(|| format!("table {label} can't be read back"))?;
+    let mut columns = Vec::new();
+    for (column, found) in schema.columns.iter().zip(statement.columns()) {
+        let name = column.name.as_str().to_owned();
+        let Some(reading) = reading(&column.data_type, found.type_()) else {
+            let (is, wanted) = (found.type_(), &column.data_type);
+            return Err(FlowError::never(format!("column {name:?} of table {label} is {is} and no {wanted} any more")));
+        };
+        columns.push(ReadColumn {
+            source_name: name.clone(),
+            name,
             data_type: column.data_type.clone(),
             is_nullable: column.nullable && !column.key,
             is_key: column.key,

@@ -3,7 +3,8 @@
 //! Takes the bytes of one field as COPY sends them, gives arrays of the types that
 //! `levada_flow::arrow_schema` names, or a [`Problem`] with the value. Knows no rows and no names.
 
-use super::json::{self, Json, civil};
+use super::civil;
+use super::json::{self, Json};
 use super::numeric;
 use super::types::{Problem, Wire};
 use arrow::array::{

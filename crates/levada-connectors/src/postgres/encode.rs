@@ -158,8 +158,11 @@ pub(super) struct RowWriter<'a> {
 impl<'a> RowWriter<'a> {
     /// Takes the columns in the order of the COPY.
     pub(super) fn new(columns: &[(&'a ArrayRef, &DataType)]) -> Result<Self, FlowError> {
-        let columns = columns.iter().map(|(array, model)| ColumnWriter::new(array.as_ref(), model));
-        Ok(Self { columns: columns.collect::<Result<_, _>>()? })
+        let mut writers = Vec::with_capacity(columns.len());
+        for &(array, model) in columns {
+            writers.push(ColumnWriter::new(array.as_ref(), model)?);
+        }
+        Ok(Self { columns: writers })
     }
 
     /// Appends one row.

@@ -7,6 +7,7 @@
 //! through [`quote`] before it is part of a statement.
 
 mod catalog;
+mod civil;
 pub mod config;
 mod copy;
 mod decode;

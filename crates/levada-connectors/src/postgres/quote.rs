@@ -28,6 +28,10 @@ impl TableName {
     /// Reads what the model says; a table without a schema is in `default_schema`.
     pub fn parse(written: &str, default_schema: &str) -> Self {
         let (first, rest) = part(written);
+        if first.is_empty() {
+            // A name that begins with a point has no schema before it.
+            return Self { schema: default_schema.to_owned(), table: written.to_owned() };
+        }
         match rest.strip_prefix('.') {
             Some(rest) if !rest.is_empty() => {
                 let (table, unread) = part(rest);
@@ -100,5 +104,6 @@ mod tests {
         assert_eq!(parsed("a.b.c"), both("a", "b.c"));
         assert_eq!(parsed(r#""open"#), both("public", r#""open"#));
         assert_eq!(parsed("trailing."), both("public", "trailing."));
+        assert_eq!(parsed(".."), both("public", ".."));
     }
 }

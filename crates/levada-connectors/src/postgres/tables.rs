@@ -47,6 +47,7 @@ const CREATE: &str = "
         view_schema text NOT NULL,
         view_name text NOT NULL,
         grantee text NOT NULL,
+        is_ours boolean NOT NULL,
         PRIMARY KEY (view_schema, view_name, grantee));";
 
 /// Whether the sink's own tables are there.

@@ -200,8 +200,8 @@ fn has_stable_text(pg_type: &Type) -> bool {
 
 /// The type that a sink gives a column.
 ///
-/// `char(n)` becomes `varchar(n)`: PostgreSQL would pad it, and padding is no data. `json` stays
-/// `json`, because `jsonb` rewrites the text. Structs, maps and nested lists are `json`.
+/// `json` stays `json`, because `jsonb` rewrites the text. Structs, maps and nested lists are
+/// `json`, too.
 pub(super) fn ddl(data_type: &DataType) -> String {
     match data_type {
         DataType::Boolean => "boolean".to_owned(),
@@ -216,7 +216,8 @@ pub(super) fn ddl(data_type: &DataType) -> String {
         DataType::Timestamp => "timestamp".to_owned(),
         DataType::Timestamptz => "timestamptz".to_owned(),
         DataType::Interval => "interval".to_owned(),
-        DataType::Char(length) | DataType::Varchar(length) if *length <= VARCHAR_MAX => format!("varchar({length})"),
+        DataType::Char(length) if *length <= VARCHAR_MAX => format!("char({length})"),
+        DataType::Varchar(length) if *length <= VARCHAR_MAX => format!("varchar({length})"),
         DataType::Char(_) | DataType::Varchar(_) | DataType::Text => "text".to_owned(),
         DataType::Binary | DataType::BinaryFixed(_) => "bytea".to_owned(),
         DataType::Uuid => "uuid".to_owned(),
@@ -227,7 +228,7 @@ pub(super) fn ddl(data_type: &DataType) -> String {
     }
 }
 
-/// The longest `varchar(n)` that PostgreSQL allows; beyond it `text`.
+/// The longest `char(n)` and `varchar(n)` that PostgreSQL allows; beyond it `text`.
 const VARCHAR_MAX: u32 = 10_485_760;
 
 /// Whether a list of these is an array; of others it is JSON.
@@ -250,7 +251,8 @@ pub(super) fn array_item_id(item: &DataType) -> u32 {
         DataType::Timestamp => Type::TIMESTAMP,
         DataType::Timestamptz => Type::TIMESTAMPTZ,
         DataType::Interval => Type::INTERVAL,
-        DataType::Char(length) | DataType::Varchar(length) if *length <= VARCHAR_MAX => Type::VARCHAR,
+        DataType::Char(length) if *length <= VARCHAR_MAX => Type::BPCHAR,
+        DataType::Varchar(length) if *length <= VARCHAR_MAX => Type::VARCHAR,
         DataType::Char(_) | DataType::Varchar(_) | DataType::Text => Type::TEXT,
         DataType::Binary | DataType::BinaryFixed(_) => Type::BYTEA,
         DataType::Uuid => Type::UUID,
@@ -286,7 +288,7 @@ mod tests {
             (Type::INT2, "int8"),
             (Type::INT4, "int32"),
             (Type::NUMERIC, "decimal(38,38)"),
-            (Type::VARCHAR, "char(3)"),
+            (Type::BPCHAR, "char(3)"),
             (Type::JSON, "list<list<int32>>"),
             (Type::JSON, "struct<a: int32>"),
             (Type::FLOAT4_ARRAY, "vector(3)"),

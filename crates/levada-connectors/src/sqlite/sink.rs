@@ -8,11 +8,13 @@
 use super::catalog::{self, Applied};
 use super::config::{blocking, failed, open_to_read, open_to_write, path, quoted};
 use super::types::scalar;
-use super::writer::{Changes, Table, history_schema};
+use super::writer::{Changes, Table};
 use crate::literal::RowsBuilder;
 use async_trait::async_trait;
 use futures::StreamExt;
-use levada_flow::sink::{Content, Delivered, DeliveredTable, DeliveredView, Form, Mark, TableDelivery};
+use levada_flow::sink::{
+    Content, Delivered, DeliveredTable, DeliveredView, Form, Mark, TableDelivery, fence, fence_epoch, history_schema,
+};
 use levada_flow::{BATCH_ROWS_MAX, FlowError, RowStream, Sink};
 use levada_model::connection::Connection;
 use levada_model::{DataType, Schema};
@@ -130,12 +132,11 @@ fn transaction<T>(
 fn deliver(database: &rusqlite::Connection, delivery: TableDelivery) -> Result<Delivered, FlowError> {
     let TableDelivery { table, content, mark, expected } = delivery;
     let previous = catalog::applied(database, &table)?;
-    fence(&table, previous.as_ref(), &mark, expected.as_ref())?;
+    fence(&table.source, previous.as_ref().map(|previous| &previous.mark), &mark, expected.as_ref())?;
     let live = physical(database, &table, false)?;
     let history = physical(database, &table, true)?;
-    for (wanted, had) in [(&live, previous.as_ref().and_then(|p| p.live.as_ref())), (&history, previous.as_ref().and_then(|p| p.history.as_ref()))] {
-        refuse_foreign(database, wanted.as_ref(), had)?;
-    }
+    refuse_foreign(database, live.as_ref(), previous.as_ref())?;
+    refuse_foreign(database, history.as_ref(), previous.as_ref())?;
     let delivered = match content {
         Content::Nothing => {
             make_missing(database, [live.as_ref(), history.as_ref()])?;
@@ -168,34 +169,6 @@ fn deliver(database: &rusqlite::Connection, delivery: TableDelivery) -> Result<D
     Ok(delivered)
 }
 
-/// Refuses a worker that is not the last one, and a delivery that doesn't follow what is there.
-fn fence(
-    table: &DeliveredTable,
-    previous: Option<&Applied>,
-    mark: &Mark,
-    expected: Option<&Mark>,
-) -> Result<(), FlowError> {
-    let there = previous.map(|previous| &previous.mark);
-    if let Some(there) = there.filter(|there| there.epoch > mark.epoch) {
-        return Err(FlowError::never(format!(
-            "{} was delivered under epoch {} and this worker has epoch {}",
-            table.source, there.epoch, mark.epoch
-        )));
-    }
-    match there == expected {
-        true => Ok(()),
-        false => {
-            let batch = |mark: Option<&Mark>| mark.map_or("nothing".to_owned(), |mark| format!("batch {}", mark.batch));
-            Err(FlowError::later(format!(
-                "{} has {} delivered where {} was expected",
-                table.source,
-                batch(there),
-                batch(expected)
-            )))
-        }
-    }
-}
-
 fn physical<'a>(
     database: &'a rusqlite::Connection,
     table: &DeliveredTable,
@@ -208,9 +181,14 @@ fn physical<'a>(
 }
 
 /// A table that is there without a row that names it is somebody else's.
-fn refuse_foreign(database: &rusqlite::Connection, wanted: Option<&Table<'_>>, had: Option<&String>) -> Result<(), FlowError> {
+fn refuse_foreign(
+    database: &rusqlite::Connection,
+    wanted: Option<&Table<'_>>,
+    had: Option<&Applied>,
+) -> Result<(), FlowError> {
     let Some(wanted) = wanted else { return Ok(()) };
-    let is_ours = had.is_some_and(|had| catalog::table_name(had).is_ok_and(|had| had.eq_ignore_ascii_case(&wanted.name)));
+    let is_wanted = |had: &String| catalog::table_name(had).is_ok_and(|had| had.eq_ignore_ascii_case(&wanted.name));
+    let is_ours = had.is_some_and(|had| had.live.iter().chain(&had.history).any(is_wanted));
     match !is_ours && catalog::exists(database, &wanted.name)? {
         true => Err(FlowError::never(format!("{:?} is there already, and Levada did not make it", wanted.name))
             .hint("rename or drop it")),
@@ -266,12 +244,7 @@ fn remove(database: &rusqlite::Connection, table: &DeliveredTable, epoch: i64) -
     let Some(applied) = catalog::applied(database, table)? else {
         return Ok(());
     };
-    if applied.mark.epoch > epoch {
-        return Err(FlowError::never(format!(
-            "{} was delivered under epoch {} and this worker has epoch {epoch}",
-            table.source, applied.mark.epoch
-        )));
-    }
+    fence_epoch(&table.source, &applied.mark, epoch)?;
     catalog::set_views(database, &applied.name, None, &[])?;
     drop_tables(database, &applied, &DeliveredTable { live: None, history: None, ..table.clone() })?;
     catalog::forget(database, &applied.name)

@@ -6,7 +6,7 @@
 use super::catalog::BUILDING;
 use super::config::{failed, quoted};
 use super::types::{bound, declared, size};
-use crate::literal::{ColumnReader, Scalar};
+use crate::literal::ColumnReader;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use levada_flow::sink::Delivered;
@@ -17,20 +17,6 @@ use std::collections::BTreeMap;
 
 /// The hidden column that identifies a row.
 const KEY_HASH: &str = "lv_key_hash";
-
-/// The schema of a history table as its readers see it.
-pub(super) fn history_schema(schema: &Schema) -> Schema {
-    let bound = |name: &str, nullable| SchemaColumn {
-        name: name.parse().expect("a plain word is a name"),
-        from: None,
-        data_type: DataType::Timestamptz,
-        nullable,
-        key: false,
-    };
-    let mut columns = schema.columns.clone();
-    columns.extend([bound("valid_from", false), bound("valid_to", true)]);
-    Schema { columns }
-}
 
 /// One physical table; `schema` is the live or the history one.
 pub(super) struct Table<'a> {

@@ -316,7 +316,8 @@ mod tests {
         outer.serialize(&mut canonical).expect("it serializes");
         assert_eq!(
             String::from_utf8(canonical.bytes).expect("JSON is UTF-8"),
-            r#"{"absent":null,"hashed":{"a":null,"a b":null,"b":null,"ü":null},"numbers":{"10":true,"9":false},"#.to_owned()
+            r#"{"absent":null,"hashed":{"a":null,"a b":null,"b":null,"ü":null},"numbers":{"10":true,"9":false},"#
+                .to_owned()
                 + r#""shapes":["Unit",{"Newtype":1},{"Tuple":[1,null]},{"Struct":{"a":"\"\n","b":1.5}}]}"#
         );
     }

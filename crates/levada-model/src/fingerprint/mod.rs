@@ -101,7 +101,10 @@ mod tests {
     #[test]
     fn a_fingerprint_never_changes_between_versions() {
         let value = serde_json::json!({ "b": [1, null, "ü"], "a": { "d": 1.5, "c": true } });
-        assert_eq!(fingerprint(&value), Fingerprint::of_bytes(r#"{"a":{"c":true,"d":1.5},"b":[1,null,"ü"]}"#.as_bytes()));
+        assert_eq!(
+            fingerprint(&value),
+            Fingerprint::of_bytes(r#"{"a":{"c":true,"d":1.5},"b":[1,null,"ü"]}"#.as_bytes())
+        );
         let printed = fingerprint("levada").to_string();
         assert_eq!(printed.parse(), Ok(fingerprint("levada")));
         assert!("xyz".parse::<Fingerprint>().is_err());

@@ -2,8 +2,8 @@
 
 use super::producer::{APPROVED, DATASETS, DEPRECATED_KEY, TRIGGER};
 use super::{
-    CREDENTIALS, DATASET_REF, DOCUMENTATION, Form, IDENTIFIER, LABEL, Names, Object, PERIOD, Rule, STATUS, Shape, TEXTS,
-    What, optional, required,
+    CREDENTIALS, DATASET_REF, DOCUMENTATION, Form, IDENTIFIER, LABEL, Names, Object, PERIOD, Rule, STATUS, Shape,
+    TEXTS, What, optional, required,
 };
 
 pub(super) const WORKSPACE: Object = Object {
@@ -27,7 +27,7 @@ pub(super) const WORKSPACE: Object = Object {
         optional("datasets", DATASETS, "The datasets of the transformer's output.", ""),
     ],
     variants: None,
-    rules: &[Rule::OnlyWith("datasets", &["transformer"]), Rule::Needs("transformer", "datasets")],
+    rules: &[Rule::OnlyWith("datasets", &["transformer"])],
 };
 
 const GROUP: Object = Object {
@@ -36,7 +36,12 @@ const GROUP: Object = Object {
     what: What::Group,
     keys: &[
         DOCUMENTATION,
-        optional("requires", Shape::Object(&REQUIRES), "The terms.", "{ latency: minutes, milestoning: live, retention: 30d }"),
+        optional(
+            "requires",
+            Shape::Object(&REQUIRES),
+            "The terms.",
+            "{ latency: minutes, milestoning: live, retention: 30d }",
+        ),
         required("datasets", Shape::List(&SINK), "What it needs.", "[NW_Data.products]"),
     ],
     variants: None,
@@ -78,7 +83,12 @@ const TRANSFORMER: Object = Object {
     keys: &[
         required("transformer", IDENTIFIER, "The transformer's name.", "MaskCustomers"),
         DOCUMENTATION,
-        required("output", Shape::Either(&IDENTIFIER, &Shape::Object(&OUTPUT)), "The datastore that it writes.", "Masked_NW_Data"),
+        required(
+            "output",
+            Shape::Either(&IDENTIFIER, &Shape::Object(&OUTPUT)),
+            "The datastore that it writes.",
+            "Masked_NW_Data",
+        ),
         optional(
             "mode",
             Shape::Word(&["snapshot", "append", "changes"]),
@@ -116,7 +126,12 @@ const CODE: Object = Object {
     doc: "The code of a transformer: queries, a command or an image.",
     what: What::Part,
     keys: &[
-        optional("sql", SQL, "A file beside this one; one for each output dataset where there are several.", "mask.sql"),
+        optional(
+            "sql",
+            SQL,
+            "A file beside this one; one for each output dataset where there are several.",
+            "mask.sql",
+        ),
         optional("command", TEXTS, "The program and its arguments.", "[python3, m.py]"),
         optional("image", Shape::Text, "The image, by digest.", "\"registry.example/m@sha256:…\""),
         optional("timeout", PERIOD, "The longest run.", "10m"),

@@ -5,12 +5,12 @@
 //! can't disagree. A table knows no Rust type: the readers in `read` turn checked nodes into the
 //! model.
 
+mod consumer;
 mod ecosystem;
 mod operations;
 mod owner;
 mod platform;
 mod producer;
-mod consumer;
 mod zone;
 
 /// The kinds of documents; a document's first key is its kind.

@@ -1,7 +1,8 @@
 //! Calendars, and the choices of operations.
 
 use super::{
-    CRON, DATE, DOCUMENTATION, Form, IDENTIFIER, LABEL, Object, PERIOD, Rule, Shape, TIME_ZONE, What, optional, required,
+    CRON, DATE, DOCUMENTATION, Form, IDENTIFIER, LABEL, Object, PERIOD, Rule, Shape, TIME_ZONE, What, optional,
+    required,
 };
 
 pub(super) const CALENDAR: Object = Object {

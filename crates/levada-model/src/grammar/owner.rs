@@ -1,8 +1,6 @@
 //! Teams and their containers.
 
-use super::{
-    CREDENTIAL, DOCUMENTATION, Form, Key, LABEL, Object, Shape, Variants, What, optional, required,
-};
+use super::{CREDENTIAL, DOCUMENTATION, Form, Key, LABEL, Object, Shape, Variants, What, optional, required};
 
 pub(super) const TEAM: Object = Object {
     name: "a team",
@@ -17,17 +15,8 @@ pub(super) const TEAM: Object = Object {
     rules: &[],
 };
 
-const KINDS: &[&str] = &[
-    "postgres",
-    "mysql",
-    "mariadb",
-    "redshift",
-    "snowflake",
-    "sqlite",
-    "files",
-    "object-store",
-    "kafka",
-];
+const KINDS: &[&str] =
+    &["postgres", "mysql", "mariadb", "redshift", "snowflake", "sqlite", "files", "object-store", "kafka"];
 
 pub(super) const CONTAINER: Object = Object {
     name: "a container",

@@ -229,7 +229,8 @@ impl Assembly<'_> {
         });
         for (name, span, first_name, first_span) in later {
             let as_what = if name == first_name { String::new() } else { format!(" as `{}`", shown(&first_name)) };
-            let message = format!("{what} `{}` is declared{as_what} in {} already", shown(&name), self.place(first_span));
+            let message =
+                format!("{what} `{}` is declared{as_what} in {} already", shown(&name), self.place(first_span));
             let finding = Finding::error(codes::DUPLICATE_NAME, message).at(span);
             self.findings.push(finding.hint("remove or rename one of them; letter case makes no difference"));
         }
@@ -259,7 +260,9 @@ impl Assembly<'_> {
         model.index();
         model.ecosystem.vendors.sort_by_cached_key(|vendor| vendor.name.folded());
         model.ecosystem.infrastructures.sort_by_cached_key(|infrastructure| infrastructure.name.folded());
-        model.assignments.sort_by_cached_key(|it| (it.workspace.folded(), it.group.folded(), it.platform.value.folded()));
+        model
+            .assignments
+            .sort_by_cached_key(|it| (it.workspace.folded(), it.group.folded(), it.platform.value.folded()));
         model.primaries.sort_by_cached_key(|it| it.datastore.folded());
     }
 }

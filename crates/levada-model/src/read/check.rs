@@ -98,10 +98,9 @@ impl<'n> Checker<'n, '_> {
         let near = nearest(&first.key, kinds());
         let hint = match near {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!(
-                "{}; files that are not part of the model go into .levadaignore",
-                list_hint("kinds", kinds())
-            ),
+            None => {
+                format!("{}; files that are not part of the model go into .levadaignore", list_hint("kinds", kinds()))
+            }
         };
         let message = format!("no document begins with `{}`", shown(&first.key));
         self.report(codes::UNKNOWN_DOCUMENT, message, first.offset, Some(hint));
@@ -109,7 +108,8 @@ impl<'n> Checker<'n, '_> {
     }
 
     fn object(&mut self, node: &'n Node<'n>, object: &'static Object) {
-        let name = node.entries().iter().find(|entry| entry.key == object.keys[0].name).and_then(|entry| entry.value.text());
+        let name =
+            node.entries().iter().find(|entry| entry.key == object.keys[0].name).and_then(|entry| entry.value.text());
         let has_own_name = !matches!(object.what, What::Dataset | What::Column | What::Group | What::Part);
         if has_own_name {
             self.path.push((object.what, name.unwrap_or_default()));
@@ -160,7 +160,12 @@ impl<'n> Checker<'n, '_> {
             Some(near) => format!("did you mean `{near}`?"),
             None => list_hint("keys", known()),
         };
-        self.report(codes::UNKNOWN_KEY, format!("`{written}` is not a key of {}", object.name), entry.offset, Some(hint));
+        self.report(
+            codes::UNKNOWN_KEY,
+            format!("`{written}` is not a key of {}", object.name),
+            entry.offset,
+            Some(hint),
+        );
     }
 
     fn rule(&mut self, node: &Node<'_>, object: &Object, rule: &Rule) {
@@ -172,7 +177,8 @@ impl<'n> Checker<'n, '_> {
                 match (given.next(), given.next()) {
                     (Some(_), None) => return,
                     (Some(first), Some(second)) => {
-                        let message = format!("`{}` and `{}` exclude each other in {}", first.key, second.key, object.name);
+                        let message =
+                            format!("`{}` and `{}` exclude each other in {}", first.key, second.key, object.name);
                         (message, second.offset.max(first.offset))
                     }
                     (None, _) => (format!("{} needs one of {}", object.name, quoted(keys)), node.offset),
@@ -206,13 +212,16 @@ impl<'n> Checker<'n, '_> {
             (Shape::Map(names, _), Value::Map(entries)) if entries.is_empty() && *names != Names::Free => {
                 self.empty(node, key);
             }
-            (Shape::List(item) | Shape::Filled(item), Value::List(items)) => items.iter().for_each(|node| self.shape(node, item, key)),
+            (Shape::List(item) | Shape::Filled(item), Value::List(items)) => {
+                items.iter().for_each(|node| self.shape(node, item, key))
+            }
             (Shape::Map(names, shape), Value::Map(entries)) => self.map(entries, *names, shape),
             (Shape::Object(object), Value::Map(_)) => self.object(node, object),
             (Shape::Tree, Value::Map(entries)) => {
                 for entry in entries {
                     self.name(Names::Label, &entry.key, entry.offset);
-                    let is_leaf = matches!(&entry.value.value, Value::Scalar { text, is_plain: true } if text.is_empty());
+                    let is_leaf =
+                        matches!(&entry.value.value, Value::Scalar { text, is_plain: true } if text.is_empty());
                     if !is_leaf {
                         self.shape(&entry.value, shape, &entry.key);
                     }
@@ -347,7 +356,8 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 fn printable(c: char) -> impl Iterator<Item = char> {
-    let is_plain = !(c.is_control() || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'));
+    let is_plain = !(c.is_control()
+        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'));
     let escaped = (!is_plain).then(|| c.escape_default());
     is_plain.then_some(c).into_iter().chain(escaped.into_iter().flatten())
 }
@@ -385,7 +395,8 @@ mod tests {
     }
 
     fn keys(object: &'static Object) -> impl Iterator<Item = &'static Key> {
-        let further = object.variants.map_or(&[][..], |variants| variants.cases).iter().flat_map(|(_, keys)| keys.iter());
+        let further =
+            object.variants.map_or(&[][..], |variants| variants.cases).iter().flat_map(|(_, keys)| keys.iter());
         object.keys.iter().chain(further)
     }
 

@@ -141,7 +141,9 @@ fn without_conflicts(file: FileId, text: &str, findings: &mut Findings) -> Strin
             findings.push(finding.hint("choose one side and remove the lines with <<<<<<<, ======= and >>>>>>>"));
         }
         match is_start || is_end || is_middle || is_theirs {
-            true => cleaned.extend(line.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { byte as char } else { ' ' })),
+            true => {
+                cleaned.extend(line.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { byte as char } else { ' ' }))
+            }
             false => cleaned.push_str(line),
         }
         is_theirs = is_middle || (is_theirs && !is_end);

@@ -3,12 +3,22 @@
 //! Takes a model and what the kinds of platforms can do, gives findings with stable codes, sorted.
 //! A file per topic; no pass is quadratic in datasets.
 
+mod capabilities;
+mod classification;
 pub mod codes;
+mod consumption;
+mod containers;
+mod policies;
 mod references;
+mod schemas;
+mod transformers;
+mod views;
 
 use crate::binding::Bindings;
 use crate::platform::PlatformRegistry;
-use levada_model::{Findings, Model};
+use levada_model::address::DatasetRef;
+use levada_model::model::Group;
+use levada_model::{Findings, Model, Span};
 use std::cell::Cell;
 
 /// How many hints of one run look for the nearest name: each compares all names.
@@ -27,7 +37,17 @@ pub fn lint(model: &Model, registry: &PlatformRegistry) -> Findings {
 }
 
 /// All topics, in no particular order: findings are sorted by place.
-const CHECKS: &[fn(&Context<'_>, &mut Findings)] = &[references::check];
+const CHECKS: &[fn(&Context<'_>, &mut Findings)] = &[
+    references::check,
+    schemas::check,
+    classification::check,
+    policies::check,
+    consumption::check,
+    transformers::check,
+    containers::check,
+    views::check,
+    capabilities::check,
+];
 
 /// What every topic looks at.
 struct Context<'m> {
@@ -44,4 +64,10 @@ impl Context<'_> {
         self.hints_left.set(left);
         levada_model::nearest::nearest(word, known).map(|name| format!("did you mean {name:?}?"))
     }
+}
+
+/// Where a group asks for a dataset.
+fn sink_span(group: &Group, of: &DatasetRef) -> Span {
+    let sink = group.sinks.iter().find(|sink| sink.dataset.value == *of);
+    sink.map_or(group.span, |sink| sink.dataset.span)
 }

@@ -70,7 +70,7 @@ pub(super) async fn run(runtime: &Runtime, claimed: &[HotNode], started_at: i64)
         };
         completions.push((fence(row), completion, delivery));
     }
-    runtime.state.complete_export(completions, ended_at).await?;
+    runtime.state.complete_export(&completions).await?;
     let how = if rebuilt > 0 { format!(", {rebuilt} built anew") } else { String::new() };
     Ok(Report {
         rows: delivered.rows.cast_signed(),

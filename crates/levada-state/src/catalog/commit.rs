@@ -75,8 +75,7 @@ fn fenced(commit: &BatchCommit) -> Failure {
 /// What an earlier try under the same fence has committed, now that its answer got lost.
 fn committed_before(transaction: &mut dyn Transaction, commit: &BatchCommit) -> Result<Option<i64>, Failure> {
     let sql = "SELECT batch FROM batches WHERE stream = ?1 AND batch > ?2 AND node = ?3 AND epoch = ?4";
-    let values =
-        values![commit.stream.to_string(), commit.previous, commit.fence.node.to_string(), commit.fence.epoch];
+    let values = values![commit.stream.to_string(), commit.previous, commit.fence.node.to_string(), commit.fence.epoch];
     Ok(transaction.query_first(sql, values)?.map(|row| row.int(0)).transpose()?)
 }
 
@@ -145,11 +144,7 @@ fn insert_batch(
     transaction.execute(INSERT_BATCH, values).map(drop)
 }
 
-fn insert_manifests(
-    transaction: &mut dyn Transaction,
-    commit: &BatchCommit,
-    batch: i64,
-) -> Result<(), DatabaseError> {
+fn insert_manifests(transaction: &mut dyn Transaction, commit: &BatchCommit, batch: i64) -> Result<(), DatabaseError> {
     let stream = commit.stream.to_string();
     let mut manifests = Vec::with_capacity(commit.manifests.len());
     let mut places = Vec::with_capacity(commit.manifests.len());

@@ -74,12 +74,7 @@ impl State {
     }
 
     /// What changed in a dataset in the batches with `after < batch <= up_to`, by batch.
-    pub async fn manifests(
-        &self,
-        dataset: &DatasetRef,
-        after: i64,
-        up_to: i64,
-    ) -> Result<Vec<Manifest>, StateError> {
+    pub async fn manifests(&self, dataset: &DatasetRef, after: i64, up_to: i64) -> Result<Vec<Manifest>, StateError> {
         let dataset = dataset.clone();
         self.read("read the manifests of a dataset", move |transaction| {
             let sql = "SELECT batch, schema_id, inline_body, files, inserts, updates, deletes, bytes FROM manifests \

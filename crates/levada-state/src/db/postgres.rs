@@ -297,8 +297,8 @@ impl Transaction for Session {
 
     fn has_table(&mut self, table: &str) -> Result<bool, DatabaseError> {
         let name = format!("{SCHEMA}.{table}");
-        let query = self.client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]);
-        Ok(self.runtime.block_on(query)?.try_get(0)?)
+        let row = self.runtime.block_on(self.client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]))?;
+        Ok(row.try_get(0)?)
     }
 
     fn is_repeated(&self) -> bool {

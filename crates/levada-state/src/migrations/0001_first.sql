@@ -10,6 +10,11 @@ CREATE TABLE target (
 );
 INSERT INTO target (one, generation, epoch_floor) VALUES (1, 0, 0);
 
+-- Which state this is: consumers' marks carry it, so that two states never take turns on one table.
+CREATE TABLE identity (
+    id TEXT NOT NULL PRIMARY KEY
+);
+
 CREATE TABLE generations (
     generation BIGINT NOT NULL PRIMARY KEY,
     parent BIGINT,

@@ -4,7 +4,7 @@
 //! is refused, not guessed at.
 
 use crate::StateError;
-use crate::db::{Access, Database, Failure, Transaction, values};
+use crate::db::{Access, Database, DatabaseError, Failure, Transaction, values};
 
 /// The script of each version, counted from 1.
 const VERSIONS: [&str; 1] = [include_str!("0001_first.sql")];
@@ -50,5 +50,19 @@ fn upgrade(transaction: &mut dyn Transaction, now: i64) -> Result<(), Failure> {
         let sql = "INSERT INTO state_versions (version, migrated_at) VALUES (?1, ?2)";
         transaction.execute(sql, values![number, now])?;
     }
+    if found == 0 {
+        let id = format!("{:016x}", crate::nodes::mark());
+        transaction.execute("INSERT INTO identity (id) VALUES (?1)", values![id])?;
+    }
     Ok(())
+}
+
+/// The identity that the first migration gave this state.
+pub(crate) async fn identity(database: &Database) -> Result<String, Failure> {
+    let read = |transaction: &mut dyn Transaction| {
+        let row = transaction.query_first("SELECT id FROM identity", values![])?;
+        let mut row = row.ok_or(DatabaseError::Column { column: 0, expected: "the identity of the state" })?;
+        Ok(row.text(0)?)
+    };
+    database.run(Access::Read, read).await
 }

@@ -86,8 +86,7 @@ impl State {
     /// The first moment after `now`, µs, at which a free row is due; `None`: none ever.
     pub async fn next_due_after(&self, now: i64) -> Result<Option<i64>, StateError> {
         self.read("read what is due next", move |transaction| {
-            let sets: Vec<_> =
-                PRIORITIES.iter().map(|&priority| values![priority_value(priority), now]).collect();
+            let sets: Vec<_> = PRIORITIES.iter().map(|&priority| values![priority_value(priority), now]).collect();
             let answers = transaction.query_many(NEXT_DUE, &sets)?;
             let times: Vec<Option<i64>> =
                 answers.iter().flatten().map(|row| row.int_or_null(0)).collect::<Result<_, _>>()?;
@@ -159,8 +158,7 @@ impl Claim {
     }
 
     fn taken_before(&self, transaction: &mut dyn Transaction) -> Result<Vec<Row>, DatabaseError> {
-        let sets: Vec<_> =
-            self.candidates.iter().map(|address| values![address, &self.owner, self.mark]).collect();
+        let sets: Vec<_> = self.candidates.iter().map(|address| values![address, &self.owner, self.mark]).collect();
         Ok(transaction.query_many(CLAIMED, &sets)?.into_iter().flatten().collect())
     }
 }

@@ -20,6 +20,7 @@ macro_rules! end_of_lease {
 
 const DONE: &str = end_of_lease!(
     "attempt = 0, is_failed = 0, error = NULL, succeeded_at = ?5, \
+     payload = CASE WHEN due_at IS NULL THEN NULL ELSE payload END, \
      is_changed = CASE WHEN generation > claimed_generation THEN is_changed ELSE 0 END, \
      due_at = CASE WHEN due_at IS NULL OR due_at > ?4 THEN ?4 ELSE due_at END"
 );

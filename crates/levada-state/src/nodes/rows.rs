@@ -119,11 +119,11 @@ impl State {
         sql: &'static str,
     ) -> Result<Vec<(NodeAddress, bool)>, StateError> {
         let key = address.to_string();
-        let mut neighbours = self
+        let mut neighbours: Vec<(NodeAddress, bool)> = self
             .read("read the edges of a node", move |transaction| {
                 let rows = transaction.query(sql, values![&key])?;
                 let read = |row: &Row| Ok((row.parsed(0, "node address")?, row.flag(1)?));
-                rows.iter().map(read).collect()
+                Ok(rows.iter().map(read).collect::<Result<_, DatabaseError>>()?)
             })
             .await?;
         neighbours.sort();

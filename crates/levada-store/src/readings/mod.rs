@@ -7,7 +7,7 @@ mod changes;
 mod history;
 mod live;
 
-use crate::catalog::{Log, head_of};
+use crate::catalog::{self, Log};
 use crate::columns::{self, BATCH, KEY_HASH, OPERATION, PREVIOUS_BATCH, ROW_HASH, VALID_FROM, VALID_TO};
 use crate::segment::{Asked, PieceReader};
 use crate::{Inner, StoreError};
@@ -87,14 +87,13 @@ pub(crate) async fn read(
     if let Some(column) = schema.columns.iter().find(|column| columns::is_reserved(column.name.as_str())) {
         return Err(StoreError::ColumnReserved { dataset: dataset.clone(), column: column.name.to_string() });
     }
-    let head = head_of(&inner.state, dataset).await?;
-    let last = head.as_ref().map_or(0, |(_, batch)| *batch);
+    let last = catalog::last_batch(&inner.state, dataset).await?;
     let (Reading::Live { as_of: up_to } | Reading::History { as_of: up_to, .. } | Reading::Changes { up_to, .. }) =
         reading;
     let up_to = up_to.unwrap_or(last).min(last);
     let log = Log::open(&inner.state, dataset, up_to).await?;
-    let times = match (&reading, &head) {
-        (Reading::History { .. }, Some((stream, _))) => inner.state.times(stream, 0, up_to).await?,
+    let times = match reading {
+        Reading::History { .. } => catalog::times(&inner.state, dataset, up_to).await?,
         _ => BTreeMap::new(),
     };
     let asked = Asked::new(schema, &log.schemas, has_hashes);

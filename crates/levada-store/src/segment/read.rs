@@ -127,7 +127,7 @@ impl<'a> PieceReader<'a> {
         }
         Ok(parts.into_iter().flat_map(move |mut part| {
             let wanted = wanted.clone();
-            std::iter::from_fn(move || part.next(&wanted, piece.batch))
+            std::iter::from_fn(move || part.next(&wanted))
         }))
     }
 
@@ -162,7 +162,12 @@ impl<'a> Wanted<'a> {
 
     fn own(&self) -> impl Iterator<Item = (&'static str, i32)> {
         let reads_row_hash = self.asked.has_hashes && self.hashes_agree;
-        OWN_FIELD_IDS.into_iter().filter(move |(name, _)| *name != ROW_HASH || reads_row_hash)
+        OWN_FIELD_IDS.into_iter().filter(move |(name, _)| match *name {
+            // The catalog says it of the whole piece.
+            BATCH => false,
+            ROW_HASH => reads_row_hash,
+            _ => true,
+        })
     }
 }
 
@@ -196,23 +201,19 @@ impl Part {
         .map(|(rows, places, reader)| Self { path: path.clone(), rows, reader, places })
     }
 
-    fn next(&mut self, wanted: &Wanted<'_>, batch: i64) -> Option<Result<PieceRows, StoreError>> {
+    fn next(&mut self, wanted: &Wanted<'_>) -> Option<Result<PieceRows, StoreError>> {
         let reader = &mut self.reader;
         match guarded(&self.path, || Ok(reader.next().transpose()?)) {
-            Ok(Some(rows)) => Some(self.rows_of(&rows, wanted, batch)),
+            Ok(Some(rows)) => Some(self.rows_of(&rows, wanted)),
             Ok(None) => None,
             Err(error) => Some(Err(error)),
         }
     }
 
-    fn rows_of(&self, rows: &RecordBatch, wanted: &Wanted<'_>, batch: i64) -> Result<PieceRows, StoreError> {
+    fn rows_of(&self, rows: &RecordBatch, wanted: &Wanted<'_>) -> Result<PieceRows, StoreError> {
         let data = self.data_of(rows, wanted)?;
         let own = |id| self.column(rows, id).ok_or_else(|| self.damaged("a column of the store's own is missing"));
-        let [batches, operations, previous, key_hashes, stored_hashes] = OWN_FIELD_IDS.map(|(_, id)| own(id));
-        let batches = batches?.as_primitive_opt::<Int64Type>().cloned();
-        if batches.is_none_or(|batches| batches.values().iter().any(|found| *found != batch)) {
-            return Err(self.damaged("its rows are not of the batch that the catalog says"));
-        }
+        let [_, operations, previous, key_hashes, stored_hashes] = OWN_FIELD_IDS.map(|(_, id)| own(id));
         let row_hashes = match (wanted.asked.has_hashes, wanted.hashes_agree) {
             (false, _) => None,
             (true, true) => Some(stored_hashes?.clone()),

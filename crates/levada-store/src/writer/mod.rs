@@ -7,7 +7,7 @@ mod dataset;
 
 pub(crate) use dataset::{Counts, segment_rows};
 
-use crate::catalog::Log;
+use crate::catalog::{self, Log};
 use crate::sweep::RunGuard;
 use crate::{Inner, StoreError, columns};
 use arrow::array::RecordBatch;
@@ -72,13 +72,17 @@ impl BatchWriter {
         let guard = inner.running.enter(&run);
         let previous = inner.state.head(stream).await?.map_or(0, |head| head.batch);
         let buffer = (BUFFER_BYTES_MAX / datasets.len().max(1)).max(BUFFER_BYTES_MIN);
+        let mut last = previous;
+        for StoreDataset { dataset, .. } in &datasets {
+            last = last.max(catalog::last_batch(&inner.state, dataset).await?);
+        }
         let mut writers = Vec::with_capacity(datasets.len());
         for StoreDataset { dataset, schema } in datasets {
             if let Some(column) = schema.columns.iter().find(|column| columns::is_reserved(column.name.as_str())) {
                 return Err(StoreError::ColumnReserved { dataset, column: column.name.to_string() });
             }
             let stored = inner.state.schema_for(&dataset, &schema).await?;
-            let log = Log::open(&inner.state, &dataset, previous).await?;
+            let log = Log::open(&inner.state, &dataset, last).await?;
             writers.push((dataset, Some(DatasetWriter::new(inner.clone(), log, stored, &run, buffer))));
         }
         Ok(Self { datasets: writers, previous, guard })

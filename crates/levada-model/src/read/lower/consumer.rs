@@ -26,9 +26,8 @@ impl Lowering<'_> {
             status: word(root, "status").unwrap_or_default(),
             container: self.spanned_at(root, "container")?,
             priority: word(root, "priority").unwrap_or_default(),
-            readers: self.list(root, "readers", |node| {
-                Some(Spanned::new(forms::reader(node.text()?)?, self.span(node)))
-            }),
+            readers: self
+                .list(root, "readers", |node| Some(Spanned::new(forms::reader(node.text()?)?, self.span(node)))),
             groups,
             transformer: root.get("transformer").and_then(|node| self.transformer(node, &address, findings)),
         })

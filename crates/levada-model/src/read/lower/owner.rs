@@ -1,8 +1,8 @@
 //! Teams and their containers.
 
 use super::{Lowering, documentation, parsed, text, texts, word};
-use crate::connection::{Connection, ContainerKind, Place};
 use crate::Spanned;
+use crate::connection::{Connection, ContainerKind, Place};
 use crate::model::Container;
 use crate::name::ContainerName;
 use crate::read::fragment::TeamPart;

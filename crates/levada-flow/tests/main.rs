@@ -1,0 +1,3 @@
+//! The contracts of the data plane, kept by the implementations in memory.
+
+mod memory;

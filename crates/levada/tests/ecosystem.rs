@@ -1,0 +1,88 @@
+//! A model's folder for a test, and the `levada` command in it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// A folder with a model, removed at the end of the test.
+pub struct Ecosystem {
+    folder: TempDir,
+}
+
+/// What a command printed and how it ended.
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Stops the test where the command did not succeed.
+    #[track_caller]
+    pub fn succeeded(self) -> Self {
+        assert_eq!(self.code, 0, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Its output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {}", self.stdout))
+    }
+}
+
+impl Ecosystem {
+    /// Makes an empty one.
+    pub fn new() -> Self {
+        Self { folder: tempfile::Builder::new().prefix("levada-test-").tempdir().expect("a temporary folder") }
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A path in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root().join(name)
+    }
+
+    /// Writes a file of the model.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("a file lies in a folder")).expect("folders can be made");
+        std::fs::write(path, text).expect("files can be written");
+    }
+
+    /// Leaves a secret where a credential finds it.
+    pub fn secret(&self, credential: &str, user: &str, password: &str) {
+        self.write("levada.toml", "secrets = \"secrets\"\n");
+        self.write(&format!("secrets/{credential}/user"), user);
+        self.write(&format!("secrets/{credential}/password"), password);
+    }
+
+    /// Runs a command to its end.
+    pub fn levada(&self, arguments: &[&str]) -> Ran {
+        let output = self.command(arguments).output().expect("the built binary starts");
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Starts a command and leaves it running.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the built binary starts")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_levada"));
+        for name in ["LEVADA_STATE", "LEVADA_DATA", "LEVADA_SECRETS", "LEVADA_CACHE"] {
+            command.env_remove(name);
+        }
+        command.args(arguments).arg(self.root()).stdin(Stdio::null());
+        command
+    }
+}
