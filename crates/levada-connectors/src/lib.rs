@@ -12,6 +12,8 @@ pub mod literal;
 pub mod postgres;
 pub mod sqlite;
 
+mod thread;
+
 use levada_flow::{FlowError, Secret, Sink, Source};
 use levada_model::connection::{Connection, ContainerKind};
 use std::path::Path;
@@ -26,7 +28,7 @@ pub async fn open_source(connection: &Connection, secret: Secret, root: &Path) -
     Ok(match connection.kind {
         ContainerKind::Postgres => Box::new(postgres::source::open(connection, secret).await?),
         ContainerKind::Sqlite => Box::new(sqlite::source::open(connection, root)?),
-        ContainerKind::Files => files::source::open(connection, root)?,
+        ContainerKind::Files => Box::new(files::source::open(connection, root)?),
         kind => return Err(unknown(kind)),
     })
 }
@@ -39,7 +41,7 @@ pub async fn open_sink(connection: &Connection, secret: Secret, root: &Path) -> 
     Ok(match connection.kind {
         ContainerKind::Postgres => Box::new(postgres::sink::open(connection, secret).await?),
         ContainerKind::Sqlite => Box::new(sqlite::sink::open(connection, root)?),
-        ContainerKind::Files => files::sink::open(connection, root)?,
+        ContainerKind::Files => Box::new(files::sink::open(connection, root)?),
         kind => return Err(unknown(kind)),
     })
 }

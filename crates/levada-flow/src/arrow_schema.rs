@@ -55,7 +55,9 @@ pub fn arrow_schema(schema: &Schema) -> SchemaRef {
         schema
             .columns
             .iter()
-            .map(|column| Field::new(column.name.as_str(), arrow_type(&column.data_type), column.nullable && !column.key))
+            .map(|column| {
+                Field::new(column.name.as_str(), arrow_type(&column.data_type), column.nullable && !column.key)
+            })
             .collect::<Fields>(),
     ))
 }

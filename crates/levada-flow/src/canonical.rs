@@ -317,7 +317,9 @@ mod tests {
         let schema = schema(&[("k", "int32", true), ("l", "list<char(3)>", false), ("m", "map<text, float64>", false)]);
         let mut lists = ListBuilder::new(StringBuilder::new());
         let mut maps = MapBuilder::new(None, StringBuilder::new(), Float64Builder::new());
-        for (texts, entries) in [(["x", "y  "], [("a", 0.0), ("b", f64::NAN)]), (["x  ", "y"], [("b", -f64::NAN), ("a", -0.0)])] {
+        for (texts, entries) in
+            [(["x", "y  "], [("a", 0.0), ("b", f64::NAN)]), (["x  ", "y"], [("b", -f64::NAN), ("a", -0.0)])]
+        {
             texts.iter().for_each(|text| lists.values().append_value(text));
             lists.append(true);
             for (key, value) in entries {
@@ -346,7 +348,8 @@ mod tests {
     fn an_integer_keeps_its_hash_when_its_column_is_widened() {
         let narrow = RecordBatch::try_from_iter([("a", Arc::new(Int32Array::from(vec![-5])) as ArrayRef)]);
         let wide = RecordBatch::try_from_iter([("a", Arc::new(Int64Array::from(vec![-5])) as ArrayRef)]);
-        let hash = |data_type, batch: &RecordBatch| RowHasher::new(&schema(&[("a", data_type, false)])).row_hashes(batch);
+        let hash =
+            |data_type, batch: &RecordBatch| RowHasher::new(&schema(&[("a", data_type, false)])).row_hashes(batch);
         assert_eq!(hash("int8", &narrow.expect("one column")), hash("int64", &wide.expect("one column")));
     }
 
@@ -360,7 +363,8 @@ mod tests {
     #[test]
     fn the_form_is_what_version_one_says() {
         let schema = schema(&[("a", "int32", false), ("b", "text", false)]);
-        let arrays = vec![Arc::new(Int32Array::from(vec![1])) as ArrayRef, Arc::new(StringArray::from(vec![Some("hé")]))];
+        let arrays =
+            vec![Arc::new(Int32Array::from(vec![1])) as ArrayRef, Arc::new(StringArray::from(vec![Some("hé")]))];
         let batch = RecordBatch::try_new(arrow_schema(&schema), arrays).expect("two columns");
         let bytes = canonical_row(&schema, &batch, 0);
         assert_eq!(bytes, [1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 3, 0, 0, 0, b'h', 0xc3, 0xa9]);

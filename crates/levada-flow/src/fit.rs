@@ -97,8 +97,12 @@ impl Fit {
         }
         let options = CastOptions { safe: false, ..CastOptions::default() };
         cast_with_options(from, field.data_type(), &options).map_err(|error| {
-            FlowError::never(format!("a value of column {:?} in the output for {} does not fit", field.name(), self.dataset))
-                .because(error)
+            FlowError::never(format!(
+                "a value of column {:?} in the output for {} does not fit",
+                field.name(),
+                self.dataset
+            ))
+            .because(error)
         })
     }
 

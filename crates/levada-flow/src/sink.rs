@@ -2,9 +2,9 @@
 
 use crate::{FlowError, RowStream};
 use async_trait::async_trait;
-use levada_model::{DataType, Schema, SchemaColumn};
 use levada_model::address::DatasetRef;
 use levada_model::model::Reader;
+use levada_model::{DataType, Schema, SchemaColumn};
 
 /// A delivered dataset, as its sink has to show it.
 #[derive(Clone, PartialEq, Debug)]

@@ -3,9 +3,7 @@
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::compute::concat_batches;
 use async_trait::async_trait;
-use levada_flow::conformance::{
-    Limits, SinkHarness, SourceHarness, check_sink, check_source, pull_all, schema_of,
-};
+use levada_flow::conformance::{Limits, SinkHarness, SourceHarness, check_sink, check_source, pull_all, schema_of};
 use levada_flow::memory::{Fault, FaultySink, FaultySource, MemoryDatabase, MemorySink, MemorySource};
 use levada_flow::sink::{DeliveredTable, DeliveredView, Form};
 use levada_flow::source::{PullDataset, PullRequest};

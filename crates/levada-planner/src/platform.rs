@@ -5,11 +5,11 @@
 
 use crate::blueprint::{Blueprint, Node};
 use crate::diff::{Delta, NodeChange};
+use levada_model::Findings;
 use levada_model::address::NodeAddress;
 use levada_model::connection::ContainerKind;
 use levada_model::model::{Code, Infrastructure, IngestKind, PlatformEntry, Run};
 use levada_model::name::PlatformName;
-use levada_model::Findings;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -50,11 +50,6 @@ impl IngestMode {
             Self::Files => "files",
             Self::Topic => "topic",
         }
-    }
-
-    /// Whether pulls go on without a clock, so that a trigger may be absent.
-    pub fn is_continuous(self) -> bool {
-        matches!(self, Self::Cdc | Self::Topic)
     }
 }
 

@@ -66,24 +66,6 @@ impl Builder {
         self
     }
 
-    pub fn policy(mut self, zone: &str, policy: &str, change: impl FnOnce(&mut Policy)) -> Self {
-        let span = self.span();
-        let mut policy = Policy {
-            name: name(policy),
-            span,
-            documentation: None,
-            binds: Binds::Produced,
-            classifications: Vec::new(),
-            allow: None,
-            deny: None,
-            retention_at_least: None,
-        };
-        change(&mut policy);
-        let zone = self.model.zones.iter_mut().find(|it| it.name.as_str() == zone).expect("a zone");
-        zone.policies.push(policy);
-        self
-    }
-
     pub fn platform(self, platform: &str, style: Style) -> Self {
         self.platform_with(platform, style, |_| {})
     }
@@ -293,15 +275,7 @@ pub fn owner() -> Owner {
 }
 
 pub fn column(column: &str, data_type: DataType, key: bool) -> Column {
-    Column {
-        name: name(column),
-        documentation: None,
-        from: None,
-        data_type,
-        nullable: !key,
-        key,
-        classification: None,
-    }
+    Column { name: name(column), documentation: None, from: None, data_type, nullable: !key, key, classification: None }
 }
 
 fn requirements(terms: &str, span: Span) -> Requirements {

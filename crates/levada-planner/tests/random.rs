@@ -30,7 +30,8 @@ struct GroupPlot {
 
 /// Any ecosystem; every model has a streaming platform, so that every group fits somewhere.
 pub fn plots() -> impl Strategy<Value = Plot> {
-    let styles = prop::collection::vec(prop::sample::select(vec![Style::Batch, Style::Forensic, Style::Streaming]), 0..3);
+    let styles =
+        prop::collection::vec(prop::sample::select(vec![Style::Batch, Style::Forensic, Style::Streaming]), 0..3);
     let stores = prop::collection::vec((1..4usize, any::<bool>()), 1..5);
     let workspaces = prop::collection::vec(workspace(), 1..7);
     let primaries = prop::collection::vec((0..8usize, 0..4usize), 0..2);
@@ -42,9 +43,8 @@ pub fn plots() -> impl Strategy<Value = Plot> {
 
 fn workspace() -> impl Strategy<Value = WorkspacePlot> {
     let priority = prop::sample::select(vec![Priority::Low, Priority::Medium, Priority::High, Priority::Critical]);
-    (0..3usize, priority, prop::collection::vec(group(), 0..3), 0..3usize).prop_map(
-        |(container, priority, groups, outputs)| WorkspacePlot { container, priority, groups, outputs },
-    )
+    (0..3usize, priority, prop::collection::vec(group(), 0..3), 0..3usize)
+        .prop_map(|(container, priority, groups, outputs)| WorkspacePlot { container, priority, groups, outputs })
 }
 
 fn group() -> impl Strategy<Value = GroupPlot> {
@@ -56,7 +56,11 @@ fn group() -> impl Strategy<Value = GroupPlot> {
         Some("seconds live 1d"),
     ]);
     let sinks = prop::collection::vec((0..12usize, 0..3usize), 0..4);
-    (terms, sinks, prop::collection::vec(0..4usize, 0..2)).prop_map(|(terms, sinks, pins)| GroupPlot { terms, sinks, pins })
+    (terms, sinks, prop::collection::vec(0..4usize, 0..2)).prop_map(|(terms, sinks, pins)| GroupPlot {
+        terms,
+        sinks,
+        pins,
+    })
 }
 
 impl Plot {
@@ -119,8 +123,11 @@ impl Plot {
         number: usize,
         group: &GroupPlot,
     ) -> Builder {
-        let mut sinks: Vec<&str> =
-            group.sinks.iter().map(|(store, dataset)| offered[(store * 3 + dataset) % offered.len()].as_str()).collect();
+        let mut sinks: Vec<&str> = group
+            .sinks
+            .iter()
+            .map(|(store, dataset)| offered[(store * 3 + dataset) % offered.len()].as_str())
+            .collect();
         sinks.sort_unstable();
         sinks.dedup();
         let name = format!("G{number}");

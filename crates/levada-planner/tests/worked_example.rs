@@ -21,26 +21,16 @@ fn the_worked_example_weaves_exactly_its_eight_nodes_and_seven_edges() {
         ("Transform/Azure Platform/MaskCustomersWorkSpace", "transform", "critical"),
         ("Trigger/Azure Platform/MaskCustomersWorkSpace", "trigger", "critical"),
     ];
-    let nodes = nodes.map(|(address, kind, priority)| {
-        serde_json::json!({ "address": address, "kind": kind, "priority": priority })
-    });
+    let nodes = nodes
+        .map(|(address, kind, priority)| serde_json::json!({ "address": address, "kind": kind, "priority": priority }));
     let edges = [
-        (
-            "Export/Azure Platform/Test Azure SQL/NW_Data/customers",
-            "Trigger/Azure Platform/MaskCustomersWorkSpace",
-        ),
-        (
-            "Ingest/Azure Platform/Masked_NW_Data",
-            "Export/Azure Platform/Test Azure SQL/Masked_NW_Data/customers",
-        ),
+        ("Export/Azure Platform/Test Azure SQL/NW_Data/customers", "Trigger/Azure Platform/MaskCustomersWorkSpace"),
+        ("Ingest/Azure Platform/Masked_NW_Data", "Export/Azure Platform/Test Azure SQL/Masked_NW_Data/customers"),
         ("Ingest/Azure Platform/NW_Data", "Export/Azure Platform/Test Azure SQL/NW_Data/customers"),
         ("Ingest/Azure Platform/NW_Data", "Export/Azure Platform/Test Azure SQL/NW_Data/products"),
         ("Ingest/Azure Platform/NW_Data", "Export/Azure Platform/Test Azure SQL/NW_Data/suppliers"),
         ("Transform/Azure Platform/MaskCustomersWorkSpace", "Ingest/Azure Platform/Masked_NW_Data"),
-        (
-            "Trigger/Azure Platform/MaskCustomersWorkSpace",
-            "Transform/Azure Platform/MaskCustomersWorkSpace",
-        ),
+        ("Trigger/Azure Platform/MaskCustomersWorkSpace", "Transform/Azure Platform/MaskCustomersWorkSpace"),
     ];
     let edges = edges.map(|(from, to)| serde_json::json!({ "from": from, "to": to }));
     let expected = serde_json::json!({

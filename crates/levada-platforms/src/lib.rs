@@ -3,12 +3,11 @@
 //! Architecture invariant: pure, like the planner whose trait they implement.
 
 pub mod embedded;
-#[cfg(any(test, feature = "recording"))]
 pub mod recording;
 
 use levada_planner::PlatformRegistry;
 
-/// All kinds of this build.
+/// All kinds of this build that a model may name; the recording kind is for tests and not among them.
 pub fn registry() -> PlatformRegistry {
     PlatformRegistry::default().with(embedded::Embedded)
 }

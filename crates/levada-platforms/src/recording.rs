@@ -3,9 +3,9 @@
 //! The second implementation of the platform trait, for tests of whatever handles renderings. It
 //! declares that it can do everything, and shares a feed with nobody but its own kind.
 
+use levada_model::Findings;
 use levada_model::connection::ContainerKind;
 use levada_model::model::{Infrastructure, PlatformEntry};
-use levada_model::Findings;
 use levada_planner::platform::{Capabilities, CodeKind, IngestMode, Part, Platform, Rendering};
 use std::collections::BTreeMap;
 

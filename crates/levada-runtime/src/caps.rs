@@ -2,8 +2,8 @@
 
 use levada_model::NodeAddress;
 use levada_model::name::ContainerName;
-use levada_planner::{Node, NodeSpec};
 use levada_planner::blueprint::IngestOrigin;
+use levada_planner::{Node, NodeSpec};
 use levada_state::nodes::{HotNode, Wish};
 use std::collections::HashMap;
 

@@ -3,8 +3,8 @@
 use levada_model::model::{Cron, CronTrigger, TransformTrigger};
 use levada_model::period::{Period, PeriodUnit};
 use levada_model::schedule;
-use levada_planner::{Node, NodeSpec};
 use levada_planner::blueprint::{CalendarSpec, IngestOrigin};
+use levada_planner::{Node, NodeSpec};
 
 /// How often a source without a trigger is read, in µs.
 const DEFAULT_INTERVAL_US: i64 = 600_000_000;
@@ -13,7 +13,9 @@ const DEFAULT_INTERVAL_US: i64 = 600_000_000;
 pub fn next_turn(node: &Node, now: i64) -> Option<i64> {
     let at = match &node.spec {
         NodeSpec::Ingest(spec) => match &spec.origin {
-            IngestOrigin::Container { trigger: Some(trigger), .. } => next_tick(trigger, &node.address.to_string(), now)?,
+            IngestOrigin::Container { trigger: Some(trigger), .. } => {
+                next_tick(trigger, &node.address.to_string(), now)?
+            }
             IngestOrigin::Container { trigger: None, .. } => now + DEFAULT_INTERVAL_US,
             IngestOrigin::Transformer { .. } => return None,
         },
@@ -47,7 +49,7 @@ pub fn next_open(calendars: &[CalendarSpec], at: i64) -> Option<i64> {
         let closed = calendars.iter().find(|calendar| !is_open(calendar, at));
         match closed {
             None => return Some(at),
-            Some(calendar) => at = opening(calendar, at)?,
+            Some(calendar) => at = schedule::next_open(&calendar.windows, calendar.timezone.as_deref(), at)?,
         }
     }
     None
@@ -56,13 +58,8 @@ pub fn next_open(calendars: &[CalendarSpec], at: i64) -> Option<i64> {
 /// How many openings are tried before calendars count as never open together.
 const OPENINGS_MAX: usize = 1_000;
 
-/// Lint lets no unreadable calendar into a blueprint; if one is there all the same, it is closed.
 fn is_open(calendar: &CalendarSpec, at: i64) -> bool {
-    schedule::is_open(&calendar.windows, calendar.timezone.as_deref(), at).unwrap_or(false)
-}
-
-fn opening(calendar: &CalendarSpec, at: i64) -> Option<i64> {
-    schedule::next_open(&calendar.windows, calendar.timezone.as_deref(), at).ok().flatten()
+    schedule::is_open(&calendar.windows, calendar.timezone.as_deref(), at)
 }
 
 fn next_tick(trigger: &CronTrigger, salt: &str, now: i64) -> Option<i64> {

@@ -117,7 +117,9 @@ pub async fn verify(
     if scope.with_source {
         for (address, node) in &blueprint.nodes {
             if let NodeSpec::Ingest(spec) = &node.spec {
-                let is_in = |of: &DatasetRef| scope.workspace.is_none() || exports.iter().any(|(_, export)| export.source == *of);
+                let is_in = |of: &DatasetRef| {
+                    scope.workspace.is_none() || exports.iter().any(|(_, export)| export.source == *of)
+                };
                 add(compare_source(runtime, address, spec, is_in).await?);
             }
         }

@@ -223,7 +223,9 @@ impl Worker {
         if self.mode == Mode::UntilDone && is_source(row) {
             return Ok(false);
         }
-        if self.pulled.contains(&row.node.address) || schedule::next_open(schedule::calendars(&row.node), now) != Some(now) {
+        if self.pulled.contains(&row.node.address)
+            || schedule::next_open(schedule::calendars(&row.node), now) != Some(now)
+        {
             return Ok(false);
         }
         // A transformer waits until its last output is committed, so that no run replaces another's.

@@ -50,7 +50,7 @@ impl State {
     pub async fn complete_export(&self, ends: &[(Fence, Completion, Delivery)]) -> Result<(), StateError> {
         let mut ends = ends.to_vec();
         // One order for everybody, so that two transactions never wait for each other.
-        ends.sort_by(|left, right| left.0.node.cmp(&right.0.node));
+        ends.sort_by_cached_key(|(fence, ..)| fence.node.to_string());
         self.write("record deliveries", move |transaction| {
             for (fence, completion, delivery) in &ends {
                 let now = delivery.delivered_at;

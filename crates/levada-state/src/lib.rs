@@ -76,14 +76,15 @@ impl State {
                 let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path)).await;
                 Database::Sqlite(opened.unwrap_or(Err(DatabaseError::Stopped)).map_err(failed)?)
             }
-            Some(("postgres" | "postgresql", _)) => Database::Postgres(Postgres::open(url).map_err(failed)?),
+            Some(("postgres" | "postgresql", _)) => Database::Postgres(Box::new(Postgres::open(url).map_err(failed)?)),
             other => {
                 let scheme = other.map_or(url, |(scheme, _)| scheme).to_owned();
                 return Err(StateError::Scheme { scheme });
             }
         };
         migrations::migrate(&database, machine_time()).await.map_err(|failure| named(failure, "open the state"))?;
-        let id = migrations::identity(&database).await.map_err(|failure| named(failure, "read the state's identity"))?;
+        let id =
+            migrations::identity(&database).await.map_err(|failure| named(failure, "read the state's identity"))?;
         Ok(Self { inner: Arc::new(Inner { database, id, contents: Arc::default() }) })
     }
 

@@ -7,7 +7,7 @@ mod claims;
 mod completions;
 mod rows;
 
-pub(crate) use claims::mark;
+pub(crate) use claims::{EXPIRE, mark};
 pub(crate) use completions::{Effect, complete_job, make_due, raise_epoch_floor};
 pub(crate) use rows::priority_value;
 

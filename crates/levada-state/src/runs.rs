@@ -97,6 +97,13 @@ pub(crate) fn record_run(
     transaction.execute(sql, values).map(drop)
 }
 
+/// Whether the end of a job at this time, µs, was recorded.
+pub(crate) fn has_run(transaction: &mut dyn Transaction, fence: &Fence, now: i64) -> Result<bool, DatabaseError> {
+    let sql = "SELECT 1 FROM runs WHERE day = ?1 AND node = ?2 AND epoch = ?3 LIMIT 1";
+    let values = values![now.div_euclid(DAY_US), fence.node.to_string(), fence.epoch];
+    Ok(transaction.query_first(sql, values)?.is_some())
+}
+
 impl State {
     /// The runs that ended at or after `since`, µs, the newest first; with a prefix only those of
     /// nodes whose address begins with it.

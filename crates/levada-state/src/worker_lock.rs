@@ -7,14 +7,17 @@
 
 use crate::db::postgres::{Postgres, connect};
 use crate::db::{Database, DatabaseError};
+use crate::nodes::EXPIRE;
 use crate::{State, StateError};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio_postgres::Config;
+use tokio_postgres::{Client, Config};
 
 /// The key of the advisory lock that workers share: "worker" in ASCII.
 const WORKER_LOCK: i64 = 0x776f_726b_6572;
@@ -30,7 +33,25 @@ pub struct WorkerLock {
 #[derive(Debug)]
 enum Held {
     File { _file: File },
-    Session { is_held: Arc<AtomicBool>, _release: oneshot::Sender<()> },
+    Session(HeldSession),
+}
+
+/// A thread that keeps a session open until it is told to let go.
+#[derive(Debug)]
+struct HeldSession {
+    is_held: Arc<AtomicBool>,
+    release: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for HeldSession {
+    fn drop(&mut self) {
+        self.release = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has let go of its session all the same.
+            drop(thread.join());
+        }
+    }
 }
 
 impl WorkerLock {
@@ -38,7 +59,7 @@ impl WorkerLock {
     pub fn is_held(&self) -> bool {
         match &self.held {
             Held::File { .. } => true,
-            Held::Session { is_held, .. } => is_held.load(Ordering::Acquire),
+            Held::Session(session) => session.is_held.load(Ordering::Acquire),
         }
     }
 }
@@ -51,20 +72,19 @@ impl State {
     /// # Errors
     /// [`StateError::Locked`] names the worker that holds a SQLite state.
     pub async fn take_worker_lock(&self) -> Result<WorkerLock, StateError> {
-        let (held, is_alone) = match &self.inner.database {
+        let held = match &self.inner.database {
             Database::Sqlite(database) => {
                 let path = lock_path(database.path());
                 let taken = tokio::task::spawn_blocking(move || lock_file(path)).await;
                 let stopped = || StateError::Database { operation: "lock the state", source: DatabaseError::Stopped };
-                (taken.map_err(|_| stopped())??, true)
+                let held = taken.map_err(|_| stopped())??;
+                self.expire_leases(i64::MAX).await?;
+                held
             }
             Database::Postgres(database) => join_workers(database)
                 .await
                 .map_err(|source| StateError::Database { operation: "join the workers of the state", source })?,
         };
-        if is_alone {
-            self.expire_leases(i64::MAX).await?;
-        }
         Ok(WorkerLock { held })
     }
 }
@@ -113,18 +133,19 @@ fn host() -> String {
     }
 }
 
-/// Opens a session that holds the shared lock, and tells whether no other worker was there.
-async fn join_workers(database: &Postgres) -> Result<(Held, bool), DatabaseError> {
+/// Opens a session that holds the shared lock; where no other worker is there, expires all leases.
+async fn join_workers(database: &Postgres) -> Result<Held, DatabaseError> {
     let (release, released) = oneshot::channel();
     let (answer, joined) = oneshot::channel();
     let is_held = Arc::new(AtomicBool::new(true));
     let session = Session { config: database.config().clone(), is_held: Arc::clone(&is_held) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name("levada-worker-lock".to_owned())
         .spawn(move || runtime.block_on(session.hold(answer, released)))?;
-    let is_alone = joined.await.unwrap_or(Err(DatabaseError::Stopped))?;
-    Ok((Held::Session { is_held, _release: release }, is_alone))
+    let held = HeldSession { is_held, release: Some(release), thread: Some(thread) };
+    joined.await.unwrap_or(Err(DatabaseError::Stopped))?;
+    Ok(Held::Session(held))
 }
 
 struct Session {
@@ -133,10 +154,10 @@ struct Session {
 }
 
 impl Session {
-    async fn hold(self, answer: oneshot::Sender<Result<bool, DatabaseError>>, released: oneshot::Receiver<()>) {
+    async fn hold(self, answer: oneshot::Sender<Result<(), DatabaseError>>, released: oneshot::Receiver<()>) {
         match self.join().await {
-            Ok((client, is_alone)) => {
-                drop(answer.send(Ok(is_alone)));
+            Ok(client) => {
+                drop(answer.send(Ok(())));
                 tokio::select! {
                     _ = released => {}
                     () = ended(&client) => {}
@@ -147,21 +168,23 @@ impl Session {
         self.is_held.store(false, Ordering::Release);
     }
 
-    async fn join(&self) -> Result<(tokio_postgres::Client, bool), DatabaseError> {
+    async fn join(&self) -> Result<Client, DatabaseError> {
         let client = connect(&self.config).await?;
         let alone = client.query_one("SELECT pg_try_advisory_lock($1)", &[&WORKER_LOCK]).await?;
         let is_alone: bool = alone.try_get(0)?;
         client.execute("SELECT pg_advisory_lock_shared($1)", &[&WORKER_LOCK]).await?;
         if is_alone {
+            // Nobody joins, and so nobody claims, before the dead workers' leases are gone.
+            client.execute(&EXPIRE.replace('?', "$"), &[&i64::MAX]).await?;
             client.execute("SELECT pg_advisory_unlock($1)", &[&WORKER_LOCK]).await?;
         }
-        Ok((client, is_alone))
+        Ok(client)
     }
 }
 
 /// Ends when the session does: asks now and then, since nothing else travels on it.
-async fn ended(client: &tokio_postgres::Client) {
-    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(1));
+async fn ended(client: &Client) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
     while client.check_connection().await.is_ok() {
         ticks.tick().await;
     }

@@ -72,9 +72,10 @@ fn with_field_id(field: Field, id: i32) -> FieldRef {
 /// dataset's are nullable whatever the model says: the delete of a row that is older than a column
 /// has no value for it.
 pub(crate) fn file_schema(stored: &StoredSchema) -> SchemaRef {
-    let columns = stored.schema.columns.iter().zip(&stored.field_ids).map(|(column, id)| {
-        with_field_id(Field::new(column.name.as_str(), arrow_type(&column.data_type), true), *id)
-    });
+    let columns =
+        stored.schema.columns.iter().zip(&stored.field_ids).map(|(column, id)| {
+            with_field_id(Field::new(column.name.as_str(), arrow_type(&column.data_type), true), *id)
+        });
     let own = OWN_FIELD_IDS.iter().map(|(name, id)| with_field_id(field(name), *id));
     Arc::new(ArrowSchema::new(columns.chain(own).collect::<Vec<_>>()))
 }

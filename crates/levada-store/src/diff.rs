@@ -155,7 +155,9 @@ impl Diff {
             for (row, row_hash) in row_hashes.into_iter().enumerate() {
                 let count = self.index.count_equal(&row_hash, Known::is_live);
                 match operations.value(row) {
-                    DELETE => count.checked_sub(1).into_iter().for_each(|last| self.gone(with_occurrence(row_hash, last))),
+                    DELETE => {
+                        count.checked_sub(1).into_iter().for_each(|last| self.gone(with_occurrence(row_hash, last)))
+                    }
                     _ => self.equal_row(row, row_hash, count, &mut changes),
                 }
             }
@@ -220,9 +222,9 @@ impl Diff {
 
     /// Whether a row that was kept for a repeated key is a change after all.
     pub(crate) fn is_change(&self, key: &Hash, row_hash: &Hash) -> bool {
-        self.index.get(key).is_some_and(|known| {
-            !known.is_gone() && (known.batch().is_none() || known.row_hash != *row_hash)
-        })
+        self.index
+            .get(key)
+            .is_some_and(|known| !known.is_gone() && (known.batch().is_none() || known.row_hash != *row_hash))
     }
 }
 

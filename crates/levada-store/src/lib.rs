@@ -87,12 +87,7 @@ impl Store {
     ///
     /// # Errors
     /// The catalog fails. What fails later comes in the stream.
-    pub async fn read(
-        &self,
-        dataset: &DatasetRef,
-        schema: &Schema,
-        reading: Reading,
-    ) -> Result<RowStream, StoreError> {
+    pub async fn read(&self, dataset: &DatasetRef, schema: &Schema, reading: Reading) -> Result<RowStream, StoreError> {
         readings::read(&self.inner, dataset, schema, reading, true).await
     }
 

@@ -66,7 +66,9 @@ mod tests {
     fn widening_keeps_the_shape_and_everything_else_changes_it() {
         let base = Shape::of_rows(&schema(&[("k", "int32"), ("a", "varchar(3)")]));
         assert_eq!(base, Shape::of_rows(&schema(&[("k", "int64"), ("a", "text")])));
-        for other in [&[("k", "int32"), ("a", "char(3)")][..], &[("a", "varchar(3)"), ("k", "int32")], &[("k", "int32")]] {
+        for other in
+            [&[("k", "int32"), ("a", "char(3)")][..], &[("a", "varchar(3)"), ("k", "int32")], &[("k", "int32")]]
+        {
             assert_ne!(base, Shape::of_rows(&schema(other)));
         }
     }

@@ -60,7 +60,10 @@ async fn added_column(has_key: bool) {
     for batch in &batches {
         let hashes = batch["lv_row_hash"].as_fixed_size_binary();
         let expected = RowHasher::new(&new).row_hashes(batch);
-        assert!((0..hashes.len()).all(|row| hashes.value(row) == expected[row]), "hashes are those of the schema asked for");
+        assert!(
+            (0..hashes.len()).all(|row| hashes.value(row) == expected[row]),
+            "hashes are those of the schema asked for"
+        );
     }
     assert_eq!(stand.live(&schema(has_key), Some(2)).await, rows, "the old columns can still be asked for");
 }
@@ -78,9 +81,8 @@ async fn an_added_column_of_a_dataset_without_key_changes_only_the_rows_that_hav
 #[tokio::test]
 async fn a_widened_column_changes_nothing_and_reads_as_the_wider_type() {
     let mut stand = Stand::new().await;
-    let column_of = |data_type| Schema {
-        columns: vec![column("k", data_type, false, true), column("v", data_type, true, false)],
-    };
+    let column_of =
+        |data_type| Schema { columns: vec![column("k", data_type, false, true), column("v", data_type, true, false)] };
     let (narrow, wide, decimal) = (column_of("int32"), column_of("int64"), column_of("decimal(20,0)"));
     let batch = |schema: &Schema, array: ArrayRef| {
         RecordBatch::try_new(arrow_schema(schema), vec![array.clone(), array]).expect("two columns")

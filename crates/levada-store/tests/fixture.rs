@@ -61,11 +61,8 @@ pub fn column(name: &str, data_type: &str, nullable: bool, key: bool) -> SchemaC
 
 /// `k int32 (key), t text, n int64`
 pub fn schema(has_key: bool) -> Schema {
-    let columns = vec![
-        column("k", "int32", false, has_key),
-        column("t", "text", true, false),
-        column("n", "int64", true, false),
-    ];
+    let columns =
+        vec![column("k", "int32", false, has_key), column("t", "text", true, false), column("n", "int64", true, false)];
     Schema { columns }
 }
 

@@ -105,9 +105,9 @@ fn possible(pull: Pull, has_key: bool) -> Pull {
             Pull::Complete(rows.into_iter().filter(|row| seen.insert(row.key)).collect())
         }
         Pull::UpsertsAndKeys(rows, _) if !has_key => Pull::Upserts(rows),
-        Pull::Changes(changes) if !has_key => {
-            Pull::Changes(changes.into_iter().map(|(operation, row)| (if operation == 1 { 0 } else { operation }, row)).collect())
-        }
+        Pull::Changes(changes) if !has_key => Pull::Changes(
+            changes.into_iter().map(|(operation, row)| (if operation == 1 { 0 } else { operation }, row)).collect(),
+        ),
         other => other,
     }
 }
@@ -260,4 +260,35 @@ async fn many_rows_go_to_files_and_come_back() {
     assert_eq!(stand.changes(&schema(true), 1).await.len(), 1_500);
     let batches = stand.read(&schema(true), levada_store::Reading::Live { as_of: None }).await.expect("reads");
     assert!(batches.iter().all(|batch| batch.num_rows() <= levada_flow::BATCH_ROWS_MAX));
+}
+
+#[tokio::test]
+async fn a_dataset_keeps_its_past_when_its_store_turns_from_multi_to_single_and_back() {
+    let mut stand = Stand::new().await;
+    let schema = schema(true);
+    let rows = |number| vec![crate::fixture::row(1, "a", number)];
+    assert_eq!(stand.pull(&schema, &rows(1), Coverage::Complete).await.expect("pulls"), Some(1));
+    let neighbour = levada_store::StoreDataset { dataset: "D.e".parse().expect("a dataset"), schema: schema.clone() };
+    let mut writer = stand.store.begin(&stand.stream, vec![neighbour], "neighbour").await.expect("begins");
+    writer.write(0, record_batch(&schema, &rows(1))).await.expect("writes");
+    let staged = writer.finish(&[Coverage::Complete]).await.expect("finishes");
+    assert_eq!(stand.commit(staged).await, Some(2));
+
+    let multi = std::mem::replace(&mut stand.stream, "D/d".parse().expect("a stream"));
+    assert_eq!(
+        stand.pull(&schema, &rows(1), Coverage::Complete).await.expect("pulls"),
+        None,
+        "it knows what is stored"
+    );
+    assert_eq!(stand.pull(&schema, &rows(3), Coverage::Complete).await.expect("pulls"), Some(3));
+    stand.stream = multi;
+    assert_eq!(stand.pull(&schema, &rows(4), Coverage::Complete).await.expect("pulls"), Some(4));
+
+    assert_eq!(stand.live(&schema, Some(2)).await, rows(1));
+    assert_eq!(stand.live(&schema, Some(3)).await, rows(3));
+    let history = stand.history(&schema, None, None).await;
+    assert_eq!(history.iter().map(|version| version.row.number).collect::<Vec<_>>(), [Some(1), Some(3), Some(4)]);
+    assert!(history.windows(2).all(|pair| pair[0].to == Some(pair[1].from)), "{history:?}");
+    let batches: Vec<i64> = stand.changes(&schema, 0).await.iter().map(|change| change.batch).collect();
+    assert_eq!(batches, [1, 3, 4]);
 }

@@ -105,6 +105,13 @@ impl PostgresCluster {
     /// # Errors
     /// No server is installed, or it does not start.
     pub fn start_with(settings: &[(&str, &str)]) -> Result<Self, TestbedError> {
+        let mut cluster = Self::create(settings)?;
+        cluster.start_server()?;
+        Ok(cluster)
+    }
+
+    /// Creates a cluster that does not run yet.
+    fn create(settings: &[(&str, &str)]) -> Result<Self, TestbedError> {
         let binaries = find_binaries().ok_or(TestbedError::NoServer)?;
         let folder = tempfile::Builder::new()
             .prefix("levada-pg-")
@@ -115,6 +122,18 @@ impl PostgresCluster {
         cluster.guard = Some(cluster.spawn_guard()?);
         cluster.prepare_folder()?;
         cluster.initialize(settings)?;
+        Ok(cluster)
+    }
+
+    /// As [`Self::start`], with encryption on: a certificate and its key as PEM.
+    ///
+    /// # Errors
+    /// No server is installed, or it does not start.
+    pub fn start_encrypted(certificate: &str, key: &str) -> Result<Self, TestbedError> {
+        let mut cluster = Self::create(&[("ssl", "on")])?;
+        for (name, pem) in [("server.crt", certificate), ("server.key", key)] {
+            cluster.write_private(&cluster.data().join(name), pem)?;
+        }
         cluster.start_server()?;
         Ok(cluster)
     }
@@ -255,12 +274,14 @@ impl PostgresCluster {
     }
 
     fn initialize(&self, settings: &[(&str, &str)]) -> Result<(), TestbedError> {
+        // md5, because SCRAM's thousands of hashes per login cost more than most tests in a debug
+        // build. Roles that are created with SCRAM passwords still log in by SCRAM.
         let password_file = self.folder.join("password");
         let prepare = |path: &Path, source| TestbedError::Prepare { path: path.to_owned(), source };
         std::fs::write(&password_file, PASSWORD).map_err(|source| prepare(&password_file, source))?;
         self.run("initdb", |command| {
             command
-                .args(["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", "--username", SUPERUSER])
+                .args(["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=md5", "--username", SUPERUSER])
                 .arg("--pwfile")
                 .arg(&password_file)
                 .arg("--pgdata")
@@ -281,10 +302,16 @@ impl PostgresCluster {
         // Included last: a later line wins over an earlier one.
         let lines =
             own.iter().chain(settings).map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")));
-        let path = self.data().join("postgresql.auto.conf");
-        std::fs::write(&path, lines.collect::<String>()).map_err(|source| prepare(&path, source))?;
+        self.write_private(&self.data().join("postgresql.auto.conf"), &lines.collect::<String>())
+    }
+
+    /// Writes a file that only the server's user may read.
+    fn write_private(&self, path: &Path, text: &str) -> Result<(), TestbedError> {
+        let prepare = |source| TestbedError::Prepare { path: path.to_owned(), source };
+        std::fs::write(path, text).map_err(prepare)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(prepare)?;
         match self.owner {
-            Some((user, group)) => chown(&path, Some(user), Some(group)).map_err(|source| prepare(&path, source)),
+            Some((user, group)) => chown(path, Some(user), Some(group)).map_err(prepare),
             None => Ok(()),
         }
     }

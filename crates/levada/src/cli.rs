@@ -196,6 +196,9 @@ pub struct RunArgs {
     /// Pull every stream once now, follow all that results, and end
     #[arg(long)]
     pub until_idle: bool,
+    /// Serve /healthz and /metrics here, without asking who is there; a loopback address
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<std::net::SocketAddr>,
     #[command(flatten)]
     pub dir: Dir,
 }

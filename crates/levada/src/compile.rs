@@ -37,6 +37,10 @@ impl Compiler {
 
     /// Plans on top of a blueprint. `None`: the findings forbid it and were told on stderr.
     pub fn plan(&self, parent: Option<&Blueprint>) -> Option<PlanOutcome> {
+        if self.is_broken() {
+            self.tell(&self.findings);
+            return None;
+        }
         let outcome = match levada_planner::plan(&self.model, &self.registry, parent, self.revision.clone()) {
             Ok(outcome) if !self.findings.has_errors() => Ok(outcome),
             Ok(outcome) => Err(outcome.plan.warnings),
@@ -50,6 +54,12 @@ impl Compiler {
                 None
             }
         }
+    }
+
+    /// Whether a document could not be read at all: what refers into it would only be reported as
+    /// missing, so nothing behind the loader is worth saying.
+    pub fn is_broken(&self) -> bool {
+        self.findings.0.iter().any(|finding| finding.code == levada_model::codes::SYNTAX)
     }
 
     /// Joins what loading found with what came later, in the order of places.

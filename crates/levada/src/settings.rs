@@ -72,8 +72,9 @@ impl Settings {
         };
         let secret = Secret { user: part("user")?, password: part("password")?, token: part("token")? };
         if secret == Secret::default() {
-            return Err(FlowError::never(format!("the credential {name} has no secret"))
-                .hint(format!("set LEVADA_CREDENTIAL_{upper}_USER and _PASSWORD, or LEVADA_SECRETS to a folder with {name}/user")));
+            return Err(FlowError::never(format!("the credential {name} has no secret")).hint(format!(
+                "set LEVADA_CREDENTIAL_{upper}_USER and _PASSWORD, or LEVADA_SECRETS to a folder with {name}/user"
+            )));
         }
         Ok(secret)
     }

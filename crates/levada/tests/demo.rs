@@ -25,7 +25,8 @@ fn check_claims(text: &str) {
     assert!(seen.contains("… 900 rows") && !seen.contains("Ana "), "{seen}");
 
     let later = section(text, "A day later");
-    let row = later.lines().find(|line| line.starts_with("NW_Data ") && line.contains(" 2 ")).expect("batch 2 is listed");
+    let row =
+        later.lines().find(|line| line.starts_with("NW_Data ") && line.contains(" 2 ")).expect("batch 2 is listed");
     let numbers: Vec<&str> = row.split_whitespace().collect();
     assert_eq!(numbers[4..7], ["1", "3", "1"], "inserts, updates, deletes of the day: {row}");
 

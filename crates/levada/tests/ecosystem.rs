@@ -61,6 +61,31 @@ impl Ecosystem {
         self.write(&format!("secrets/{credential}/password"), password);
     }
 
+    /// Runs a script on a SQLite database in the folder.
+    pub fn sqlite(&self, name: &str, script: &str) {
+        let connection = rusqlite::Connection::open(self.path(name)).expect("a SQLite database");
+        connection.execute_batch(script).unwrap_or_else(|error| panic!("{error} in {script}"));
+    }
+
+    /// Rows of a query on a SQLite database in the folder, cells separated by `|`.
+    pub fn sqlite_rows(&self, name: &str, query: &str) -> Vec<String> {
+        let connection = rusqlite::Connection::open(self.path(name)).expect("a SQLite database");
+        let mut statement = connection.prepare(query).unwrap_or_else(|error| panic!("{error} in {query}"));
+        let columns = statement.column_count();
+        let cell = |value: rusqlite::types::Value| match value {
+            rusqlite::types::Value::Null => String::new(),
+            rusqlite::types::Value::Integer(number) => number.to_string(),
+            rusqlite::types::Value::Real(number) => number.to_string(),
+            rusqlite::types::Value::Text(text) => text,
+            rusqlite::types::Value::Blob(bytes) => format!("{} bytes", bytes.len()),
+        };
+        let row = |row: &rusqlite::Row<'_>| {
+            (0..columns).map(|column| row.get(column).map(cell)).collect::<Result<Vec<_>, _>>()
+        };
+        let rows = statement.query_map([], row).expect("the query runs");
+        rows.map(|row| row.expect("a row").join("|")).collect()
+    }
+
     /// Runs a command to its end.
     pub fn levada(&self, arguments: &[&str]) -> Ran {
         let output = self.command(arguments).output().expect("the built binary starts");

@@ -1,5 +1,9 @@
 //! The whole product, as a user runs it: the built binary on real databases.
 
+mod change;
 mod demo;
 mod ecosystem;
+mod platforms;
+mod program;
 mod tpch;
+mod trouble;

@@ -127,8 +127,9 @@ pub(super) fn parse_timestamp(text: &str) -> Option<(i64, Option<i64>)> {
         "Z" | "z" => Some(0),
         signed => Some(parse_offset(signed)?),
     };
-    let days = parse_date(date)?;
-    Some((days.checked_mul(DAY)?.checked_add(time)?, offset))
+    // The first microseconds of 64 bits lie within a day whose midnight lies outside.
+    let micros = i128::from(parse_date(date)?) * i128::from(DAY) + i128::from(time);
+    Some((i64::try_from(micros).ok()?, offset))
 }
 
 /// `+01`, `+0130`, `-01:30`
@@ -184,7 +185,19 @@ mod tests {
 
     #[test]
     fn dates_print_as_they_parse_over_all_days() {
-        for days in [i64::from(i32::MIN), -719_529, -719_528, -1, 0, 59, 11_016, 20_000, 2_932_896, 2_932_897, i64::from(i32::MAX)] {
+        for days in [
+            i64::from(i32::MIN),
+            -719_529,
+            -719_528,
+            -1,
+            0,
+            59,
+            11_016,
+            20_000,
+            2_932_896,
+            2_932_897,
+            i64::from(i32::MAX),
+        ] {
             assert_eq!(parse_date(&print_date(days)), Some(days), "{}", print_date(days));
         }
         assert_eq!(print_date(11_016), "2000-02-29");

@@ -58,9 +58,15 @@ mod tests {
 
     #[test]
     fn members_are_found_whatever_stands_in_them() {
-        assert_eq!(elements(r#" [1.10, "a,]\"", [2,3], {"x": ","}, null] "#), Some(vec!["1.10", r#""a,]\"""#, "[2,3]", r#"{"x": ","}"#, "null"]));
+        assert_eq!(
+            elements(r#" [1.10, "a,]\"", [2,3], {"x": ","}, null] "#),
+            Some(vec!["1.10", r#""a,]\"""#, "[2,3]", r#"{"x": ","}"#, "null"])
+        );
         assert_eq!(elements("[ ]"), Some(vec![]));
         assert_eq!(elements("{}"), None);
-        assert_eq!(entries(r#"{"a\"b" : 1, "c": {"d": [1,2]}}"#), Some(vec![("a\"b".to_owned(), "1"), ("c".to_owned(), r#"{"d": [1,2]}"#)]));
+        assert_eq!(
+            entries(r#"{"a\"b" : 1, "c": {"d": [1,2]}}"#),
+            Some(vec![("a\"b".to_owned(), "1"), ("c".to_owned(), r#"{"d": [1,2]}"#)])
+        );
     }
 }

@@ -93,8 +93,10 @@ impl<'a> ColumnReader<'a> {
             },
             DataType::Struct(fields) => match array.as_struct_opt() {
                 Some(structs) if structs.num_columns() == fields.len() => {
-                    let readers =
-                        fields.iter().zip(structs.columns()).map(|((_, field), column)| Self::new(column.as_ref(), field));
+                    let readers = fields
+                        .iter()
+                        .zip(structs.columns())
+                        .map(|((_, field), column)| Self::new(column.as_ref(), field));
                     Some(Values::Struct(fields, readers.collect::<Result<_, _>>()?))
                 }
                 _ => None,
@@ -213,10 +215,7 @@ fn print_array(items: &ColumnReader<'_>, range: std::ops::Range<usize>, json: &m
     json.push(']');
 }
 
-fn print_object<'r, 'a: 'r>(
-    members: impl Iterator<Item = (String, &'r ColumnReader<'a>, usize)>,
-    json: &mut String,
-) {
+fn print_object<'r, 'a: 'r>(members: impl Iterator<Item = (String, &'r ColumnReader<'a>, usize)>, json: &mut String) {
     json.push('{');
     for (index, (name, reader, row)) in members.enumerate() {
         json.push_str(if index == 0 { "" } else { "," });

@@ -49,6 +49,17 @@ impl RowsBuilder {
         builder.append(scalar)
     }
 
+    /// Appends to one column from text: bytes are hexadecimal digits there. `None`: null.
+    ///
+    /// # Errors
+    /// The text is not a value of the column.
+    pub fn append_text(&mut self, column: usize, text: Option<&str>) -> Result<(), ValueError> {
+        match text {
+            Some(text) => self.columns[column].append_text(text),
+            None => self.append(column, &Scalar::Null),
+        }
+    }
+
     /// Rows so far.
     pub fn len(&self) -> usize {
         self.columns.first().map_or(0, |column| column.len)

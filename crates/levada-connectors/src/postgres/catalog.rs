@@ -144,14 +144,11 @@ fn check_columns(dataset: &PullDataset, name: &TableName, table: &FoundTable, mi
         match table.columns.get(column.source_name()) {
             None => {
                 let near = nearest(column.source_name(), table.columns.keys().map(String::as_str));
-                mismatches.push(format!(
-                    "table {name} has no column {:?}{}",
-                    column.source_name(),
-                    did_you_mean(near)
-                ));
+                mismatches.push(format!("table {name} has no column {:?}{}", column.source_name(), did_you_mean(near)));
             }
             Some((_, false)) => {
-                mismatches.push(format!("column {:?} of table {name} may not be read by this user", column.source_name()));
+                mismatches
+                    .push(format!("column {:?} of table {name} may not be read by this user", column.source_name()));
             }
             Some(_) => {}
         }

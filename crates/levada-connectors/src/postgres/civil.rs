@@ -2,12 +2,15 @@
 //!
 //! Years beyond 0 to 9999 are written with a sign and as many digits as they need, because
 //! PostgreSQL's calendar reaches from 4713 BC to the year 5,874,897, further than calendar
-//! libraries do. Year 0 is 1 BC.
+//! libraries do. Year 0 is 1 BC; PostgreSQL's own ` BC` behind a text is read, too.
 
 const SECOND: i64 = 1_000_000;
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
+
+/// What PostgreSQL writes behind years before the first.
+const BEFORE_CHRIST: &str = " BC";
 
 /// Days in 400 years, after which the calendar repeats.
 const CYCLE_DAYS: i64 = 146_097;
@@ -76,6 +79,10 @@ pub(super) fn parse_date(text: &str) -> Option<i32> {
 }
 
 fn parse_days(text: &str) -> Option<i64> {
+    let (text, is_before_christ) = match text.strip_suffix(BEFORE_CHRIST) {
+        Some(text) => (text, true),
+        None => (text, false),
+    };
     let (is_negative, unsigned) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
         b'+' => (false, &text[1..]),
@@ -85,6 +92,7 @@ fn parse_days(text: &str) -> Option<i64> {
     let (year, month) = rest.rsplit_once('-')?;
     let year = digits(year, 4..=7)?;
     let year = if is_negative { -year } else { year };
+    let year = if is_before_christ { 1 - year } else { year };
     let (month, day) = (digits(month, 2..=2)?, digits(day, 2..=2)?);
     let days = days_of(year, month, day);
     // The 31st of February and its like come out as another day.
@@ -113,14 +121,30 @@ pub(super) fn parse_time(text: &str) -> Option<i64> {
 /// µs since 1970-01-01 of a text without a zone.
 pub(super) fn parse_timestamp(text: &str) -> Option<i64> {
     let (date, time) = text.split_once(['T', ' '])?;
-    let micros = i128::from(parse_days(date)?) * i128::from(DAY) + i128::from(parse_time(time)?);
+    let days = match time.strip_suffix(BEFORE_CHRIST) {
+        Some(_) => parse_days(&format!("{date}{BEFORE_CHRIST}"))?,
+        None => parse_days(date)?,
+    };
+    let time = time.strip_suffix(BEFORE_CHRIST).unwrap_or(time);
+    let micros = i128::from(days) * i128::from(DAY) + i128::from(parse_time(time)?);
     i64::try_from(micros).ok()
 }
 
 /// µs since 1970-01-01 of a text with `Z` or an offset.
 pub(super) fn parse_timestamptz(text: &str) -> Option<i64> {
+    if let Some(local) = text.strip_suffix(BEFORE_CHRIST) {
+        // The offset stands before it.
+        let (at, offset) = split_offset(local)?;
+        return parse_timestamp(&format!("{at}{BEFORE_CHRIST}"))?.checked_sub(offset);
+    }
+    let (at, offset) = split_offset(text)?;
+    parse_timestamp(at)?.checked_sub(offset)
+}
+
+/// A text without its zone, and the zone's offset from UTC in µs.
+fn split_offset(text: &str) -> Option<(&str, i64)> {
     if let Some(utc) = text.strip_suffix(['Z', 'z']) {
-        return parse_timestamp(utc);
+        return Some((utc, 0));
     }
     let time_at = text.find(['T', ' '])?;
     let sign_at = time_at + text[time_at..].rfind(['+', '-'])?;
@@ -129,8 +153,7 @@ pub(super) fn parse_timestamptz(text: &str) -> Option<i64> {
         None => (digits(&text[sign_at + 1..], 2..=2)?, 0),
     };
     let offset = hours * HOUR + minutes * MINUTE;
-    let local = parse_timestamp(&text[..sign_at])?;
-    if text[sign_at..].starts_with('-') { local.checked_add(offset) } else { local.checked_sub(offset) }
+    Some((&text[..sign_at], if text[sign_at..].starts_with('-') { -offset } else { offset }))
 }
 
 /// A number of so many digits and nothing else.
@@ -166,6 +189,8 @@ mod tests {
         assert_eq!(timestamptz(951_782_400_500_000), "2000-02-29T00:00:00.5Z");
         assert_eq!(parse_timestamptz("2000-02-29 02:00+02:00"), Some(951_782_400_000_000));
         assert_eq!(parse_timestamptz("2000-02-28T19:00:00-05"), Some(951_782_400_000_000));
+        assert_eq!(parse_date("0001-12-31 BC"), Some(-719_529 + 366));
+        assert_eq!(parse_timestamptz("4714-11-24T00:00:00+00:00 BC"), Some(-210_866_803_200_000_000));
     }
 
     #[test]

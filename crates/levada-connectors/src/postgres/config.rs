@@ -114,14 +114,18 @@ impl Settings {
              SET idle_in_transaction_session_timeout = 0; SET standard_conforming_strings = on; \
              SET lock_timeout = '{LOCK_SECONDS_MAX}s'; SET search_path = pg_catalog"
         );
-        session.client.batch_execute(&settings).await.during(|| format!("can't prepare a session at {}", self.place))?;
+        session
+            .client
+            .batch_execute(&settings)
+            .await
+            .during(|| format!("can't prepare a session at {}", self.place))?;
         Ok(session)
     }
 
     /// A failed connection, told for the person who has to act.
     fn refused(&self, error: tokio_postgres::Error) -> FlowError {
         let code = error.code().map(|code| code.code().to_owned()).unwrap_or_default();
-        let text = error.to_string();
+        let text = error::chain(&error);
         let place = &self.place;
         if text.contains("password missing") {
             return missing_secret("password", place, self.credential.as_deref());
@@ -136,12 +140,14 @@ impl Settings {
                 .hint("lower connections_max of the containers that share this server, or raise its max_connections"),
             _ => error::failed(format!("PostgreSQL at {place} can't be reached"), error),
         };
-        // A certificate does not get better by itself.
-        let is_untrusted = refused.chain().contains("certificate") || text.contains("TLS");
-        match is_untrusted {
-            true => FlowError { retry: Retry::Never, ..refused }
-                .hint("tls: require encrypts without checking the certificate; SSL_CERT_FILE names further authorities"),
-            false => refused,
+        // Neither gets better by itself.
+        match text {
+            text if text.contains("certificate") => FlowError { retry: Retry::Never, ..refused }.hint(
+                "SSL_CERT_FILE names further authorities; tls: require encrypts without checking the certificate",
+            ),
+            text if text.contains("does not support TLS") => FlowError { retry: Retry::Never, ..refused }
+                .hint("switch ssl on at the server, or let the container say tls: prefer"),
+            _ => refused,
         }
     }
 }

@@ -49,9 +49,8 @@ impl ReadColumn {
 
 /// The Arrow schema of what is read.
 pub(super) fn schema_of(columns: &[ReadColumn]) -> SchemaRef {
-    let fields = columns.iter().map(|column| {
-        Field::new(&column.name, arrow_type(&column.data_type), column.is_nullable)
-    });
+    let fields =
+        columns.iter().map(|column| Field::new(&column.name, arrow_type(&column.data_type), column.is_nullable));
     Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()))
 }
 
@@ -65,7 +64,10 @@ pub(super) struct RowsReader {
     /// Bytes of a row whose rest has not come yet.
     carry: Vec<u8>,
     has_header: bool,
+    /// The trailer was read.
     is_ended: bool,
+    /// The server has sent its last chunk: the stream must not be asked again.
+    is_closed: bool,
     rows: usize,
     bytes: usize,
     /// Where the fields of the current row are; `None` is NULL.
@@ -96,6 +98,7 @@ impl RowsReader {
             carry: Vec::new(),
             has_header: false,
             is_ended: false,
+            is_closed: false,
             rows: 0,
             bytes: 0,
         })
@@ -103,8 +106,9 @@ impl RowsReader {
 
     /// The next rows; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>, FlowError> {
-        while self.rows < BATCH_ROWS_MAX && self.bytes < BATCH_BYTES_MAX {
+        while !self.is_closed && self.rows < BATCH_ROWS_MAX && self.bytes < BATCH_BYTES_MAX {
             let Some(chunk) = self.stream.next().await else {
+                self.is_closed = true;
                 if !self.is_ended {
                     return Err(FlowError::later(format!("the rows of table {} broke off", self.table)));
                 }

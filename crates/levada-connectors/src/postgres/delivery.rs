@@ -83,12 +83,7 @@ pub(super) async fn deliver(
 }
 
 /// Takes views, grants, tables and marks away, in a transaction of its own.
-pub(super) async fn remove(
-    client: &Client,
-    place: &str,
-    gone: &[DeliveredTable],
-    epoch: i64,
-) -> Result<(), FlowError> {
+pub(super) async fn remove(client: &Client, place: &str, gone: &[DeliveredTable], epoch: i64) -> Result<(), FlowError> {
     let all: Vec<&DeliveredTable> = gone.iter().collect();
     begin(client, place, &all).await?;
     for (table, mark) in all.iter().zip(tables::marks(client, &all, true).await?) {
@@ -267,7 +262,8 @@ fn with_times(
         fields.push(Arc::new(Field::new(name, array.data_type().clone(), false)));
         arrays.push(Arc::clone(array));
     }
-    RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), arrays).map_err(|error| wrong().because(error))
+    RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), arrays)
+        .map_err(|error| wrong().because(error))
 }
 
 /// Deletes what is gone, inserts or updates the rest; of several changes of a key the last counts.
@@ -316,12 +312,7 @@ fn apply_to_history(history: &str, stage: &str, names: &[String]) -> [String; 2]
 }
 
 /// Makes tables, views and grants what they have to be; does nothing where they are already.
-async fn publish(
-    client: &Client,
-    place: &str,
-    all: &[&DeliveredTable],
-    beside: &[Beside],
-) -> Result<(), FlowError> {
+async fn publish(client: &Client, place: &str, all: &[&DeliveredTable], beside: &[Beside]) -> Result<(), FlowError> {
     let names: Vec<&str> = all.iter().flat_map(|table| physical_names(table)).collect();
     let wanted = views::wanted(all)?;
     let readers = grants::wanted(all);
@@ -331,9 +322,9 @@ async fn publish(
     let changed: Vec<&ViewName> = wanted
         .iter()
         .filter(|(name, wanted)| {
-            let is_same = own.get(*name).is_some_and(|own| {
-                own.exists && own.table == wanted.table && own.definition == wanted.definition
-            });
+            let is_same = own
+                .get(*name)
+                .is_some_and(|own| own.exists && own.table == wanted.table && own.definition == wanted.definition);
             !is_same || swapped.contains(wanted.table.as_str())
         })
         .map(|(name, _)| name)
@@ -371,9 +362,8 @@ struct Publishing<'a> {
 
 impl Publishing<'_> {
     async fn run(&self) -> Result<(), FlowError> {
-        let existing = self.changed.iter().chain(self.gone).filter(|name| {
-            self.own.get(**name).is_some_and(|own| own.exists)
-        });
+        let existing =
+            self.changed.iter().chain(self.gone).filter(|name| self.own.get(**name).is_some_and(|own| own.exists));
         lock_views(self.client, existing.copied()).await?;
         for Beside { next, name } in self.beside {
             let old = format!("lv_old_{:016x}", hash(name));

@@ -5,13 +5,11 @@
 use levada_flow::{FlowError, Retry};
 use tokio_postgres::error::SqlState;
 
-/// What the server said, on one line.
+/// What the server or the driver said, on one line with its causes.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ServerSays {
     message: String,
-    #[source]
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 /// Whether trying again can help against an error of this class.
@@ -44,10 +42,10 @@ pub fn failed(what: impl Into<String>, error: tokio_postgres::Error) -> FlowErro
 pub fn told(error: tokio_postgres::Error) -> (Retry, ServerSays) {
     let Some(server) = error.as_db_error() else {
         // No answer of the server: the connection. Except for what our own side refuses.
-        let text = error.to_string();
+        let text = chain(&error);
         let is_ours = text.contains("password missing") || text.contains("invalid configuration");
         let retry = if is_ours { Retry::Never } else { Retry::Later };
-        return (retry, ServerSays { message: text, source: error.into_source() });
+        return (retry, ServerSays { message: text });
     };
     let mut message = server.message().to_owned();
     for more in [server.detail(), server.hint(), server.where_()].into_iter().flatten() {
@@ -56,7 +54,13 @@ pub fn told(error: tokio_postgres::Error) -> (Retry, ServerSays) {
         message.push(')');
     }
     message.push_str(&format!(" [{}]", server.code().code()));
-    (retry_of(server.code()), ServerSays { message, source: None })
+    (retry_of(server.code()), ServerSays { message })
+}
+
+/// An error and all its causes on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Adds to [`FlowError`]'s constructors what a driver's result needs.

@@ -7,6 +7,7 @@
 
 use super::error::During;
 use super::quote::identifier;
+use super::tables::advisory_lock;
 use super::views::ViewName;
 use levada_flow::FlowError;
 use levada_flow::sink::DeliveredTable;
@@ -37,8 +38,10 @@ pub(super) async fn check(
     let missing: Vec<String> = rows.iter().map(|row| format!("{:?}", row.get::<_, String>(0))).collect();
     match missing.is_empty() {
         true => Ok(()),
-        false => Err(FlowError::never(format!("readers that PostgreSQL at {place} does not know: {}", missing.join(", ")))
-            .hint("create the roles, or take them out of the workspace's readers")),
+        false => {
+            Err(FlowError::never(format!("readers that PostgreSQL at {place} does not know: {}", missing.join(", ")))
+                .hint("create the roles, or take them out of the workspace's readers"))
+        }
     }
 }
 
@@ -105,6 +108,8 @@ pub(super) async fn put_usage(client: &Client, schema: &str) -> Result<(), FlowE
                      AND a.grantee = (SELECT oid FROM pg_roles WHERE rolname = grants.grantee))
         FROM levada.grants WHERE view_schema = $1 GROUP BY grantee ORDER BY grantee";
     let right = format!("USAGE ON SCHEMA {}", identifier(schema));
+    // PostgreSQL lets only one transaction at a time change the rights on a schema.
+    client.batch_execute(&advisory_lock(&format!("schema {schema}"))).await.during(failed)?;
     for row in client.query(query, &[&schema]).await.during(failed)? {
         let reader: String = row.get(0);
         let (is_wanted, is_seen_to, is_ours, is_foreign): (bool, bool, bool, bool) =

@@ -1,4 +1,4 @@
-//! PostgreSQL 12 and later (tested with 15): a producer and a consumer.
+//! PostgreSQL 13 and later (tested with 15): a producer and a consumer.
 //!
 //! Rows travel by binary COPY in both directions and are turned into Arrow columns and back here;
 //! nothing is parsed from text. See `docs/types.md` for what each type becomes.

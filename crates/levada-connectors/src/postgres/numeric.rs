@@ -41,18 +41,22 @@ pub(super) fn decode(bytes: &[u8], precision: u8, scale: u8) -> Result<i128, Pro
         return Ok(0);
     }
     let too_wide = || Problem::OutOfDecimal { value: text(bytes), precision, scale };
-    let mut digits: i128 = 0;
-    for group in 0..count {
-        let next = i128::from(word(HEADER_BYTES + 2 * group));
-        digits = digits.checked_mul(10_000).and_then(|value| value.checked_add(next)).ok_or_else(too_wide)?;
-    }
+    let group = |index: usize| i128::from(word(HEADER_BYTES + 2 * index));
+    // What the last group's unit is worth in units of the decimal, as a power of ten.
     let exponent = 4 * (weight - (count as i32 - 1)) + i32::from(scale);
-    let power = 10i128.checked_pow(exponent.unsigned_abs()).ok_or_else(too_wide)?;
-    let magnitude = match exponent >= 0 {
-        true => digits.checked_mul(power).ok_or_else(too_wide)?,
-        false if digits % power == 0 => digits / power,
-        false => return Err(too_wide()),
-    };
+    let mut magnitude: i128 = 0;
+    for index in 0..count {
+        // The last group may reach behind the decimal's last digit: there it has to be zeros.
+        let behind = if index + 1 == count { (-exponent).max(0) as u32 } else { 0 };
+        let cut = 10i128.pow(behind.min(4));
+        if behind > 4 || group(index) % cut != 0 {
+            return Err(too_wide());
+        }
+        let shifted = magnitude.checked_mul(10_000 / cut);
+        magnitude = shifted.and_then(|value| value.checked_add(group(index) / cut)).ok_or_else(too_wide)?;
+    }
+    let power = 10i128.checked_pow(exponent.max(0) as u32).ok_or_else(too_wide)?;
+    let magnitude = magnitude.checked_mul(power).ok_or_else(too_wide)?;
     if magnitude >= 10i128.pow(u32::from(precision)) {
         return Err(too_wide());
     }

@@ -97,9 +97,7 @@ impl PostgresSink {
 
     /// Keeps a session whose transaction has ended; rolls an open one back first.
     async fn keep(&mut self, session: Session, is_done: bool) {
-        let rolled_back = async {
-            is_done || session.batch_execute("ROLLBACK").await.is_ok()
-        };
+        let rolled_back = async { is_done || session.batch_execute("ROLLBACK").await.is_ok() };
         let limit = Duration::from_secs(ROLLBACK_SECONDS_MAX);
         if tokio::time::timeout(limit, rolled_back).await == Ok(true) {
             self.session = Some(session);

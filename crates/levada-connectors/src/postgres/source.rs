@@ -10,7 +10,7 @@
 use super::catalog::{self, DatasetPlan, WatermarkPlan};
 use super::config::{Session, Settings};
 use super::copy::{ReadColumn, RowsReader};
-use super::error::During;
+use super::error::{During, failed};
 use super::quote;
 use async_trait::async_trait;
 use levada_flow::source::{Coverage, PullEnd, PullRequest, Pulled};
@@ -270,37 +270,36 @@ async fn begin(session: &Session, place: &str, snapshot: Option<&str>) -> Result
 struct Moment {
     /// For other sessions to import.
     snapshot: String,
-    /// For people: visible transactions and the place in the log.
+    /// For people: the transactions that it sees, and the place in the log.
     mark: String,
     incarnation: String,
 }
 
-/// The place in the log, and the database with the timeline that it is on.
 const MOMENT: &str = "
-    SELECT pg_export_snapshot(),
-           pg_current_snapshot()::text || ' at ' ||
-               CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
+    SELECT pg_export_snapshot(), pg_current_snapshot()::text,
            (SELECT oid::text FROM pg_database WHERE datname = current_database())";
 
-const CONTROL: &str = "
+/// System identifier and timeline, and the place in the log. Some hosted servers refuse to tell.
+const SERVER: &str = "
     SELECT (SELECT system_identifier::text FROM pg_control_system()) || '/' ||
            CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id::text FROM pg_control_checkpoint())
-                ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int::text END";
-
-const MAY_CONTROL: &str = "
-    SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-       AND has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE')";
+                ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int::text END,
+           CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text";
 
 impl Moment {
     async fn of(session: &Session, place: &str) -> Result<Self, FlowError> {
         let taken = || format!("no consistent snapshot can be taken at {place}");
         let row = session.query_one(MOMENT, &[]).await.during(taken)?;
-        let database: String = row.get(2);
-        let may_control: bool = session.query_one(MAY_CONTROL, &[]).await.during(taken)?.get(0);
-        let server = match may_control {
-            true => session.query_one(CONTROL, &[]).await.during(taken)?.get(0),
-            false => "unknown".to_owned(),
+        let (snapshot, visible, database): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+        session.batch_execute("SAVEPOINT lv_server").await.during(taken)?;
+        let (server, mark) = match session.query_one(SERVER, &[]).await {
+            Ok(row) => (row.get(0), format!("{visible} at {}", row.get::<_, String>(1))),
+            Err(error) if error.as_db_error().is_some() => {
+                session.batch_execute("ROLLBACK TO lv_server").await.during(taken)?;
+                ("unknown".to_owned(), visible)
+            }
+            Err(error) => return Err(failed(taken(), error)),
         };
-        Ok(Self { snapshot: row.get(0), mark: row.get(1), incarnation: format!("{server}/{database}") })
+        Ok(Self { snapshot, mark, incarnation: format!("{server}/{database}") })
     }
 }

@@ -143,9 +143,8 @@ pub(super) async fn leave_mark(client: &Client, table: &DeliveredTable, mark: &M
         ON CONFLICT (table_name) DO UPDATE SET dataset = excluded.dataset, batch = excluded.batch,
             incarnation = excluded.incarnation, epoch = excluded.epoch, shape = excluded.shape, applied_at = now()";
     let dataset = table.source.to_string();
-    let left = client
-        .execute(statement, &[&names, &dataset, &mark.batch, &mark.incarnation, &mark.epoch, &mark.shape])
-        .await;
+    let left =
+        client.execute(statement, &[&names, &dataset, &mark.batch, &mark.incarnation, &mark.epoch, &mark.shape]).await;
     left.during(|| format!("the mark of {dataset} can't be written")).map(drop)
 }
 

@@ -256,7 +256,9 @@ pub(super) fn array_item_id(item: &DataType) -> u32 {
         DataType::Char(_) | DataType::Varchar(_) | DataType::Text => Type::TEXT,
         DataType::Binary | DataType::BinaryFixed(_) => Type::BYTEA,
         DataType::Uuid => Type::UUID,
-        DataType::Json | DataType::List(_) | DataType::Struct(_) | DataType::Map(..) | DataType::Vector(_) => Type::JSON,
+        DataType::Json | DataType::List(_) | DataType::Struct(_) | DataType::Map(..) | DataType::Vector(_) => {
+            Type::JSON
+        }
     }
     .oid()
 }

@@ -6,7 +6,7 @@
 
 use super::error::{self, During};
 use super::quote::{identifier, literal};
-use super::tables::physical;
+use super::tables::{advisory_lock, physical};
 use levada_flow::FlowError;
 use levada_flow::sink::{DeliveredTable, DeliveredView};
 use std::collections::BTreeMap;
@@ -55,8 +55,7 @@ pub(super) fn wanted(tables: &[&DeliveredTable]) -> Result<BTreeMap<ViewName, Wa
 
 /// What stands behind CREATE VIEW and the name.
 fn definition(table: &DeliveredTable, view: &DeliveredView, physical_name: &str) -> String {
-    let mut columns: Vec<String> =
-        table.schema.columns.iter().map(|column| identifier(column.name.as_str())).collect();
+    let mut columns: Vec<String> = table.schema.columns.iter().map(|column| identifier(column.name.as_str())).collect();
     if view.is_history {
         columns.extend(["valid_from".to_owned(), "valid_to".to_owned()]);
     }
@@ -112,13 +111,13 @@ pub(super) async fn put(
     let failed = || format!("view {schema}.{view} can't be created");
     prepare_schema(client, schema).await?;
     if own.is_none_or(|own| !own.exists) {
-        client.batch_execute(&format!("CREATE VIEW {quoted} {}", wanted.definition)).await.map_err(|error| {
-            match error.code() {
+        client.batch_execute(&format!("CREATE VIEW {quoted} {}", wanted.definition)).await.map_err(
+            |error| match error.code() {
                 Some(&SqlState::DUPLICATE_TABLE) => error::failed(failed(), error)
                     .hint("what has this name is not ours and stays; rename it, or the workspace"),
                 _ => error::failed(failed(), error),
-            }
-        })?;
+            },
+        )?;
     } else {
         replace(client, name, &quoted, wanted).await?;
     }
@@ -136,7 +135,10 @@ async fn prepare_schema(client: &Client, schema: &str) -> Result<(), FlowError> 
     if client.query_one(query, &[&schema]).await.during(failed)?.get(0) {
         return Ok(());
     }
-    client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", identifier(schema))).await.during(failed)
+    // Two workers may find it missing at once.
+    let lock = advisory_lock(&format!("schema {schema}"));
+    let create = format!("{lock}; CREATE SCHEMA IF NOT EXISTS {}", identifier(schema));
+    client.batch_execute(&create).await.during(failed)
 }
 
 async fn replace(client: &Client, name: &ViewName, quoted: &str, wanted: &WantedView) -> Result<(), FlowError> {

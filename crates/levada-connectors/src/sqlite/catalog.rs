@@ -98,7 +98,8 @@ pub(super) fn forget(database: &Connection, name: &str) -> Result<(), FlowError>
 
 /// Whether a table or view of this name is there.
 pub(super) fn exists(database: &Connection, name: &str) -> Result<bool, FlowError> {
-    let query = "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE name = ?1 COLLATE NOCASE AND type IN ('table', 'view'))";
+    let query =
+        "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE name = ?1 COLLATE NOCASE AND type IN ('table', 'view'))";
     database.query_row(query, [name], |row| row.get(0)).map_err(|error| failed("read the schema", error))
 }
 
@@ -118,7 +119,8 @@ pub(super) fn set_views(
         let what = || format!("make view {view:?}");
         let query = "SELECT (SELECT sql FROM main.sqlite_schema WHERE name = ?1 COLLATE NOCASE AND type IN ('table', 'view')), \
                      EXISTS (SELECT 1 FROM main.levada__views WHERE view = ?1)";
-        let there = database.query_row(query, [view], |row| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, bool>(1)?)));
+        let there =
+            database.query_row(query, [view], |row| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, bool>(1)?)));
         match there.map_err(|error| failed(what(), error))? {
             (Some(_), false) => {
                 return Err(FlowError::never(format!("{view:?} is there already, and Levada did not make it"))
@@ -131,7 +133,8 @@ pub(super) fn set_views(
             }
             (None, _) => database.execute_batch(statement).map_err(|error| failed(what(), error))?,
         }
-        let noted = database.execute("INSERT OR REPLACE INTO main.levada__views (view, name) VALUES (?1, ?2)", [view, name]);
+        let noted =
+            database.execute("INSERT OR REPLACE INTO main.levada__views (view, name) VALUES (?1, ?2)", [view, name]);
         noted.map_err(|error| failed("write levada__views", error))?;
     }
     Ok(())
@@ -139,7 +142,8 @@ pub(super) fn set_views(
 
 fn views_of(database: &Connection, names: &[Option<&str>; 2]) -> Result<Vec<String>, FlowError> {
     let read = || -> rusqlite::Result<Vec<String>> {
-        let mut statement = database.prepare("SELECT view FROM main.levada__views WHERE name IN (?1, ?2) ORDER BY view")?;
+        let mut statement =
+            database.prepare("SELECT view FROM main.levada__views WHERE name IN (?1, ?2) ORDER BY view")?;
         let rows = statement.query_map(params![names[0], names[1]], |row| row.get(0))?;
         rows.collect()
     };

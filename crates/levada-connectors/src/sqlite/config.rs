@@ -74,13 +74,3 @@ pub(super) fn failed(what: impl std::fmt::Display, error: rusqlite::Error) -> Fl
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
-
-/// Runs blocking work on its own thread and gives what it gives.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, FlowError> + Send + 'static,
-) -> Result<T, FlowError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(FlowError::later("the thread of a SQLite database ended early").because(error)),
-    }
-}

@@ -6,12 +6,12 @@
 //! keeps its mode. **Readers** have no image: whoever opens the file reads all of it.
 
 use super::catalog::{self, Applied};
-use super::config::{blocking, failed, open_to_read, open_to_write, path, quoted};
+use super::config::{failed, open_to_read, open_to_write, path, quoted};
 use super::types::scalar;
 use super::writer::{Changes, Table};
 use crate::literal::RowsBuilder;
+use crate::thread::{self, Out};
 use async_trait::async_trait;
-use futures::StreamExt;
 use levada_flow::sink::{
     Content, Delivered, DeliveredTable, DeliveredView, Form, Mark, TableDelivery, fence, fence_epoch, history_schema,
 };
@@ -20,7 +20,6 @@ use levada_model::connection::Connection;
 use levada_model::{DataType, Schema};
 use rusqlite::TransactionBehavior;
 use std::path::{Path, PathBuf};
-use tokio::sync::mpsc;
 
 /// A consumer's SQLite database.
 pub struct SqliteSink {
@@ -48,7 +47,7 @@ impl Sink for SqliteSink {
 
     async fn marks(&mut self, tables: &[DeliveredTable]) -> Result<Vec<Option<Mark>>, FlowError> {
         let (path, tables) = (self.path.clone(), tables.to_vec());
-        blocking(move || {
+        thread::run(move || {
             if !path.exists() {
                 return Ok(vec![None; tables.len()]);
             }
@@ -62,7 +61,7 @@ impl Sink for SqliteSink {
 
     async fn deliver(&mut self, deliveries: Vec<TableDelivery>) -> Result<Delivered, FlowError> {
         let path = self.path.clone();
-        blocking(move || {
+        thread::run(move || {
             transaction(&path, |database| {
                 let mut all = Delivered::default();
                 for delivery in deliveries {
@@ -78,7 +77,7 @@ impl Sink for SqliteSink {
 
     async fn remove(&mut self, tables: &[DeliveredTable], epoch: i64) -> Result<(), FlowError> {
         let (path, tables) = (self.path.clone(), tables.to_vec());
-        blocking(move || match path.exists() {
+        thread::run(move || match path.exists() {
             false => Ok(()),
             true => transaction(&path, |database| tables.iter().try_for_each(|table| remove(database, table, epoch))),
         })
@@ -90,26 +89,8 @@ impl Sink for SqliteSink {
         let physical = physical.ok_or_else(|| FlowError::never(format!("{} has no such table", table.source)))?;
         let name = catalog::table_name(physical)?;
         let schema = if is_history { history_schema(&table.schema) } else { table.schema.clone() };
-        let (path, (out, rows)) = (self.path.clone(), mpsc::channel(2));
-        let reading = tokio::task::spawn_blocking(move || {
-            if let Err(error) = read_back(&path, &name, &schema, &out) {
-                // Nobody listens any more where this fails.
-                let _ = out.blocking_send(Err(error));
-            }
-        });
-        let next = |(mut rows, reading): (mpsc::Receiver<_>, tokio::task::JoinHandle<()>)| async move {
-            match rows.recv().await {
-                Some(batch) => Some((batch, (rows, reading))),
-                None => match reading.await {
-                    Ok(()) => None,
-                    Err(error) => {
-                        let failed = FlowError::later("the thread of a SQLite database ended early").because(error);
-                        Some((Err(failed), (rows, tokio::spawn(async {}))))
-                    }
-                },
-            }
-        };
-        Ok(futures::stream::unfold((rows, reading), next).boxed())
+        let path = self.path.clone();
+        Ok(thread::rows(move |out| read_back(&path, &name, &schema, out)))
     }
 }
 
@@ -225,7 +206,8 @@ fn view_statement(table: &DeliveredTable, view: &DeliveredView) -> Result<(Strin
         true => (table.history.as_deref(), history_schema(&table.schema)),
         false => (table.live.as_deref(), table.schema.clone()),
     };
-    let physical = physical.ok_or_else(|| FlowError::never(format!("view {name:?} shows a table that is not delivered")))?;
+    let physical =
+        physical.ok_or_else(|| FlowError::never(format!("view {name:?} shows a table that is not delivered")))?;
     let column = |column: &levada_model::SchemaColumn| {
         let column = quoted(column.name.as_str());
         format!("t.{column} AS {column}")
@@ -250,33 +232,26 @@ fn remove(database: &rusqlite::Connection, table: &DeliveredTable, epoch: i64) -
     catalog::forget(database, &applied.name)
 }
 
-fn read_back(
-    path: &Path,
-    name: &str,
-    schema: &Schema,
-    out: &mpsc::Sender<Result<arrow::array::RecordBatch, FlowError>>,
-) -> Result<(), FlowError> {
+fn read_back(path: &Path, name: &str, schema: &Schema, out: &Out) -> Result<(), FlowError> {
     let what = || format!("read table {name:?}");
     let database = open_to_read(path)?;
-    let columns: Vec<String> = schema.columns.iter().map(|column| format!("t.{}", quoted(column.name.as_str()))).collect();
+    let columns: Vec<String> =
+        schema.columns.iter().map(|column| format!("t.{}", quoted(column.name.as_str()))).collect();
     let select = format!("SELECT {} FROM main.{} AS t", columns.join(", "), quoted(name));
     let mut statement = database.prepare(&select).map_err(|error| failed(what(), error))?;
     let mut rows = statement.query([]).map_err(|error| failed(what(), error))?;
     let mut builder = RowsBuilder::new(schema);
     while let Some(row) = rows.next().map_err(|error| failed(what(), error))? {
         for (at, column) in schema.columns.iter().enumerate() {
-            let wrong = |reason: String| FlowError::never(format!("table {name:?}, column {:?}: {reason}", column.name));
+            let wrong =
+                |reason: String| FlowError::never(format!("table {name:?}, column {:?}: {reason}", column.name));
             let value = row.get_ref(at).map_err(|error| failed(what(), error))?;
             let value = scalar(value).map_err(wrong)?;
             builder.append(at, &value).map_err(|error| wrong(error.to_string()))?;
         }
-        if builder.len() == BATCH_ROWS_MAX && out.blocking_send(Ok(builder.finish())).is_err() {
-            return Ok(());
+        if builder.len() == BATCH_ROWS_MAX {
+            thread::put(out, Ok(builder.finish()))?;
         }
     }
-    if !builder.is_empty() {
-        // Nobody listens any more where this fails.
-        let _ = out.blocking_send(Ok(builder.finish()));
-    }
-    Ok(())
+    if builder.is_empty() { Ok(()) } else { thread::put(out, Ok(builder.finish())) }
 }

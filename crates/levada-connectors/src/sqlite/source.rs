@@ -9,11 +9,12 @@
 //! a restored or replaced file is a new one. A file that is overwritten in place is not noticed,
 //! which matters to watermark pulls only: a snapshot reads everything anyway.
 
-use super::config::{blocking, failed, open_to_read, path};
+use super::config::{failed, open_to_read, path};
 use super::tables::{SourceTable, resolve};
 use super::types::scalar;
 use super::watermark::Watermark;
 use crate::literal::{RowsBuilder, Scalar};
+use crate::thread;
 use async_trait::async_trait;
 use levada_flow::source::{Coverage, PullDataset, PullEnd, PullRequest, Pulled};
 use levada_flow::{BATCH_ROWS_MAX, FlowError, Position, Source};
@@ -43,12 +44,12 @@ pub fn open(connection: &Connection, root: &Path) -> Result<SqliteSource, FlowEr
 impl Source for SqliteSource {
     async fn inspect(&mut self, request: &PullRequest) -> Result<(), FlowError> {
         let (path, request) = (self.path.clone(), request.clone());
-        blocking(move || resolve(&open_to_read(&path)?, &request).map(|_| ())).await
+        thread::run(move || resolve(&open_to_read(&path)?, &request).map(|_| ())).await
     }
 
     async fn pull(&mut self, request: &PullRequest, out: mpsc::Sender<Pulled>) -> Result<PullEnd, FlowError> {
         let (path, request) = (self.path.clone(), request.clone());
-        blocking(move || pull(&path, &request, &out)).await
+        thread::run(move || pull(&path, &request, &out)).await
     }
 
     async fn acknowledge(&mut self, _position: &Position) -> Result<(), FlowError> {
@@ -146,7 +147,7 @@ impl Reader<'_> {
     }
 
     fn send(&self, pulled: Pulled) -> Result<(), FlowError> {
-        self.out.blocking_send(pulled).map_err(|_| FlowError::later("the pull was given up by its receiver"))
+        thread::put(self.out, pulled)
     }
 }
 

@@ -60,7 +60,8 @@ impl Watermark {
         }
         watermark.least = match (&watermark.greatest, overlap) {
             (Some(Place::Number(number)), Some(overlap)) => {
-                let back = back(*overlap, &watermark.data_type).ok_or_else(|| unfit_overlap(column.as_str(), name.as_str()))?;
+                let back = back(*overlap, &watermark.data_type)
+                    .ok_or_else(|| unfit_overlap(column.as_str(), name.as_str()))?;
                 Some(Place::Number(number - back))
             }
             (Some(Place::Text(_)), Some(_)) => return Err(unfit_overlap(column.as_str(), name.as_str())),
@@ -113,14 +114,15 @@ impl Watermark {
     /// SQLite's condition and its parameter; `None`: all rows have to be looked at.
     pub(super) fn condition(&self, table: &SourceTable) -> Option<(String, Value)> {
         let column = format!("t.{}", quoted(&self.source_column));
-        // What sorts before '0' or '' is a number, or text that the row's own check has to refuse.
+        // Before '/' sort numbers, which the row's own check has to refuse, and signed years; every
+        // four-digit year sorts behind. (A '0' here would be compared as a number.)
         let text = |before: &str| {
             format!("{column} COLLATE BINARY >= ?1 OR {column} COLLATE BINARY < '{before}' OR {column} IS NULL")
         };
         match (self.least.as_ref()?, &self.data_type) {
             (Place::Text(least), _) => Some((text(""), Value::Text(least.clone()))),
             (Place::Number(least), DataType::Date | DataType::Timestamp | DataType::Timestamptz) => {
-                Some((text("0"), Value::Text(day_before(*least, &self.data_type)?)))
+                Some((text("/"), Value::Text(day_before(*least, &self.data_type)?)))
             }
             (Place::Number(least), data_type) if table.is_numeric(&self.source_column) => {
                 let unit = if let DataType::Decimal(_, scale) = data_type { 10_i128.pow((*scale).into()) } else { 1 };
@@ -135,11 +137,9 @@ impl Watermark {
         match (ordinal(scalar, &self.data_type), scalar) {
             (Some(number), _) => number.map(Place::Number),
             (None, Scalar::Text(text)) => Ok(Place::Text(text.clone().into_owned())),
-            (None, other) => Err(ValueError {
-                value: other.shown(),
-                wanted: self.data_type.to_string(),
-                reason: "it is not text",
-            }),
+            (None, other) => {
+                Err(ValueError { value: other.shown(), wanted: self.data_type.to_string(), reason: "it is not text" })
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use super::catalog::BUILDING;
 use super::config::{failed, quoted};
 use super::types::{bound, declared, size};
 use crate::literal::ColumnReader;
+use crate::thread;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use levada_flow::sink::Delivered;
@@ -91,7 +92,7 @@ impl Table<'_> {
         let marks = vec!["?"; self.schema.columns.len() + 1].join(", ");
         let mut insert = self.prepare(&format!("INSERT INTO main.{BUILDING} VALUES ({marks})"))?;
         let mut delivered = Delivered::default();
-        for batch in blocking(rows) {
+        for batch in thread::batches(rows) {
             let batch = batch?;
             let rows = Rows::new(self, &batch)?;
             for row in 0..batch.num_rows() {
@@ -104,7 +105,9 @@ impl Table<'_> {
 
     /// A prepared statement that takes the schema's columns and then the key hash.
     fn prepare(&self, statement: &str) -> Result<CachedStatement<'_>, FlowError> {
-        self.database.prepare_cached(statement).map_err(|error| failed(format!("prepare writing {:?}", self.name), error))
+        self.database
+            .prepare_cached(statement)
+            .map_err(|error| failed(format!("prepare writing {:?}", self.name), error))
     }
 
     /// Runs a statement with the values of one row, its key hash, and then `more`; gives its bytes.
@@ -155,7 +158,7 @@ impl Changes<'_> {
     /// Applies all rows in their order.
     pub(super) fn apply(&self, rows: RowStream, times: &BTreeMap<i64, i64>) -> Result<Delivered, FlowError> {
         let mut delivered = Delivered::default();
-        for batch in blocking(rows) {
+        for batch in thread::batches(rows) {
             let batch = batch?;
             if let Some(live) = self.live {
                 delivered = sum(delivered, apply_live(live, &batch)?);
@@ -180,9 +183,8 @@ fn apply_live(table: &Table<'_>, batch: &RecordBatch) -> Result<Delivered, FlowE
         format!("{column} = excluded.{column}")
     };
     let set = table.schema.columns.iter().map(set).collect::<Vec<_>>().join(", ");
-    let mut upsert = table.prepare(&format!(
-        "INSERT INTO main.{name} VALUES ({marks}) ON CONFLICT ({KEY_HASH}) DO UPDATE SET {set}"
-    ))?;
+    let mut upsert = table
+        .prepare(&format!("INSERT INTO main.{name} VALUES ({marks}) ON CONFLICT ({KEY_HASH}) DO UPDATE SET {set}"))?;
     let mut delete = table.prepare(&format!("DELETE FROM main.{name} WHERE {KEY_HASH} = ?1"))?;
     let rows = Rows::new(table, batch)?;
     let operations = operations(batch)?;
@@ -221,7 +223,9 @@ fn apply_history(table: &Table<'_>, batch: &RecordBatch, times: &BTreeMap<i64, i
     let mut delivered = Delivered::default();
     for row in 0..batch.num_rows() {
         let number = batches.value(row);
-        let time = times.get(&number).ok_or_else(|| FlowError::never(format!("the commit time of batch {number} is missing")))?;
+        let time = times
+            .get(&number)
+            .ok_or_else(|| FlowError::never(format!("the commit time of batch {number} is missing")))?;
         let time = crate::literal::print_ordinal((*time).into(), &DataType::Timestamptz);
         let closed = close.execute((rows.key_hash(row), &time));
         delivered.rows += closed.map_err(|error| failed(format!("write table {:?}", table.name), error))? as u64;
@@ -268,11 +272,4 @@ impl<'a> Rows<'a> {
     fn key_hash(&self, row: usize) -> &[u8] {
         self.key_hashes.value(row)
     }
-}
-
-/// Waits for the next batch on the thread that writes it.
-fn blocking(mut rows: RowStream) -> impl Iterator<Item = Result<RecordBatch, FlowError>> {
-    use futures::StreamExt;
-    let runtime = tokio::runtime::Handle::current();
-    std::iter::from_fn(move || runtime.block_on(rows.next()))
 }

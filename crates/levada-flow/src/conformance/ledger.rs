@@ -47,7 +47,13 @@ fn time_of(batch: i64) -> i64 {
 impl Ledger {
     /// Starts without rows, at batch 0.
     pub fn new(schema: &Schema) -> Self {
-        Self { schema: schema.clone(), hasher: RowHasher::new(schema), batch: 0, versions: Vec::new(), changes: Vec::new() }
+        Self {
+            schema: schema.clone(),
+            hasher: RowHasher::new(schema),
+            batch: 0,
+            versions: Vec::new(),
+            changes: Vec::new(),
+        }
     }
 
     /// The columns of the dataset.
@@ -135,7 +141,8 @@ impl Ledger {
         let versions: Vec<&Version> = changes.iter().map(|change| &change.version).collect();
         let rows = self.concat(versions.iter().copied());
         let batches: ArrayRef = Arc::new(changes.iter().map(|change| Some(change.batch)).collect::<Int64Array>());
-        let operations: ArrayRef = Arc::new(changes.iter().map(|change| Some(change.operation)).collect::<Int32Array>());
+        let operations: ArrayRef =
+            Arc::new(changes.iter().map(|change| Some(change.operation)).collect::<Int32Array>());
         let rows = with_column(&with_column(&rows, "lv_batch", batches), "lv_op", operations);
         let rows = with_hashes(&rows, &versions);
         let row_hashes = hashes(versions.iter().map(|version| version.row_hash));

@@ -32,7 +32,11 @@ pub fn assert_same_rows(schema: &Schema, found: &[RecordBatch], expected: &[Reco
         let first = rows.iter().find(|(bytes, places)| has_less(bytes, places.len()));
         first.map_or("nothing".to_owned(), |(_, places)| shown(schema, places[0]))
     };
-    if found.iter().map(|(bytes, places)| (bytes, places.len())).ne(expected.iter().map(|(bytes, places)| (bytes, places.len()))) {
+    if found
+        .iter()
+        .map(|(bytes, places)| (bytes, places.len()))
+        .ne(expected.iter().map(|(bytes, places)| (bytes, places.len())))
+    {
         panic!(
             "{what}: found {} rows, expected {}; too many is {}; missing is {}",
             total(&found),

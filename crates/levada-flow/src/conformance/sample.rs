@@ -134,13 +134,15 @@ pub fn sample(data_type: &DataType, limits: &Limits) -> ArrayRef {
         DataType::Int32 => int32s([i32::MIN, -1, 0, 1, i32::MAX]),
         DataType::Int64 => Arc::new(Int64Array::from(vec![i64::MIN, -1, 0, 1, (1 << 53) + 1, i64::MAX])),
         DataType::Float32 => {
-            let mut values = vec![f32::MIN, -1.5, -0.0, 0.0, 0.1, f32::MIN_POSITIVE, f32::from_bits(1), 16_777_216.0, f32::MAX];
+            let mut values =
+                vec![f32::MIN, -1.5, -0.0, 0.0, 0.1, f32::MIN_POSITIVE, f32::from_bits(1), 16_777_216.0, f32::MAX];
             values.extend(limits.has_nan.then_some(f32::NAN));
             values.extend(limits.has_infinity.then_some([f32::INFINITY, f32::NEG_INFINITY]).into_iter().flatten());
             Arc::new(Float32Array::from(values))
         }
         DataType::Float64 => {
-            let mut values = vec![f64::MIN, -1.5, -0.0, 0.0, 0.1, 0.1 + 0.2, f64::MIN_POSITIVE, f64::from_bits(1), 1e23, f64::MAX];
+            let mut values =
+                vec![f64::MIN, -1.5, -0.0, 0.0, 0.1, 0.1 + 0.2, f64::MIN_POSITIVE, f64::from_bits(1), 1e23, f64::MAX];
             values.extend(limits.has_nan.then_some(f64::NAN));
             values.extend(limits.has_infinity.then_some([f64::INFINITY, f64::NEG_INFINITY]).into_iter().flatten());
             Arc::new(Float64Array::from(values))
@@ -157,10 +159,13 @@ pub fn sample(data_type: &DataType, limits: &Limits) -> ArrayRef {
         DataType::Time => Arc::new(Time64MicrosecondArray::from(vec![0, 1, 43_200_000_000, 86_399_999_999])),
         DataType::Timestamp | DataType::Timestamptz => {
             let (first, last) = limits.micros;
-            let values = vec![first, -62_135_596_800_000_000, -1, 0, 1, 1_790_000_000_123_456, 253_402_300_799_999_999, last];
+            let values =
+                vec![first, -62_135_596_800_000_000, -1, 0, 1, 1_790_000_000_123_456, 253_402_300_799_999_999, last];
             Arc::new(TimestampMicrosecondArray::from(values).with_data_type(arrow_type(data_type)))
         }
-        DataType::Interval => intervals(&[(0, 0, 0), (14, -3, 1), (-1, 0, -1_500_000), (1_200, 30_000, i64::from(i32::MAX))]),
+        DataType::Interval => {
+            intervals(&[(0, 0, 0), (14, -3, 1), (-1, 0, -1_500_000), (1_200, 30_000, i64::from(i32::MAX))])
+        }
         DataType::Char(length) => texts(["", "a", "ab", "ä€", "'"].map(|text| padded(text, *length)).to_vec()),
         DataType::Varchar(length) => {
             let fit = |text: &&str| text.chars().count() <= *length as usize;
@@ -173,7 +178,8 @@ pub fn sample(data_type: &DataType, limits: &Limits) -> ArrayRef {
             texts(values)
         }
         DataType::Json => {
-            let values = [r#"{"a": [1, 2.50, null, "x\"y"]}"#, r#""text""#, "null", "true", "1", "[]", r#"{"é": "😀"}"#];
+            let values =
+                [r#"{"a": [1, 2.50, null, "x\"y"]}"#, r#""text""#, "null", "true", "1", "[]", r#"{"é": "😀"}"#];
             texts(values.map(str::to_owned).to_vec())
         }
         DataType::Binary => {
@@ -248,7 +254,9 @@ fn nested(data_type: &DataType, limits: &Limits) -> ArrayRef {
             let length = i32::try_from(*length).expect("a sample is small");
             let rows = [0.0, 1.5, -0.1].map(|value| Some(vec![Some(value); length as usize]));
             let vectors = FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(rows, length);
-            let Arrow::FixedSizeList(field, _) = arrow_type(data_type) else { unreachable!("vectors have a fixed size") };
+            let Arrow::FixedSizeList(field, _) = arrow_type(data_type) else {
+                unreachable!("vectors have a fixed size")
+            };
             Arc::new(FixedSizeListArray::new(field, length, vectors.values().clone(), None))
         }
         _ => unreachable!("only nested types come here"),

@@ -38,7 +38,12 @@ pub trait SinkHarness: Sync {
     async fn open(&self) -> Box<dyn Sink>;
 
     /// Reads a view as a consumer does; `schema` is what it has to have. `None`: there is no such view.
-    async fn read_view(&self, table: &DeliveredTable, view: &DeliveredView, schema: &Schema) -> Option<Vec<RecordBatch>>;
+    async fn read_view(
+        &self,
+        table: &DeliveredTable,
+        view: &DeliveredView,
+        schema: &Schema,
+    ) -> Option<Vec<RecordBatch>>;
 }
 
 /// Runs the whole suite.
@@ -177,7 +182,8 @@ async fn changes_make_the_same_as_everything(harness: &dyn SinkHarness) {
 async fn rows_without_a_key_keep_their_count(harness: &dyn SinkHarness) {
     let mut schema = people();
     schema.columns.iter_mut().for_each(|column| (column.key, column.nullable) = (false, true));
-    let keyless = |values| RecordBatch::try_new(arrow_schema(&schema), rows(values).columns().to_vec()).expect("the same");
+    let keyless =
+        |values| RecordBatch::try_new(arrow_schema(&schema), rows(values).columns().to_vec()).expect("the same");
     let mut case = Case::new(harness, "keyless", &schema);
     case.ledger.commit(&keyless(&[(1, Some("same")), (1, Some("same")), (2, None)]));
     case.deliver("equal rows").await;
@@ -327,7 +333,9 @@ async fn nobody_sees_an_empty_table_while_it_is_swapped(harness: &dyn SinkHarnes
     let write = async {
         for turn in 0..5 {
             case.ledger.commit(&state(if turn % 2 == 0 { "new" } else { "old" }));
-            case.try_deliver(case.ledger.content(Form::Everything, 0, true, true)).await.expect("a rebuild goes through");
+            case.try_deliver(case.ledger.content(Form::Everything, 0, true, true))
+                .await
+                .expect("a rebuild goes through");
         }
         is_done.store(true, Ordering::Relaxed);
     };

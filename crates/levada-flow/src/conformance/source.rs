@@ -236,8 +236,7 @@ async fn all_tables_of_a_pull_are_one_state(harness: &dyn SourceHarness) {
     let few = many.slice(0, 10);
     harness.create("state_many", &schema, &many).await;
     harness.create("state_few", &schema, &few).await;
-    let request =
-        request_of(harness.kind(), vec![dataset("state_many", &schema), dataset("state_few", &schema)]);
+    let request = request_of(harness.kind(), vec![dataset("state_many", &schema), dataset("state_few", &schema)]);
     let mut source = harness.open().await;
     let (out, mut pulled) = mpsc::channel(1);
     let (mut first, mut second) = (Vec::new(), Vec::new());
@@ -320,7 +319,8 @@ async fn an_overlap_looks_back(harness: &dyn SourceHarness) {
     harness.create("overlap", &schema, &at(&[(1, 0), (2, 10 * HOUR)])).await;
     let column = Some("changed".parse().expect("a name"));
     let overlap = Some("2h".parse().expect("a period"));
-    let mut request = request_of(IngestKind::Watermark { column, overlap, deletes: None }, vec![dataset("overlap", &schema)]);
+    let mut request =
+        request_of(IngestKind::Watermark { column, overlap, deletes: None }, vec![dataset("overlap", &schema)]);
     let mut source = harness.open().await;
     let (.., end) = pull_all(source.as_mut(), &request).await.expect("the first pull reads everything");
     harness.insert("overlap", &schema, &at(&[(3, 9 * HOUR), (4, 7 * HOUR)])).await;

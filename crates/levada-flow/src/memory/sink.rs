@@ -123,7 +123,8 @@ fn deliver(
     if let Some((name, had)) = previous {
         state.applied.remove(&name);
         state.views.retain(|_, view| view.applied != name);
-        let is_gone = |physical: &&String| table.live.as_ref() != Some(physical) && table.history.as_ref() != Some(physical);
+        let is_gone =
+            |physical: &&String| table.live.as_ref() != Some(physical) && table.history.as_ref() != Some(physical);
         for physical in [&had.live, &had.history].into_iter().flatten().filter(is_gone) {
             state.delivered.remove(physical);
         }
@@ -157,7 +158,8 @@ fn deliver(
 fn show(state: &mut State, table: &DeliveredTable, name: &str) -> Result<(), FlowError> {
     for view in &table.views {
         let physical = if view.is_history { &table.history } else { &table.live };
-        let physical = physical.clone().ok_or_else(|| FlowError::never("a view shows a table that is not delivered"))?;
+        let physical =
+            physical.clone().ok_or_else(|| FlowError::never("a view shows a table that is not delivered"))?;
         let empty = RecordBatch::new_empty(shown_schema(table, view.is_history));
         let shown = View { physical, applied: name.to_owned(), empty, view: view.clone() };
         if state.views.insert((view.schema.clone(), view.name.clone()), shown).is_some() {
@@ -213,7 +215,11 @@ fn change(
             let shown = named(&batch.slice(row, 1), &shown_schema(table, false), &[])?;
             count(delivered, &shown, 0);
             let rows = &mut state.delivered.get_mut(live).expect("it was made above").rows;
-            if is_delete { rows.remove(&(row_hash, 0)) } else { rows.insert((row_hash, 0), shown) };
+            if is_delete {
+                rows.remove(&(row_hash, 0))
+            } else {
+                rows.insert((row_hash, 0), shown)
+            };
         }
         if let Some(history) = &table.history {
             let number = batches.value(row);
@@ -249,7 +255,8 @@ fn instant(micros: Option<i64>) -> ArrayRef {
 }
 
 fn begin(shown: &RecordBatch, row: usize) -> Result<i64, FlowError> {
-    let from = shown.column_by_name("valid_from").and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    let from =
+        shown.column_by_name("valid_from").and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
     Ok(from.ok_or_else(|| FlowError::never("the history came without valid_from"))?.value(row))
 }
 
@@ -286,5 +293,10 @@ fn hash(hashes: &FixedSizeBinaryArray, row: usize) -> [u8; 16] {
 
 fn count(delivered: &mut Delivered, rows: &RecordBatch, row: usize) {
     delivered.rows += 1;
-    delivered.bytes += rows.slice(row, 1).columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0) as u64).sum::<u64>();
+    delivered.bytes += rows
+        .slice(row, 1)
+        .columns()
+        .iter()
+        .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0) as u64)
+        .sum::<u64>();
 }

@@ -10,10 +10,12 @@ use crate::binding::{DatasetId, dataset_ref};
 use crate::broker::{Assignment, Terms, delivers};
 use crate::graph::IntentionGraph;
 use crate::graph::demand::{Demand, ExportRole, ExportUse, NodeKey, StreamKey, address, stream_name};
-use levada_model::address::DatasetRef;
-use levada_model::model::{Container, Dataset, IngestKind, Latency, Milestoning, Origin, Reader, Transformer, Workspace};
-use levada_model::name::{CalendarName, DatasetName};
 use levada_model::Model;
+use levada_model::address::DatasetRef;
+use levada_model::model::{
+    Container, Dataset, IngestKind, Latency, Milestoning, Origin, Reader, Transformer, Workspace,
+};
+use levada_model::name::{CalendarName, DatasetName};
 use levada_model::period::Period;
 use std::collections::HashMap;
 
@@ -83,10 +85,8 @@ impl<'m> Freezer<'m> {
             let stream = self.demand.stream(datasets[0]);
             let platform = self.demand.primary(stream.store);
             let Some(origin) = self.origin(stream.store, platform) else { continue };
-            let mut datasets: Vec<IngestDataset> = datasets
-                .iter()
-                .map(|&id| self.ingest_dataset(id, obligations.owed(&self.demand, id)))
-                .collect();
+            let mut datasets: Vec<IngestDataset> =
+                datasets.iter().map(|&id| self.ingest_dataset(id, obligations.owed(&self.demand, id))).collect();
             datasets.sort_by(|a, b| a.dataset.cmp(&b.dataset));
             let spec = IngestSpec {
                 stream: stream_name(self.model, stream),
@@ -208,8 +208,10 @@ impl<'m> Freezer<'m> {
             }
         }
         let workspace = |id: u32| &self.model.workspaces[id as usize];
-        let mut views: Vec<ViewSpec> =
-            views.into_iter().map(|((id, reading), retention)| view(workspace(id), &source, reading, retention)).collect();
+        let mut views: Vec<ViewSpec> = views
+            .into_iter()
+            .map(|((id, reading), retention)| view(workspace(id), &source, reading, retention))
+            .collect();
         views.sort();
         let has = |reading| wanted.iter().any(|(_, _, milestoning)| readings(*milestoning).contains(&reading));
         let history_retention = wanted.iter().filter(|(_, _, milestoning)| *milestoning != Milestoning::Live);

@@ -42,6 +42,7 @@ pub struct IngestSpec {
 /// Where an ingested stream comes from.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "from", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "nearly all ingests read a container")]
 pub enum IngestOrigin {
     /// A producer's container.
     Container {

@@ -92,11 +92,8 @@ pub(super) fn judge(
         }
     };
     let verdicts: Vec<Verdict> = (0..all.len()).map(verdict).collect();
-    let candidates = all.into_iter().zip(verdicts).zip(&table.platforms).map(|((rejections, verdict), offer)| Candidate {
-        platform: offer.entry.name.clone(),
-        cost_milli: cost_milli(offer.entry),
-        verdict,
-        rejections,
+    let candidates = all.into_iter().zip(verdicts).zip(&table.platforms).map(|((rejections, verdict), offer)| {
+        Candidate { platform: offer.entry.name.clone(), cost_milli: cost_milli(offer.entry), verdict, rejections }
     });
     candidates.collect()
 }

@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 pub(super) fn check(table: &Table<'_>, assignment: &Assignment, findings: &mut Findings) {
     let mut wanted: BTreeMap<(PlatformName, u32), (Address, Span)> = BTreeMap::new();
     for (workspace_id, workspace) in table.model.workspaces.iter().enumerate() {
-        let output = table.bindings.output_of_workspace[workspace_id].map(|id| &table.model.datastores[id as usize].name);
-        let runs_on = output.and_then(|name| assignment.primaries.get(name)).and_then(|choice| choice.platform.as_ref());
+        let output =
+            table.bindings.output_of_workspace[workspace_id].map(|id| &table.model.datastores[id as usize].name);
+        let runs_on =
+            output.and_then(|name| assignment.primaries.get(name)).and_then(|choice| choice.platform.as_ref());
         for of in &table.bindings.uses_of_workspace[workspace_id] {
             let group = &workspace.groups[of.group.group as usize];
             let choice = assignment.groups.get(&(workspace.name.clone(), group.name.clone()));

@@ -77,7 +77,8 @@ impl Assignment {
                 choices.groups.entry(workspace.clone()).or_default().insert(group.clone(), platforms);
             }
         }
-        let chosen = |(store, choice): (&DatastoreName, &PrimaryChoice)| Some((store.clone(), choice.platform.clone()?));
+        let chosen =
+            |(store, choice): (&DatastoreName, &PrimaryChoice)| Some((store.clone(), choice.platform.clone()?));
         choices.primaries = self.primaries.iter().filter_map(chosen).collect();
         choices
     }
@@ -87,7 +88,8 @@ impl Assignment {
 pub fn assign(model: &Model, registry: &PlatformRegistry, in_force: &Choices) -> (Assignment, Findings) {
     let bindings = Bindings::of(model);
     let terms = terms::resolve(model, &bindings);
-    let table = Table { model, bindings: &bindings, platforms: platforms(model, registry), book: PolicyBook::of(model) };
+    let table =
+        Table { model, bindings: &bindings, platforms: platforms(model, registry), book: PolicyBook::of(model) };
     let mut findings = Findings::default();
     let groups = groups::choose(&table, &terms, in_force, &mut findings);
     let primaries = primaries::choose(&table, &terms, in_force, &mut findings);

@@ -53,11 +53,7 @@ impl Strictest {
             true => self.milestoning,
             false => Milestoning::Both,
         };
-        Self {
-            latency: self.latency.min(other.latency),
-            milestoning,
-            retention: self.retention.max(other.retention),
-        }
+        Self { latency: self.latency.min(other.latency), milestoning, retention: self.retention.max(other.retention) }
     }
 
     fn terms(self) -> Terms {

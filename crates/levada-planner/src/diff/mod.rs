@@ -9,6 +9,7 @@ mod nodes;
 
 pub use columns::{ColumnDifference, of_schemas};
 pub use difference::Difference;
+pub(crate) use nodes::reader_text;
 
 use crate::blueprint::{Blueprint, Generation, Node};
 use levada_model::address::NodeAddress;
@@ -29,6 +30,7 @@ pub struct Delta {
 /// What happens to a node.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "changes live in maps, and boxes would only hide their nodes")]
 pub enum NodeChange {
     /// It comes.
     Added(Node),

@@ -168,7 +168,8 @@ fn view(name: &str, before: &ViewSpec, after: &ViewSpec, what: &mut Vec<Differen
     }
 }
 
-fn reader_text(reader: &Reader) -> String {
+/// A reader as the model writes it.
+pub(crate) fn reader_text(reader: &Reader) -> String {
     match reader {
         Reader::Role(name) => format!("role:{name}"),
         Reader::User(name) => format!("user:{name}"),
@@ -187,7 +188,7 @@ fn transform(before: &TransformSpec, after: &TransformSpec, what: &mut Vec<Diffe
     let is_other = (workspace, transformer, output) != (&after.workspace, &after.transformer, &after.output);
     note(what, is_other, Difference::Transformer);
     note(what, *code != after.code, Difference::Code);
-    note(what, *inputs != after.inputs, Difference::Inputs);
+    transform_inputs(inputs, &after.inputs, what);
     note(what, *mode != after.mode, Difference::Mode);
     datasets(outputs.iter().map(|it| &it.dataset), after.outputs.iter().map(|it| &it.dataset), what);
     let old: BTreeMap<_, _> = outputs.iter().map(|it| (&it.dataset, it)).collect();
@@ -197,4 +198,19 @@ fn transform(before: &TransformSpec, after: &TransformSpec, what: &mut Vec<Diffe
         schema(dataset, old_schema, &output.schema, what);
         note(what, *is_consumed != output.is_consumed, Difference::Inputs);
     }
+}
+
+fn transform_inputs(before: &[TransformInput], after: &[TransformInput], what: &mut Vec<Difference>) {
+    let old: BTreeMap<_, _> = before.iter().map(|input| (&input.source, input)).collect();
+    let mut is_other = before.len() != after.len();
+    for input in after {
+        let Some(before) = old.get(&input.source) else {
+            is_other = true;
+            continue;
+        };
+        let TransformInput { source, stream, schema: old_schema, is_self } = before;
+        schema(&source.dataset, old_schema, &input.schema, what);
+        is_other |= (stream, is_self) != (&input.stream, &input.is_self);
+    }
+    note(what, is_other, Difference::Inputs);
 }

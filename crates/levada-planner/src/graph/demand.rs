@@ -4,9 +4,9 @@
 
 use crate::binding::{Bindings, DatasetId, SinkUse};
 use crate::broker::Assignment;
+use levada_model::Model;
 use levada_model::address::{DatasetRef, NodeAddress, Stream};
 use levada_model::model::AssignmentState;
-use levada_model::Model;
 
 /// What is pulled together: a datastore, or one dataset of it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -23,9 +23,8 @@ fn kinds(context: &Context<'_>, findings: &mut Findings) {
         match context.registry.platform(kind) {
             Some(implementation) => {
                 let named = platform.infrastructure.as_ref();
-                let infrastructure = named.and_then(|named| {
-                    context.model.ecosystem.infrastructures.iter().find(|it| it.name == named.value)
-                });
+                let infrastructure = named
+                    .and_then(|named| context.model.ecosystem.infrastructures.iter().find(|it| it.name == named.value));
                 findings.extend(implementation.lint(platform, infrastructure));
             }
             None if KNOWN_KINDS.contains(&kind) => {
@@ -55,17 +54,13 @@ fn sources(context: &Context<'_>, offered: &[&Capabilities], findings: &mut Find
         let Origin::Container { ingest, .. } = &store.origin else { continue };
         let about = Address::Datastore(store.name.clone());
         let mode = IngestMode::of(&ingest.kind);
-        if ingest.trigger.is_none() && !mode.is_continuous() {
-            let message = format!("ingest by {} needs a trigger", mode.word());
-            let finding = Finding::error(codes::TRIGGER_MISSING, message).at(ingest.span).about(about.clone());
-            findings.push(finding.hint("add `trigger: { cron: \"*/10 * * * *\" }`"));
-        }
         let Some(container) = container else { continue };
         let kind = context.model.containers[*container as usize].kind();
         if !is_possible(kind, mode) {
             let message = format!("{} containers can't be read by {}", kind.word(), mode.word());
             let finding = Finding::error(codes::INGEST_KIND, message).at(ingest.span).about(about);
-            let possible: Vec<&str> = MODES.into_iter().filter(|mode| is_possible(kind, *mode)).map(IngestMode::word).collect();
+            let possible: Vec<&str> =
+                MODES.into_iter().filter(|mode| is_possible(kind, *mode)).map(IngestMode::word).collect();
             findings.push(finding.hint(format!("{} containers are read by {}", kind.word(), possible.join(", "))));
         } else if !offered.iter().any(|capabilities| capabilities.reads(kind, mode)) {
             let message = format!("no platform of the ecosystem reads {} containers by {}", kind.word(), mode.word());

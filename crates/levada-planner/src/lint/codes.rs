@@ -75,8 +75,6 @@ codes! {
 
     /// A policy does not want the data in this container.
     POLICY_CONTAINER = "E-POLICY-001";
-    /// A policy that neither restricts places nor asks for a retention does nothing.
-    POLICY_EMPTY = "W-POLICY-002";
 
     /// A production workspace consumes production data.
     STATUS_CONSUMED = "E-STATUS-001";
@@ -113,9 +111,6 @@ codes! {
     OUTPUT_EMPTY = "E-TRANSFORM-010";
     /// Mode `changes` says what happened to each row in a column `lv_op`, and knows rows by their key.
     CHANGES_KEY = "E-TRANSFORM-011";
-
-    /// Pulls that are not continuous need a trigger.
-    TRIGGER_MISSING = "E-SCHEDULE-001";
 
     /// The container's system asks who is there, and the container names no credential.
     CREDENTIAL_MISSING = "E-CONTAINER-001";
@@ -154,15 +149,15 @@ codes! {
     NO_COMMON_FEED = "E-BROKER-004";
 
     /// A column's new type does not hold every old value.
-    TYPE_NARROWED = "W-EVOLUTION-001";
+    TYPE_NARROWED = "E-EVOLUTION-001";
     /// A column that consumers use goes.
-    COLUMN_DROPPED = "W-EVOLUTION-002";
+    COLUMN_DROPPED = "E-EVOLUTION-002";
     /// A new column is nullable, since old versions have no value for it.
-    COLUMN_NOT_NULLABLE = "W-EVOLUTION-003";
+    COLUMN_NOT_NULLABLE = "E-EVOLUTION-003";
     /// A key never changes in place.
-    KEY_CHANGED = "W-EVOLUTION-004";
+    KEY_CHANGED = "E-EVOLUTION-004";
     /// What is in use is deprecated before it is removed.
-    REMOVED_IN_USE = "W-EVOLUTION-005";
+    REMOVED_IN_USE = "E-EVOLUTION-005";
 }
 
 #[cfg(test)]

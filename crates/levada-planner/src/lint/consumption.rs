@@ -116,7 +116,8 @@ fn replacements(context: &Context<'_>, findings: &mut Findings) {
             let is_other = instead.parse().is_ok_and(|of| context.model.dataset(&of).is_some());
             if !(is_store || is_own || is_other) {
                 let message = format!("nothing is called {instead:?}");
-                let mut finding = Finding::warning(codes::UNKNOWN_REPLACEMENT, message).at(deprecated.span).about(about);
+                let mut finding =
+                    Finding::warning(codes::UNKNOWN_REPLACEMENT, message).at(deprecated.span).about(about);
                 let known = context.model.datastores.iter().map(|store| store.name.as_str());
                 finding.hint = context.did_you_mean(instead, known);
                 findings.push(finding);

@@ -27,8 +27,5 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
 
 /// Whether a system of such a kind knows who reads.
 fn has_roles(kind: ContainerKind) -> bool {
-    !matches!(
-        kind,
-        ContainerKind::Sqlite | ContainerKind::Files | ContainerKind::ObjectStore | ContainerKind::Kafka
-    )
+    !matches!(kind, ContainerKind::Sqlite | ContainerKind::Files | ContainerKind::ObjectStore | ContainerKind::Kafka)
 }

@@ -6,26 +6,12 @@ use super::{Context, codes};
 use crate::binding::dataset_ref;
 use crate::policy::{BrokenPolicy, PolicyBook, PolicyId, is_about};
 use levada_model::{Address, Finding, Findings};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
-    empty(context, findings);
     let mut pass = Pass { context, book: PolicyBook::of(context.model), verdicts: HashMap::new() };
     pass.producers(findings);
     pass.consumers(findings);
-}
-
-fn empty(context: &Context<'_>, findings: &mut Findings) {
-    for zone in &context.model.zones {
-        for policy in &zone.policies {
-            if policy.allow.is_none() && policy.deny.is_none() && policy.retention_at_least.is_none() {
-                let message = format!("policy {:?} asks for nothing", policy.name.as_str());
-                let finding = Finding::warning(codes::POLICY_EMPTY, message).at(policy.span);
-                let hint = "add `allow:`, `deny:` or `retention:`";
-                findings.push(finding.about(Address::Zone(zone.name.clone())).hint(hint));
-            }
-        }
-    }
 }
 
 struct Pass<'p, 'm> {
@@ -53,7 +39,8 @@ impl Pass<'_, '_> {
                 let about = self.book.policy(policy);
                 if let Some(dataset) = store.datasets.iter().find(|dataset| is_about(about, dataset)) {
                     let container = &model.containers[container as usize].name;
-                    let message = format!("{broken}: container {:?} holds dataset {}", container.as_str(), dataset.name);
+                    let message =
+                        format!("{broken}: container {:?} holds dataset {}", container.as_str(), dataset.name);
                     let finding = Finding::error(codes::POLICY_CONTAINER, message).at(store.span);
                     findings.push(finding.about(Address::Dataset(store.name.clone(), dataset.name.clone())));
                 }
@@ -62,7 +49,9 @@ impl Pass<'_, '_> {
     }
 
     /// What goes to a consumer may lie in its container, and comes from where its zone allows.
+    /// Each group hears of a policy and a container once, with the first dataset.
     fn consumers(&mut self, findings: &mut Findings) {
+        let mut reported = HashSet::new();
         let (model, bindings) = (self.context.model, self.context.bindings);
         for (workspace_id, workspace) in model.workspaces.iter().enumerate() {
             for of in &bindings.uses_of_workspace[workspace_id] {
@@ -85,6 +74,9 @@ impl Pass<'_, '_> {
                             continue;
                         }
                         let Some(broken) = self.verdict(policy, container) else { continue };
+                        if !reported.insert((of.group, policy, container)) {
+                            continue;
+                        }
                         let about = Address::Group(workspace.name.clone(), group.name.clone());
                         let span = super::sink_span(group, &dataset_ref(model, of.dataset));
                         let container = &model.containers[container as usize].name;

@@ -75,11 +75,19 @@ impl<'m> Pass<'_, 'm> {
                 None => {
                     let message = format!("no infrastructure is called {:?}", named.value.as_str());
                     let known = all.iter().map(|infrastructure| infrastructure.name.as_str());
-                    self.unknown(codes::UNKNOWN_INFRASTRUCTURE, message, named.span, about, named.value.as_str(), known);
+                    self.unknown(
+                        codes::UNKNOWN_INFRASTRUCTURE,
+                        message,
+                        named.span,
+                        about,
+                        named.value.as_str(),
+                        known,
+                    );
                 }
                 Some(found) if found.kind != platform.kind => {
                     let (own, its) = (&platform.kind.value, &found.kind.value);
-                    let message = format!("the platform is of kind {own}, its infrastructure {} of kind {its}", found.name);
+                    let message =
+                        format!("the platform is of kind {own}, its infrastructure {} of kind {its}", found.name);
                     let finding = Finding::error(codes::INFRASTRUCTURE_KIND, message);
                     self.findings.push(finding.at(named.span).about(about));
                 }

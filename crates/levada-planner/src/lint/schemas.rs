@@ -85,7 +85,12 @@ impl Pass<'_, '_> {
         }
         if column.nullable {
             let message = format!("key column {:?} is nullable", column.name.as_str());
-            self.push_column(codes::KEY_NULLABLE, column, message, "remove `nullable: true`, or take it out of the key");
+            self.push_column(
+                codes::KEY_NULLABLE,
+                column,
+                message,
+                "remove `nullable: true`, or take it out of the key",
+            );
         }
         if !is_comparable(&column.data_type) {
             let data_type = String::from(column.data_type.clone());
@@ -123,11 +128,20 @@ impl Pass<'_, '_> {
             return self.watermark(column.as_ref());
         }
         if let Some(watermark) = &dataset.watermark {
-            let message = format!("dataset {} names a watermark column, but its datastore is not read by watermark", dataset.name);
-            self.push(codes::WATERMARK_UNUSED, message, watermark.span, "remove it, or set `ingest: { kind: watermark }`");
+            let message = format!(
+                "dataset {} names a watermark column, but its datastore is not read by watermark",
+                dataset.name
+            );
+            self.push(
+                codes::WATERMARK_UNUSED,
+                message,
+                watermark.span,
+                "remove it, or set `ingest: { kind: watermark }`",
+            );
         }
         if IngestMode::of(kind) == IngestMode::Cdc && !self.has_key() {
-            let message = format!("dataset {} has no key: changed rows of its change log can't be told apart", dataset.name);
+            let message =
+                format!("dataset {} has no key: changed rows of its change log can't be told apart", dataset.name);
             self.push(codes::CDC_KEY, message, dataset.span, "mark the key columns with `key: true`");
         }
     }
@@ -142,7 +156,12 @@ impl Pass<'_, '_> {
         };
         if !self.has_key() {
             let message = format!("dataset {} is read by watermark and has no key", dataset.name);
-            self.push(codes::WATERMARK_KEY, message, dataset.span, "mark the key columns with `key: true`, or read it by snapshot");
+            self.push(
+                codes::WATERMARK_KEY,
+                message,
+                dataset.span,
+                "mark the key columns with `key: true`, or read it by snapshot",
+            );
         }
         let data_type = self.known_column(name, span, "watermark").map(|column| column.data_type.clone());
         if let Some(data_type) = data_type.filter(|data_type| !is_orderable(data_type)) {
@@ -157,7 +176,12 @@ impl Pass<'_, '_> {
         let has_op = dataset.columns.iter().any(|column| column.name.as_str() == "lv_op");
         if mode == OutputMode::Changes && !(self.has_key() && has_op) {
             let message = format!("output {} of mode `changes` needs a key and a column `lv_op`", dataset.name);
-            self.push(codes::CHANGES_KEY, message, dataset.span, "add `lv_op: { type: int32, nullable: false }` and mark the key");
+            self.push(
+                codes::CHANGES_KEY,
+                message,
+                dataset.span,
+                "add `lv_op: { type: int32, nullable: false }` and mark the key",
+            );
         }
     }
 }

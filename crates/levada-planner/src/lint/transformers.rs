@@ -3,7 +3,7 @@
 use super::{Context, codes};
 use levada_model::model::{Code, Datastore, Origin, SqlFile, Status, TransformTrigger, Transformer, Workspace};
 use levada_model::{Address, Finding, Findings, Span};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
     let mut writers: HashMap<u32, &Workspace> = HashMap::new();
@@ -25,7 +25,8 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
             pass.sql(files, store);
         }
         if let Some(first) = writers.insert(store_id, workspace) {
-            let message = format!("the transformers of {} and {} both write {}", first.name, workspace.name, store.name);
+            let message =
+                format!("the transformers of {} and {} both write {}", first.name, workspace.name, store.name);
             pass.error(codes::OUTPUT_TWICE, message, transformer.output.span, "give each its own output");
         }
     }
@@ -95,12 +96,14 @@ impl Pass<'_, '_> {
                 let message = format!("output {} has no dataset {:?}", store.name, named.as_str());
                 let known = store.datasets.iter().map(|dataset| dataset.name.as_str());
                 let near = levada_model::nearest::nearest(named.as_str(), known);
-                let hint = near.map_or_else(|| "declare it under `datasets:`".to_owned(), |it| format!("did you mean {it:?}?"));
+                let hint = near
+                    .map_or_else(|| "declare it under `datasets:`".to_owned(), |it| format!("did you mean {it:?}?"));
                 self.error(codes::SQL_UNKNOWN_OUTPUT, message, span, &hint);
             }
         }
+        let made: HashSet<_> = files.iter().filter_map(|file| file.dataset.as_ref()).collect();
         for dataset in &store.datasets {
-            if !files.iter().any(|file| file.dataset.as_ref() == Some(&dataset.name)) {
+            if !made.contains(&dataset.name) {
                 let message = format!("no SQL file makes output {}", dataset.name);
                 self.error(codes::SQL_NO_OUTPUT, message, span, "add it under `sql:`");
             }

@@ -6,11 +6,8 @@ use crate::blueprint::{DeliveredReading, view_name, view_schema};
 use levada_model::address::DatasetRef;
 use levada_model::connection::ContainerKind;
 use levada_model::model::{Dataset, Workspace};
-use levada_model::{Address, Finding, Findings};
+use levada_model::{Address, Finding, Findings, Span};
 use std::collections::HashMap;
-
-/// What SQLite puts between the schema and the name of a view.
-const SQLITE_JOIN: &str = "__";
 
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
     for (workspace_id, workspace) in context.model.workspaces.iter().enumerate() {
@@ -29,7 +26,7 @@ struct Pass<'p, 'm> {
     findings: &'p mut Findings,
 }
 
-impl<'m> Pass<'_, 'm> {
+impl Pass<'_, '_> {
     fn schema(&mut self) {
         let schema = view_schema(self.workspace.name.as_str());
         if !is_reserved(self.kind, &schema) {
@@ -42,53 +39,65 @@ impl<'m> Pass<'_, 'm> {
     }
 
     fn views(&mut self, workspace_id: usize) {
-        let mut taken: HashMap<String, (DatasetRef, DeliveredReading)> = HashMap::new();
+        let mut taken: HashMap<String, DatasetRef> = HashMap::new();
         let uses = &self.context.bindings.uses_of_workspace[workspace_id];
         for uses in uses.chunk_by(|a, b| a.dataset == b.dataset) {
             let model = self.context.model;
             let of = dataset_ref(model, uses[0].dataset);
             let group = &self.workspace.groups[uses[0].group.group as usize];
-            let span = sink_span(group, &of);
+            // Looked up only for a finding: a group may have very many sinks.
+            let span = || sink_span(group, &of);
             let dataset = &model.datastores[uses[0].dataset.store as usize].datasets[uses[0].dataset.dataset as usize];
             // Both names are kept free: a group may ask for the other reading tomorrow.
             for reading in [DeliveredReading::Live, DeliveredReading::History] {
                 let name = view_name(&of, reading);
-                if let Some((other, _)) = taken.insert(name.clone(), (of.clone(), reading)) {
+                if let Some(other) = taken.insert(name.clone(), of.clone()) {
                     let message = format!("{other} and {of} would both be seen as {name:?}");
-                    self.push(codes::VIEW_COLLISION, message, span, "consume one of them in another workspace");
+                    self.push(codes::VIEW_COLLISION, message, span(), "consume one of them in another workspace");
+                    break;
                 }
                 if reading == DeliveredReading::History {
-                    self.length(&name, span);
+                    self.length(&name, &span);
                 }
             }
-            self.columns(&of, dataset, span);
+            self.columns(&of, dataset, &span);
         }
     }
 
-    fn push(&mut self, code: levada_model::Code, message: String, span: levada_model::Span, hint: &str) {
+    fn push(&mut self, code: levada_model::Code, message: String, span: Span, hint: &str) {
         let about = Address::Workspace(self.workspace.name.clone());
         self.findings.push(Finding::error(code, message).at(span).about(about).hint(hint));
     }
 
-    fn length(&mut self, view: &str, span: levada_model::Span) {
+    fn length(&mut self, view: &str, span: &dyn Fn() -> Span) {
         let Some(limit) = name_bytes_max(self.kind) else { return };
         let schema = view_schema(self.workspace.name.as_str());
         for name in [view, &schema] {
             if name.len() > limit {
                 let (kind, length) = (self.kind.word(), name.len());
                 let message = format!("{name:?} has {length} bytes, {kind} keeps {limit}");
-                self.push(codes::VIEW_NAME_TOO_LONG, message, span, "shorten the names of workspace, datastore or dataset");
+                self.push(
+                    codes::VIEW_NAME_TOO_LONG,
+                    message,
+                    span(),
+                    "shorten the names of workspace, datastore or dataset",
+                );
             }
         }
     }
 
     /// Columns keep their names: a system that cuts long ones would lose or mix them.
-    fn columns(&mut self, of: &DatasetRef, dataset: &Dataset, span: levada_model::Span) {
+    fn columns(&mut self, of: &DatasetRef, dataset: &Dataset, span: &dyn Fn() -> Span) {
         let Some(limit) = name_bytes_max(self.kind) else { return };
         for column in dataset.columns.iter().filter(|column| column.name.as_str().len() > limit) {
             let (kind, name) = (self.kind.word(), column.name.as_str());
             let message = format!("column {name:?} of {of} has {} bytes, {kind} keeps {limit}", name.len());
-            self.push(codes::COLUMN_NAME_TARGET, message, span, "give it a shorter name here and its own one in `from:`");
+            self.push(
+                codes::COLUMN_NAME_TARGET,
+                message,
+                span(),
+                "give it a shorter name here and its own one in `from:`",
+            );
         }
     }
 }
@@ -117,8 +126,8 @@ fn is_reserved(kind: ContainerKind, schema: &str) -> bool {
             ["mysql", "sys", "performance_schema", "information_schema"].contains(&schema)
         }
         ContainerKind::Snowflake => ["information_schema", "public"].contains(&schema),
-        // `sqlite_` begins the names of SQLite's own tables, and the join begins with `_`.
-        ContainerKind::Sqlite => schema == "sqlite" || format!("{schema}{SQLITE_JOIN}").starts_with("sqlite_"),
+        // Views are called `SCHEMA__NAME`, and what begins with `sqlite_` is SQLite's own.
+        ContainerKind::Sqlite => format!("{schema}__").starts_with("sqlite_"),
         ContainerKind::Files | ContainerKind::ObjectStore | ContainerKind::Kafka => false,
     }
 }

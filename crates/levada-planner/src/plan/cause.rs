@@ -55,9 +55,10 @@ impl Search<'_> {
     fn cause(&self, change: &NodeChange) -> Option<Span> {
         match change {
             NodeChange::Added(node) => self.of_demand(node).or_else(|| self.of_object(node)),
-            NodeChange::Changed { before, after, what } => {
-                what.iter().find_map(|difference| self.of_difference(before, after, difference)).or_else(|| self.of_object(after))
-            }
+            NodeChange::Changed { before, after, what } => what
+                .iter()
+                .find_map(|difference| self.of_difference(before, after, difference))
+                .or_else(|| self.of_object(after)),
             NodeChange::Removed(node) => self.of_former_demand(node).or_else(|| self.of_object(node)),
         }
     }
@@ -194,7 +195,8 @@ impl Search<'_> {
             of_this.flat_map(|it| it.owed.clone()).collect()
         };
         let (old, new) = (owed(before), owed(after));
-        let changed = new.iter().filter(|owed| !old.contains(owed)).chain(old.iter().filter(|owed| !new.contains(owed)));
+        let changed =
+            new.iter().filter(|owed| !old.contains(owed)).chain(old.iter().filter(|owed| !new.contains(owed)));
         changed.into_iter().find_map(|owed| match &owed.to {
             Address::Group(workspace, group) => match self.group(workspace, group) {
                 Some((_, group)) => Some(group.requires.as_ref().map_or(group.span, |requires| requires.span)),

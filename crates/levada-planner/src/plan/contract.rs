@@ -4,7 +4,7 @@
 //! another platform changes nothing for its readers.
 
 use crate::blueprint::{ExportSpec, Node, NodeSpec, ViewSpec};
-use crate::diff::{ColumnDifference, Delta, NodeChange, of_schemas};
+use crate::diff::{ColumnDifference, Delta, NodeChange, of_schemas, reader_text};
 use crate::evolution::{ContractEffect, effect_of};
 use levada_model::Span;
 use levada_model::address::{DatasetRef, NodeAddress};
@@ -104,7 +104,8 @@ impl Line<'_> {
             lines.push(self.line(column, difference.to_string(), effect_of(&difference)));
         }
         if old_view.retention != self.view.retention {
-            let text = |period: Option<levada_model::period::Period>| period.map_or("none".to_owned(), |it| it.to_string());
+            let text =
+                |period: Option<levada_model::period::Period>| period.map_or("none".to_owned(), |it| it.to_string());
             let change = format!("history {} -> {}", text(old_view.retention), text(self.view.retention));
             let effect = match self.view.retention < old_view.retention {
                 true => ContractEffect::Breaking,
@@ -112,11 +113,24 @@ impl Line<'_> {
             };
             lines.push(self.line(None, change, effect));
         }
-        let has_lost = old_view.readers.iter().any(|reader| !self.view.readers.contains(reader));
         if old_view.readers != self.view.readers {
-            let effect = if has_lost { ContractEffect::Breaking } else { ContractEffect::Compatible };
-            lines.push(self.whole("readers change", effect));
+            lines.push(self.readers(old_view));
         }
+    }
+}
+
+impl Line<'_> {
+    fn readers(&self, old_view: &ViewSpec) -> ContractLine {
+        let (old, new) = (&old_view.readers, &self.view.readers);
+        let granted =
+            new.iter().filter(|reader| !old.contains(reader)).map(|reader| format!(" +{}", reader_text(reader)));
+        let revoked: Vec<String> = old
+            .iter()
+            .filter(|reader| !new.contains(reader))
+            .map(|reader| format!(" -{}", reader_text(reader)))
+            .collect();
+        let effect = if revoked.is_empty() { ContractEffect::Compatible } else { ContractEffect::Breaking };
+        self.line(None, format!("readers{}", granted.chain(revoked).collect::<String>()), effect)
     }
 }
 

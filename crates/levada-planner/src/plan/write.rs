@@ -64,13 +64,21 @@ fn summary_lines(plan: &Plan, out: &mut String) {
         let summary = plan.summary();
         let on = plan.base.map_or_else(|| "nothing".to_owned(), |base| format!("generation {base}"));
         let Summary { added, changed, removed, .. } = summary;
-        line(out, format_args!("plan for generation {generation} on {on}: {added} to add, {changed} to change, {removed} to remove"));
+        line(
+            out,
+            format_args!(
+                "plan for generation {generation} on {on}: {added} to add, {changed} to change, {removed} to remove"
+            ),
+        );
         line(out, format_args!("  revision {}, hash {}", plan.blueprint.revision, plan.hash));
         for (kind, [added, changed, removed]) in &summary.by_kind {
             line(out, format_args!("  {:<9} +{added} ~{changed} -{removed}", kind.word()));
         }
         let (workspaces, breaking, compatible) = (summary.workspaces, summary.breaking, summary.compatible);
-        line(out, format_args!("  {workspaces} workspaces see a difference: {breaking} breaking, {compatible} compatible"));
+        line(
+            out,
+            format_args!("  {workspaces} workspaces see a difference: {breaking} breaking, {compatible} compatible"),
+        );
         return;
     };
     line(out, format_args!("no changes: generation {base} is what the model says"));
@@ -179,7 +187,12 @@ fn markdown(plan: &Plan, place: &dyn Fn(Span) -> String) -> String {
     } else {
         let Summary { added, changed, removed, breaking, .. } = summary;
         let generation = plan.blueprint.generation;
-        line(&mut out, format_args!("**Plan for generation {generation}**: {added} to add, {changed} to change, {removed} to remove; {breaking} breaking for consumers."));
+        line(
+            &mut out,
+            format_args!(
+                "**Plan for generation {generation}**: {added} to add, {changed} to change, {removed} to remove; {breaking} breaking for consumers."
+            ),
+        );
         out.push_str("\n| | node | effect | cause |\n|---|---|---|---|\n");
         for (address, change) in &plan.delta.changes {
             let effect = plan.physical.get(address).map_or("", |effect| effect.word());

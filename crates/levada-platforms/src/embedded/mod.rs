@@ -46,7 +46,9 @@ impl Platform for Embedded {
                 .map(|setting| {
                     let message = format!("platforms of kind embedded have no setting {setting:?}");
                     let finding = Finding::error(UNKNOWN_SETTING, message).at(platform.span);
-                    finding.about(Address::Platform(platform.name.clone())).hint("remove it: `levada.toml` sets the engine")
+                    finding
+                        .about(Address::Platform(platform.name.clone()))
+                        .hint("remove it: `levada.toml` sets the engine")
                 })
                 .collect(),
         )

@@ -1,7 +1,7 @@
 //! Ingest of a transformer's output: commits what a run staged, as one batch whose position is the
 //! run's vector.
 
-use super::ingest::{due_after, store_datasets};
+use super::ingest::{due_after, store_datasets, wake_undelivered};
 use super::transform::{StagedOutput, staging};
 use super::{Report, done, fence, payload};
 use crate::{JobError, Runtime};
@@ -47,6 +47,7 @@ pub(super) async fn run(
     completion.successors = due_after(runtime, row, &staged.manifests).await?;
     completion.rows = rows;
     completion.bytes = bytes;
+    let waiting = completion.successors.clone();
     let position = Position::Vector { batches: output.firing.vector, run: output.firing.run };
     let batch = runtime
         .state
@@ -61,17 +62,13 @@ pub(super) async fn run(
             done: completion,
         })
         .await?;
+    wake_undelivered(runtime, batch, &waiting).await?;
     std::fs::remove_dir_all(&folder).map_err(|source| staging("remove", &folder, source))?;
     let news = batch.map_or_else(String::new, |batch| format!("batch {batch}: {rows} rows changed"));
     Ok(Report { rows, bytes, news })
 }
 
-async fn write_output(
-    writer: &mut BatchWriter,
-    index: usize,
-    mode: OutputMode,
-    path: &Path,
-) -> Result<(), JobError> {
+async fn write_output(writer: &mut BatchWriter, index: usize, mode: OutputMode, path: &Path) -> Result<(), JobError> {
     for rows in read_parquet(path)? {
         match mode {
             OutputMode::Changes => writer.write_changes(index, rows?).await?,

@@ -9,8 +9,8 @@ use crate::{JobError, Runtime};
 use futures::StreamExt;
 use levada_flow::sink::{Content, DeliveredTable, DeliveredView, Form, Mark, TableDelivery};
 use levada_flow::{FlowError, RowStream};
-use levada_model::fingerprint::fingerprint;
 use levada_model::NodeKind;
+use levada_model::fingerprint::fingerprint;
 use levada_planner::NodeSpec;
 use levada_planner::blueprint::{DeliveredReading, ExportSpec};
 use levada_state::catalog::StreamHead;
@@ -24,14 +24,49 @@ pub const REHYDRATE: &str = r#"{"rehydrate":true}"#;
 const DAY_US: i64 = 86_400_000_000;
 
 pub(super) async fn run(runtime: &Runtime, claimed: &[HotNode], started_at: i64) -> Result<Report, JobError> {
-    let specs: Vec<&ExportSpec> = claimed.iter().map(export_spec).collect();
-    let stream = &specs[0].stream;
-    let Some(head) = runtime.state.head(stream).await? else {
-        for row in claimed {
+    let stream = &export_spec(&claimed[0]).stream;
+    let head = runtime.state.head(stream).await?;
+    let mut ready = Vec::new();
+    for row in claimed {
+        if head.is_some() && is_pulled(runtime, row).await? {
+            ready.push(row);
+        } else {
             runtime.state.complete(&fence(row), done(runtime, row, started_at), runtime.clock.now()).await?;
         }
-        return Ok(Report::default());
-    };
+    }
+    match head {
+        Some(head) if !ready.is_empty() => deliver(runtime, &ready, &head, started_at).await,
+        _ => Ok(Report::default()),
+    }
+}
+
+/// Whether the dataset of an export has been pulled: one that joined a running stream is not
+/// delivered, as an empty table, before its first pull has ended.
+async fn is_pulled(runtime: &Runtime, row: &HotNode) -> Result<bool, JobError> {
+    if runtime.state.delivery(&row.node.address).await?.is_some() {
+        return Ok(true);
+    }
+    let mut upper = runtime.state.upper(&row.node.address).await?;
+    while let Some((address, _)) = upper.pop() {
+        match address.kind() {
+            NodeKind::Link => upper.extend(runtime.state.upper(&address).await?),
+            NodeKind::Ingest => {
+                let ingest = runtime.state.node(&address).await?;
+                return Ok(ingest.is_some_and(|ingest| ingest.succeeded_at.is_some() && !ingest.is_changed));
+            }
+            _ => {}
+        }
+    }
+    Ok(false)
+}
+
+async fn deliver(
+    runtime: &Runtime,
+    claimed: &[&HotNode],
+    head: &StreamHead,
+    started_at: i64,
+) -> Result<Report, JobError> {
+    let specs: Vec<&ExportSpec> = claimed.iter().map(|row| export_spec(row)).collect();
     let now = runtime.clock.now();
     let tables: Vec<DeliveredTable> = specs.iter().map(|spec| delivered_table(spec, now)).collect();
     let mut sink = runtime.connect.sink(&specs[0].connection).await?;
@@ -40,8 +75,8 @@ pub(super) async fn run(runtime: &Runtime, claimed: &[HotNode], started_at: i64)
     let mut deliveries = Vec::new();
     let mut recorded = Vec::new();
     for (((row, spec), table), found) in claimed.iter().zip(&specs).zip(tables).zip(marks) {
-        let mark = next_mark(runtime, row, spec, &head, found.as_ref());
-        let content = content(runtime, row, spec, &head, &mark, found.as_ref(), sink.form()).await?;
+        let mark = next_mark(runtime, row, spec, head, found.as_ref());
+        let content = content(runtime, row, spec, head, &mark, found.as_ref(), sink.form()).await?;
         recorded.push(mark.clone());
         deliveries.push(TableDelivery { table, content, mark, expected: found });
     }
@@ -182,7 +217,11 @@ fn keep(rows: RowStream, spec: &ExportSpec, store_columns: &'static [&'static st
         let rows = rows?;
         let mut indices: Vec<usize> = (0..columns).collect();
         for name in store_columns {
-            indices.push(rows.schema().index_of(name).map_err(|error| FlowError::never("a reading lacks a store column").because(error))?);
+            indices.push(
+                rows.schema()
+                    .index_of(name)
+                    .map_err(|error| FlowError::never("a reading lacks a store column").because(error))?,
+            );
         }
         rows.project(&indices).map_err(|error| FlowError::never("a reading can't be narrowed").because(error))
     })
@@ -195,7 +234,10 @@ pub fn delivered_table(spec: &ExportSpec, now: i64) -> DeliveredTable {
         schema: view.schema.clone(),
         name: view.name.clone(),
         is_history: view.reading == DeliveredReading::History,
-        since: view.retention.filter(|_| view.reading == DeliveredReading::History).map(|period| retained_since(now, period)),
+        since: view
+            .retention
+            .filter(|_| view.reading == DeliveredReading::History)
+            .map(|period| retained_since(now, period)),
         readers: view.readers.clone(),
     });
     DeliveredTable {

@@ -9,7 +9,7 @@ use levada_flow::source::{PullDataset, PullEnd, PullRequest, Pulled, Source};
 use levada_flow::{FlowError, Position};
 use levada_model::fingerprint::fingerprint;
 use levada_model::model::IngestKind;
-use levada_model::NodeKind;
+use levada_model::{NodeAddress, NodeKind};
 use levada_planner::blueprint::{IngestOrigin, IngestSpec};
 use levada_state::nodes::{HotNode, Successor};
 use levada_state::{BatchCommit, Manifest};
@@ -40,7 +40,8 @@ pub(super) async fn run(
     };
     let head = runtime.state.head(&spec.stream).await?;
     let mut memory: Memory = row.memory.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let shape = fingerprint(&(ingest, spec.datasets.iter().map(|d| (&d.dataset, &d.table, &d.schema)).collect::<Vec<_>>()));
+    let shape =
+        fingerprint(&(ingest, spec.datasets.iter().map(|d| (&d.dataset, &d.table, &d.schema)).collect::<Vec<_>>()));
     let previous = match &head {
         Some(head) if memory.shape == shape.to_string() => Some(Position::from_bytes(&head.position)?),
         _ => None,
@@ -65,6 +66,7 @@ pub(super) async fn run(
     completion.successors = due_after(runtime, row, &staged.manifests).await?;
     completion.rows = rows;
     completion.bytes = bytes;
+    let waiting = completion.successors.clone();
     let batch = runtime
         .state
         .commit_batch(BatchCommit {
@@ -78,6 +80,7 @@ pub(super) async fn run(
             done: completion,
         })
         .await?;
+    wake_undelivered(runtime, batch, &waiting).await?;
     source.acknowledge(&end.position).await?;
     let news = batch.map_or_else(String::new, |batch| format!("batch {batch}: {rows} rows changed"));
     Ok(Report { rows, bytes, news })
@@ -142,16 +145,41 @@ async fn pull_into(
     Ok((writer, end))
 }
 
-/// Exports of what changed, and every link of the stream.
+/// Exports of what changed or was never delivered, and every link of the stream.
 pub(super) async fn due_after(
     runtime: &Runtime,
     row: &HotNode,
     manifests: &[Manifest],
 ) -> Result<Vec<Successor>, JobError> {
-    let mut due = successors(runtime, row, &[NodeKind::Export, NodeKind::Link]).await?;
-    due.retain(|successor| match &successor.node {
-        levada_model::NodeAddress::Export(_, _, of) => manifests.iter().any(|manifest| manifest.dataset == *of),
-        _ => true,
-    });
+    let mut due = Vec::new();
+    for successor in successors(runtime, row, &[NodeKind::Export, NodeKind::Link]).await? {
+        let is_due = match &successor.node {
+            NodeAddress::Export(_, _, of) if manifests.iter().any(|manifest| manifest.dataset == *of) => true,
+            export @ NodeAddress::Export(..) => runtime.state.delivery(export).await?.is_none(),
+            _ => true,
+        };
+        if is_due {
+            due.push(successor);
+        }
+    }
     Ok(due)
+}
+
+/// Wakes what waits for a pull even though it brought nothing: an empty dataset is delivered, too.
+/// A crash before this leaves it to the next pull.
+pub(super) async fn wake_undelivered(
+    runtime: &Runtime,
+    batch: Option<i64>,
+    waiting: &[Successor],
+) -> Result<(), JobError> {
+    let mut undelivered = Vec::new();
+    if batch.is_none() {
+        for successor in waiting {
+            let is_export = successor.node.kind() == NodeKind::Export;
+            if !is_export || runtime.state.delivery(&successor.node).await?.is_none() {
+                undelivered.push(successor.clone());
+            }
+        }
+    }
+    Ok(runtime.state.make_due(&undelivered).await?)
 }

@@ -21,8 +21,8 @@ use levada_flow::FlowError;
 use levada_model::NodeKind;
 use levada_planner::NodeSpec;
 use levada_planner::blueprint::IngestOrigin;
-use levada_state::nodes::{Completion, HotNode, Outcome, Successor, Wish};
 use levada_state::Fence;
+use levada_state::nodes::{Completion, HotNode, Outcome, Successor, Wish};
 
 /// What a job did, for progress and logs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -47,9 +47,7 @@ pub async fn run(runtime: &Runtime, claimed: &[HotNode], started_at: i64) -> Res
     match &first.node.spec {
         NodeSpec::Ingest(spec) => match &spec.origin {
             IngestOrigin::Container { .. } => ingest::run(runtime, first, spec, started_at).await,
-            IngestOrigin::Transformer { mode, .. } => {
-                commit_output::run(runtime, first, spec, *mode, started_at).await
-            }
+            IngestOrigin::Transformer { mode, .. } => commit_output::run(runtime, first, spec, *mode, started_at).await,
         },
         NodeSpec::Link(spec) => link::run(runtime, first, spec, started_at).await,
         NodeSpec::Export(_) => deliver::run(runtime, claimed, started_at).await,

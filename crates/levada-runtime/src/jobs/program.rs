@@ -80,7 +80,8 @@ fn command(runtime: &Runtime, spec: &TransformSpec, program: &Program, firing: &
                 .into());
         }
     };
-    let (first, rest) = words.split_first().ok_or_else(|| FlowError::never("the command of the transformer is empty"))?;
+    let (first, rest) =
+        words.split_first().ok_or_else(|| FlowError::never("the command of the transformer is empty"))?;
     let mut command = Command::new(first);
     command.args(rest).current_dir(runtime.root.join(&program.folder)).env_clear();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).process_group(0);
@@ -185,6 +186,7 @@ fn read_fitted(path: &Path, spec: &TransformSpec, output: &TransformOutput) -> R
         .map_err(|error| unreadable(error.into(), &of))?;
     let mut fit = Fit::new(of.clone(), &output.schema, spec.mode == OutputMode::Changes);
     fit.check(&arrow::array::RecordBatchReader::schema(&reader))?;
-    let rows = reader.map(move |rows| rows.map_err(|error| unreadable(error.into(), &of)).and_then(|rows| fit.fit(&rows)));
+    let rows =
+        reader.map(move |rows| rows.map_err(|error| unreadable(error.into(), &of)).and_then(|rows| fit.fit(&rows)));
     Ok(futures::stream::iter(rows).boxed())
 }

@@ -80,10 +80,10 @@ async fn run_sql(
 }
 
 fn query_of(spec: &TransformSpec, files: &[SqlFile], output: &TransformOutput) -> Result<String, JobError> {
-    let file = files
-        .iter()
-        .find(|file| file.dataset.as_ref().is_none_or(|dataset| *dataset == output.dataset))
-        .ok_or_else(|| FlowError::never(format!("transformer {} has no query for {}", spec.transformer, output.dataset)))?;
+    let file =
+        files.iter().find(|file| file.dataset.as_ref().is_none_or(|dataset| *dataset == output.dataset)).ok_or_else(
+            || FlowError::never(format!("transformer {} has no query for {}", spec.transformer, output.dataset)),
+        )?;
     let text = file.text.clone();
     Ok(text.ok_or_else(|| FlowError::never(format!("the file {} was missing when the plan was made", file.path)))?)
 }

@@ -93,11 +93,12 @@ fn last(transaction: &mut dyn Transaction, commit: &BatchCommit) -> Result<Last,
 
 /// One more than the stream's last, and than any batch of its datasets under another stream: a
 /// store that turns from `multi` to `single` or back goes on counting, so that the batches of a
-/// dataset only ever grow.
+/// dataset only ever grow. The store says in its manifests which number that is as far as it sees.
 fn next_batch(transaction: &mut dyn Transaction, commit: &BatchCommit) -> Result<i64, DatabaseError> {
     let sql = "SELECT COALESCE(MAX(batch), 0) FROM manifests WHERE dataset = ?1";
     let sets: Vec<_> = commit.manifests.iter().map(|manifest| values![manifest.dataset.to_string()]).collect();
-    let mut last = commit.previous;
+    let staged = commit.manifests.iter().map(|manifest| manifest.batch - 1);
+    let mut last = staged.fold(commit.previous, i64::max);
     for row in transaction.query_many(sql, &sets)?.iter().flatten() {
         last = last.max(row.int(0)?);
     }

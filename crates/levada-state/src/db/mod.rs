@@ -143,7 +143,7 @@ pub(crate) enum Database {
     /// A file.
     Sqlite(Sqlite),
     /// A server.
-    Postgres(Postgres),
+    Postgres(Box<Postgres>),
 }
 
 impl Database {

@@ -76,6 +76,8 @@ impl Sqlite {
 
 impl Drop for Sqlite {
     fn drop(&mut self) {
+        // The readers go first: only a connection that writes can fold the WAL into the file.
+        self.readers.idle.lock().expect("nothing panics while holding the list").clear();
         self.jobs = None;
         if let Some(writer) = self.writer.take() {
             // A writer that panicked has already answered everybody by hanging up.

@@ -34,7 +34,9 @@ const DUE: &str = concat!(
 const NEXT_DUE: &str = "SELECT MIN(due_at) FROM hot_nodes WHERE priority = ?1 AND due_at IS NOT NULL \
      AND due_at > ?2 AND lease_owner IS NULL AND is_paused = 0";
 
-const EXPIRE: &str = "UPDATE hot_nodes SET lease_owner = NULL, lease_until = NULL, due_at = CASE \
+const HELD: &str = "SELECT address FROM hot_nodes WHERE lease_owner = ?1";
+
+pub(crate) const EXPIRE: &str = "UPDATE hot_nodes SET lease_owner = NULL, lease_until = NULL, due_at = CASE \
      WHEN due_at IS NULL OR due_at > claimed_due_at THEN claimed_due_at ELSE due_at END \
      WHERE lease_owner IS NOT NULL AND lease_until <= ?1";
 
@@ -99,8 +101,13 @@ impl State {
     pub async fn renew(&self, owner: &str, lease_until: i64) -> Result<u64, StateError> {
         let owner = owner.to_owned();
         self.write("renew leases", move |transaction| {
-            let sql = "UPDATE hot_nodes SET lease_until = ?2 WHERE lease_owner = ?1";
-            Ok(transaction.execute(sql, values![&owner, lease_until])?)
+            let mut rows = transaction.query(HELD, values![&owner])?;
+            let mut held = rows.iter_mut().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
+            // One order for everybody, so that two transactions never wait for each other.
+            held.sort();
+            let renew = "UPDATE hot_nodes SET lease_until = ?3 WHERE address = ?1 AND lease_owner = ?2";
+            let sets: Vec<_> = held.iter().map(|address| values![address, &owner, lease_until]).collect();
+            Ok(transaction.execute_many(renew, &sets)?.into_iter().sum())
         })
         .await
     }
@@ -169,4 +176,30 @@ fn in_order(candidates: &[NodeAddress]) -> Vec<String> {
     candidates.sort();
     candidates.dedup();
     candidates
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_due_or_leased_is_found_by_index() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("state.db");
+        let state = State::open(&format!("sqlite:{}", path.display())).await.expect("the state opens");
+        let connection = rusqlite::Connection::open(&path).expect("the state's file opens");
+        for (sql, expected) in [
+            (DUE, "USING INDEX hot_nodes_due (priority=? AND due_at>? AND due_at<?)"),
+            (NEXT_DUE, "hot_nodes_due (priority=? AND due_at>?)"),
+            (HELD, "hot_nodes_leased (lease_owner=?)"),
+            (EXPIRE, "USING INDEX hot_nodes_leased"),
+        ] {
+            let explain = format!("EXPLAIN QUERY PLAN {sql}");
+            let mut statement = connection.prepare(&explain).expect("the statement is right");
+            let steps = statement.raw_query().mapped(|row| row.get::<_, String>(3));
+            let steps: Vec<_> = steps.map(|step| step.expect("a text")).collect();
+            assert!(steps.iter().any(|step| step.contains(expected)), "{steps:?} has no {expected}");
+        }
+        drop(state);
+    }
 }

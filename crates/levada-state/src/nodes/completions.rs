@@ -3,7 +3,7 @@
 use super::{Completion, Fence, Outcome, Successor};
 use crate::db::{DatabaseError, Failure, Row, Transaction, Value, values};
 use crate::deliveries::forget_delivery;
-use crate::runs::record_run;
+use crate::runs::{has_run, record_run};
 use crate::{State, StateError};
 
 /// What every outcome does and tells.
@@ -102,7 +102,7 @@ pub(crate) fn complete_job(
         values.pop();
     }
     let Some(row) = transaction.query_first(sql, values)? else {
-        return refused(transaction, fence, &address);
+        return refused(transaction, fence, &address, now);
     };
     if completion.outcome == Outcome::Done {
         retire(transaction, &address, &row)?;
@@ -111,15 +111,16 @@ pub(crate) fn complete_job(
 }
 
 /// Why a fence found nothing to end.
-fn refused(transaction: &mut dyn Transaction, fence: &Fence, address: &str) -> Result<Effect, Failure> {
-    let sql = "SELECT epoch, lease_owner IS NULL FROM hot_nodes WHERE address = ?1";
-    let Some(row) = transaction.query_first(sql, values![address])? else {
+fn refused(transaction: &mut dyn Transaction, fence: &Fence, address: &str, now: i64) -> Result<Effect, Failure> {
+    let there = "SELECT 1 FROM hot_nodes WHERE address = ?1";
+    if transaction.query_first(there, values![address])?.is_none() {
         return Ok(Effect::Gone);
-    };
-    match transaction.is_repeated() && row.int(0)? == fence.epoch {
-        true => Ok(Effect::Repeated),
-        false => Err(StateError::Fenced { node: fence.node.clone(), epoch: fence.epoch }.into()),
     }
+    // Every end leaves a run: where it is there, the first try was committed.
+    if transaction.is_repeated() && has_run(transaction, fence, now)? {
+        return Ok(Effect::Repeated);
+    }
+    Err(StateError::Fenced { node: fence.node.clone(), epoch: fence.epoch }.into())
 }
 
 /// A retirement that is through leaves nothing delivered, and no row unless the node came back.

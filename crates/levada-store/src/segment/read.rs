@@ -105,7 +105,10 @@ impl<'a> PieceReader<'a> {
     }
 
     /// The rows of a piece, at most [`BATCH_ROWS_MAX`] at a time.
-    pub(crate) fn read(&self, piece: &'a Piece) -> Result<impl Iterator<Item = Result<PieceRows, StoreError>>, StoreError> {
+    pub(crate) fn read(
+        &self,
+        piece: &'a Piece,
+    ) -> Result<impl Iterator<Item = Result<PieceRows, StoreError>>, StoreError> {
         let wanted = Wanted::new(self.asked, &piece.schema);
         let mut parts = Vec::new();
         match &piece.body {

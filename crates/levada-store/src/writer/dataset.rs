@@ -7,9 +7,7 @@ use crate::index::{ByHash, LiveIndex};
 use crate::segment::{Asked, PieceReader, PieceRows, SegmentWriter, Written};
 use crate::squash::squash;
 use crate::{Inner, StoreError};
-use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeBinaryArray, Int32Array, Int64Array, RecordBatch, UInt32Array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, Int32Array, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Int32Type, SchemaRef};
 use levada_flow::BATCH_ROWS_MAX;
@@ -84,7 +82,8 @@ impl DatasetWriter {
 
     pub(crate) fn write_changes(&mut self, rows: &RecordBatch) -> Result<(), StoreError> {
         self.goes(Way::Changes)?;
-        let at = rows.schema().index_of(OPERATION).map_err(|_| self.misfit(format!("column {OPERATION} is missing")))?;
+        let at =
+            rows.schema().index_of(OPERATION).map_err(|_| self.misfit(format!("column {OPERATION} is missing")))?;
         let mut data = rows.clone();
         let operations = data.remove_column(at);
         let operations = self.operations(&operations)?;
@@ -160,11 +159,7 @@ impl DatasetWriter {
     }
 
     /// Compares a record batch with the columns it must have, in their order.
-    fn check<'a>(
-        &self,
-        rows: &RecordBatch,
-        columns: impl Iterator<Item = &'a SchemaColumn>,
-    ) -> Result<(), StoreError> {
+    fn check<'a>(&self, rows: &RecordBatch, columns: impl Iterator<Item = &'a SchemaColumn>) -> Result<(), StoreError> {
         let columns: Vec<_> = columns.collect();
         let names = |names: Vec<&str>| names.join(", ");
         let schema = rows.schema();
@@ -242,8 +237,7 @@ impl DatasetWriter {
         let Counts { inserts, updates, deletes } = self.counts;
         let written = std::mem::replace(&mut self.segment, successor).finish()?;
         let Some(body) = written.body else { return Ok(()) };
-        let piece =
-            Piece { batch: self.batch(), schema: self.stored.clone(), body, rows: inserts + updates + deletes };
+        let piece = Piece { batch: self.batch(), schema: self.stored.clone(), body, rows: inserts + updates + deletes };
         self.counts = squash(&self.inner, &self.log.dataset, &piece, diff, &mut self.segment)?;
         if let Body::Files(files) = &piece.body {
             for file in files {

@@ -26,7 +26,9 @@ pub async fn run(args: &ApplyArgs) -> Result<bool> {
         return Ok(true);
     }
     if !args.yes {
-        let text = levada_planner::plan::write::write(&plan, levada_planner::plan::PlanFormat::Text, &|span| place(&compiler.files, span));
+        let text = levada_planner::plan::write::write(&plan, levada_planner::plan::PlanFormat::Text, &|span| {
+            place(&compiler.files, span)
+        });
         show::data(text.trim_end());
         if !is_agreed()? {
             show::talk("nothing was applied");

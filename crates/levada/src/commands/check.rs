@@ -10,11 +10,7 @@ use serde_json::json;
 /// Loads, lints, assigns and weaves; needs neither state nor secrets.
 pub fn run(args: &CheckArgs) -> Result<bool> {
     let compiler = Compiler::load(&args.dir.dir)?;
-    let later = match levada_planner::plan(&compiler.model, &compiler.registry, None, String::new()) {
-        Ok(outcome) => outcome.plan.warnings,
-        Err(findings) => findings,
-    };
-    let findings = compiler.with_loading(later);
+    let findings = compiler.with_loading(lint(&compiler));
     match args.format {
         Format::Json => show::json(&to_json(&compiler, &findings)),
         Format::Text => {
@@ -34,6 +30,16 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
         }
     }
     Ok(!findings.has_errors())
+}
+
+fn lint(compiler: &Compiler) -> Findings {
+    if compiler.is_broken() {
+        return Findings::default();
+    }
+    match levada_planner::plan(&compiler.model, &compiler.registry, None, String::new()) {
+        Ok(outcome) => outcome.plan.warnings,
+        Err(findings) => findings,
+    }
 }
 
 fn to_json(compiler: &Compiler, findings: &Findings) -> serde_json::Value {

@@ -11,9 +11,9 @@ pub fn run(args: &ExplainArgs) -> Result<bool> {
     let compiler = Compiler::load(&args.dir.dir)?;
     let address: Address = args.address.parse()?;
     let Some(outcome) = compiler.plan(None) else { return Ok(false) };
-    let explanation = levada_planner::explain(&compiler.model, &compiler.registry, &outcome, &address)?;
+    let explanation = levada_planner::explain(&compiler.model, &outcome.assignment, &outcome.graphs, &address)?;
     match args.format {
-        Format::Text => show::data(explanation.to_string().trim_end()),
+        Format::Text => show::data(levada_planner::explain::write::text(&explanation).trim_end()),
         Format::Json => show::json(&explanation),
     }
     Ok(true)

@@ -3,10 +3,12 @@
 use crate::cli::RunArgs;
 use crate::project::{Project, in_force};
 use crate::show;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use levada_model::NodeAddress;
 use levada_runtime::{Ending, Mode, Progress, Runtime, Worker};
+use std::net::SocketAddr;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// Runs until idle, or until it is told to stop.
 pub async fn run(args: &RunArgs) -> Result<bool> {
@@ -20,9 +22,33 @@ pub async fn run(args: &RunArgs) -> Result<bool> {
         project.root.display(),
         blueprint.nodes.len()
     ));
-    let ending = work(runtime, usize::from(args.workers), mode, stop_signal()?).await?;
+    let stop = stop_signal()?;
+    let server = match args.listen {
+        None => None,
+        Some(address) => Some(listen(&runtime, address, stop.clone())?),
+    };
+    let ending = work(runtime, usize::from(args.workers), mode, stop).await?;
+    if let Some(server) = server {
+        server.abort();
+    }
     summary(&ending);
     Ok(ending.failed.is_empty() || mode == Mode::Continuous)
+}
+
+/// Serves health and metrics beside the worker; a server that fails is told, and the worker goes on.
+fn listen(runtime: &Runtime, address: SocketAddr, stop: watch::Receiver<bool>) -> Result<JoinHandle<()>> {
+    if !address.ip().is_loopback() {
+        bail!("{address} is no loopback address, and nobody would be asked who they are; use 127.0.0.1");
+    }
+    let state = runtime.state.clone();
+    Ok(tokio::spawn(async move {
+        if let Err(error) = levada_server::serve(state, address, stop).await {
+            show::talk(format!(
+                "error: failed to {error}: {}",
+                std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default()
+            ));
+        }
+    }))
 }
 
 /// Runs a worker that tells its progress on stderr.
@@ -32,7 +58,8 @@ pub async fn work(runtime: Runtime, jobs_max: usize, mode: Mode, stop: watch::Re
 }
 
 fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
 fn tell(progress: Progress) {

@@ -63,7 +63,9 @@ fn json_lines(batch: &RecordBatch) -> Result<()> {
             .iter()
             .zip(batch.columns())
             .zip(row)
-            .map(|((field, column), text)| (field.name().clone(), json_value(column.is_null(index), field.data_type(), text)))
+            .map(|((field, column), text)| {
+                (field.name().clone(), json_value(column.is_null(index), field.data_type(), text))
+            })
             .collect();
         show::data(serde_json::Value::Object(object));
     }

@@ -83,7 +83,7 @@ pub async fn jobs(args: &LimitArgs) -> Result<bool> {
             .iter()
             .map(|run| {
                 json!({ "node": run.node, "epoch": run.epoch, "started_at": run.started_at, "ended_at": run.ended_at,
-                        "outcome": run.outcome, "rows": run.rows, "bytes": run.bytes, "error": run.error })
+                        "outcome": run.outcome.word(), "rows": run.rows, "bytes": run.bytes, "error": run.error })
             })
             .collect();
         show::json(&json!({ "runs": rows }));
@@ -96,7 +96,7 @@ pub async fn jobs(args: &LimitArgs) -> Result<bool> {
                 show::time(run.started_at),
                 run.node.to_string(),
                 format!("{:.1} s", (run.ended_at - run.started_at) as f64 / 1e6),
-                run.outcome.to_string(),
+                run.outcome.word().to_owned(),
                 run.rows.to_string(),
                 show::bytes(run.bytes),
                 run.error.unwrap_or_default(),
@@ -149,7 +149,7 @@ pub async fn batches(args: &LimitArgs) -> Result<bool> {
 pub async fn store(args: &ListArgs) -> Result<bool> {
     let state = Project::open(&args.dir.dir)?.state().await?;
     let mut owed: BTreeMap<DatasetRef, Vec<Obligation>> = BTreeMap::new();
-    for obligation in state.obligations().await? {
+    for obligation in state.obligations(None).await? {
         owed.entry(obligation.dataset.clone()).or_default().push(obligation);
     }
     let mut rows = Vec::new();
@@ -166,7 +166,11 @@ pub async fn store(args: &ListArgs) -> Result<bool> {
                 "until": one.left_at.and_then(|left| until(one, left)),
             })).collect::<Vec<_>>(),
         }));
-        let words = if whom.is_empty() { "nobody".to_owned() } else { whom.iter().map(in_words).collect::<Vec<_>>().join("; ") };
+        let words = if whom.is_empty() {
+            "nobody".to_owned()
+        } else {
+            whom.iter().map(in_words).collect::<Vec<_>>().join("; ")
+        };
         rows.push(vec![dataset.to_string(), head.to_string(), manifests.len().to_string(), show::bytes(bytes), words]);
     }
     match args.format {

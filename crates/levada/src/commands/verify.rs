@@ -22,7 +22,8 @@ pub async fn run(args: &VerifyArgs) -> Result<bool> {
     };
     let comparisons = verify(&runtime, &blueprint, &scope, tell).await?;
     if !is_text {
-        let rows: Vec<_> = comparisons.iter().map(|one| serde_json::json!({ "equal": one.is_equal(), "comparison": one })).collect();
+        let rows: Vec<_> =
+            comparisons.iter().map(|one| serde_json::json!({ "equal": one.is_equal(), "comparison": one })).collect();
         show::json(&serde_json::json!({ "comparisons": rows }));
     }
     let unequal = comparisons.iter().filter(|comparison| !comparison.is_equal()).count();
@@ -42,5 +43,8 @@ fn line(comparison: &Comparison) -> String {
     };
     let batch = comparison.batch.map_or("never delivered".to_owned(), |batch| format!("batch {batch}"));
     let other = comparison.other.map_or("none".to_owned(), |other| other.rows.to_string());
-    format!("{verdict}  {}  {batch}  {} rows in the store, {other} in {with}", comparison.dataset, comparison.store.rows)
+    format!(
+        "{verdict}  {}  {batch}  {} rows in the store, {other} in {with}",
+        comparison.dataset, comparison.store.rows
+    )
 }

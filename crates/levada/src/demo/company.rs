@@ -37,18 +37,39 @@ const TRADES: [&str; 7] = ["Traders", "& Sons", "Import", "Kitchens", "Market", 
 /// The tables and their rows.
 pub fn script() -> String {
     let mut sql = String::new();
-    table(&mut sql, "categories", "category_id int PRIMARY KEY, category_name varchar(15) NOT NULL, description text", {
-        GOODS.iter().enumerate().map(|(n, name)| format!("{}, {}, {}", n + 1, text(name), text("From the mountain's terraces")))
-    });
-    table(&mut sql, "suppliers", &format!("supplier_id int PRIMARY KEY, company_name varchar(40) NOT NULL, {CONTACT}, homepage text"), {
-        (0..SUPPLIERS).map(|n| {
-            let home = if n % 3 == 0 { "NULL".to_owned() } else { text(&format!("https://supplier{n}.example")) };
-            format!("{}, {}, {}, {home}", n + 1, text(&format!("{} {}", LAST[n % 11], GOODS[n % 10])), contact(n + 5))
-        })
-    });
-    table(&mut sql, "customers", &format!("customer_id varchar(5) PRIMARY KEY, company_name varchar(40) NOT NULL, {CONTACT}"), {
-        (0..CUSTOMERS).map(customer)
-    });
+    table(
+        &mut sql,
+        "categories",
+        "category_id int PRIMARY KEY, category_name varchar(15) NOT NULL, description text",
+        {
+            GOODS
+                .iter()
+                .enumerate()
+                .map(|(n, name)| format!("{}, {}, {}", n + 1, text(name), text("From the mountain's terraces")))
+        },
+    );
+    table(
+        &mut sql,
+        "suppliers",
+        &format!("supplier_id int PRIMARY KEY, company_name varchar(40) NOT NULL, {CONTACT}, homepage text"),
+        {
+            (0..SUPPLIERS).map(|n| {
+                let home = if n % 3 == 0 { "NULL".to_owned() } else { text(&format!("https://supplier{n}.example")) };
+                format!(
+                    "{}, {}, {}, {home}",
+                    n + 1,
+                    text(&format!("{} {}", LAST[n % 11], GOODS[n % 10])),
+                    contact(n + 5)
+                )
+            })
+        },
+    );
+    table(
+        &mut sql,
+        "customers",
+        &format!("customer_id varchar(5) PRIMARY KEY, company_name varchar(40) NOT NULL, {CONTACT}"),
+        { (0..CUSTOMERS).map(customer) },
+    );
     table(
         &mut sql,
         "products",
@@ -81,7 +102,11 @@ const CONTACT: &str = "contact_name varchar(30), contact_title varchar(30), addr
 fn contact(n: usize) -> String {
     let (city, country) = CITIES[n % 9];
     let region = if n.is_multiple_of(4) { "NULL".to_owned() } else { text(&format!("Region {}", n % 7)) };
-    let fax = if n.is_multiple_of(2) { "NULL".to_owned() } else { text(&format!("+{:02} {:06}", n % 90 + 10, n * 77 % 1_000_000)) };
+    let fax = if n.is_multiple_of(2) {
+        "NULL".to_owned()
+    } else {
+        text(&format!("+{:02} {:06}", n % 90 + 10, n * 77 % 1_000_000))
+    };
     format!(
         "{}, 'Buyer', {}, {}, {region}, '{:04}-{:03}', {}, '+{:02} {:06}', {fax}",
         text(&format!("{} {}", FIRST[n % 12], LAST[n * 5 % 11])),

@@ -45,7 +45,10 @@ impl Database {
                 let port = config.get_ports().first().map_or(String::new(), |port| format!("    port: {port}\n"));
                 let schema = if is_producer { format!("    schema: {SCHEMA}\n") } else { String::new() };
                 let database = quoted(config.get_dbname().unwrap_or_default());
-                format!("    kind: postgres\n    host: {}\n{port}    database: {database}\n{schema}    credential: {credential}\n", quoted(&host))
+                format!(
+                    "    kind: postgres\n    host: {}\n{port}    database: {database}\n{schema}    credential: {credential}\n",
+                    quoted(&host)
+                )
             }
         }
     }
@@ -78,9 +81,12 @@ impl Database {
                 connection.execute_batch(&format!("BEGIN; {script} COMMIT;"))?;
             }
             Self::Postgres(config) => {
-                let (client, connection) = config.connect(tokio_postgres::NoTls).await.context("failed to reach the producer's database")?;
+                let (client, connection) =
+                    config.connect(tokio_postgres::NoTls).await.context("failed to reach the producer's database")?;
                 let task = tokio::spawn(connection);
-                let script = format!("BEGIN; CREATE SCHEMA IF NOT EXISTS {SCHEMA}; SET LOCAL search_path = {SCHEMA}; {script} COMMIT;");
+                let script = format!(
+                    "BEGIN; CREATE SCHEMA IF NOT EXISTS {SCHEMA}; SET LOCAL search_path = {SCHEMA}; {script} COMMIT;"
+                );
                 client.batch_execute(&script).await.context("the producer's database refused the demo's script")?;
                 drop(client);
                 task.await??;
@@ -96,7 +102,9 @@ impl Database {
     pub async fn clear(&self, root: &Path) -> Result<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
-            Self::Postgres(_) => self.run(root, &format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA};")).await,
+            Self::Postgres(_) => {
+                self.run(root, &format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA};")).await
+            }
         }
     }
 
@@ -112,7 +120,7 @@ impl Database {
                 let from = format!("\"{schema}__{view}\"");
                 let count = connection.query_row(&format!("SELECT count(*) FROM {from}"), [], |row| row.get(0))?;
                 let mut statement = connection.prepare(&format!("SELECT * FROM {from} ORDER BY 1 LIMIT {ROWS}"))?;
-                let head: Vec<String> = statement.column_names().iter().map(ToString::to_string).collect();
+                let head: Vec<String> = statement.column_names().map(str::to_owned).collect();
                 let cell = |value: rusqlite::types::ValueRef<'_>| match value {
                     rusqlite::types::ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
                     rusqlite::types::ValueRef::Integer(number) => number.to_string(),
@@ -125,12 +133,15 @@ impl Database {
                 Ok((count, head, rows))
             }
             Self::Postgres(config) => {
-                let (client, connection) = config.connect(tokio_postgres::NoTls).await.context("failed to reach the consumer's database")?;
+                let (client, connection) =
+                    config.connect(tokio_postgres::NoTls).await.context("failed to reach the consumer's database")?;
                 let task = tokio::spawn(connection);
                 let from = format!("\"{schema}\".\"{view}\"");
                 let mut count = 0;
                 let (mut head, mut rows) = (Vec::new(), Vec::new());
-                for query in [format!("SELECT count(*) FROM {from}"), format!("SELECT * FROM {from} ORDER BY 1 LIMIT {ROWS}")] {
+                for query in
+                    [format!("SELECT count(*) FROM {from}"), format!("SELECT * FROM {from} ORDER BY 1 LIMIT {ROWS}")]
+                {
                     for message in client.simple_query(&query).await? {
                         let tokio_postgres::SimpleQueryMessage::Row(row) = message else { continue };
                         if query.starts_with("SELECT count") {

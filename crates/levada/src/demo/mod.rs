@@ -17,7 +17,10 @@ use std::path::{Path, PathBuf};
 const FILES: [(&str, &str); 4] = [
     ("ecosystem.yaml", include_str!("../../../../examples/northwind/ecosystem.yaml")),
     ("zones/usa/zone.yaml", include_str!("../../../../examples/northwind/zones/usa/zone.yaml")),
-    ("zones/usa/teams/northwind/nw_data.yaml", include_str!("../../../../examples/northwind/zones/usa/teams/northwind/nw_data.yaml")),
+    (
+        "zones/usa/teams/northwind/nw_data.yaml",
+        include_str!("../../../../examples/northwind/zones/usa/teams/northwind/nw_data.yaml"),
+    ),
     (
         "zones/usa/teams/northwind/mask_customers.sql",
         include_str!("../../../../examples/northwind/zones/usa/teams/northwind/mask_customers.sql"),
@@ -55,7 +58,10 @@ pub async fn run(args: &DemoArgs) -> Result<bool> {
     title("The data flows: one load of the producer, a transformer, six deliveries", "levada run --until-idle");
     work(&dir).await?;
     batches(&dir).await?;
-    title("What the analysts see: names and phones are masked", "SELECT * FROM workspaceusingtransformeroutput.masked_nw_data_customers");
+    title(
+        "What the analysts see: names and phones are masked",
+        "SELECT * FROM workspaceusingtransformeroutput.masked_nw_data_customers",
+    );
     sample(&consumer, &root, "masked_nw_data_customers").await?;
 
     title("A day later the producer has changed five rows; only they move", "levada run --until-idle");
@@ -68,7 +74,10 @@ pub async fn run(args: &DemoArgs) -> Result<bool> {
     sql(&dir, &format!("{select} FOR VERSION AS OF 1 WHERE customer_id = 'C0007'")).await?;
     sql(&dir, &format!("{select} WHERE customer_id = 'C0007'")).await?;
 
-    title("The analysts need orders too: one line in git, and the plan is only that", "levada plan && levada apply --yes");
+    title(
+        "The analysts need orders too: one line in git, and the plan is only that",
+        "levada plan && levada apply --yes",
+    );
     add_orders(&root)?;
     plan(&dir).await?;
     apply(&dir).await?;
@@ -103,7 +112,9 @@ fn write_model(root: &Path, producer: &Database, consumer: &Database) -> Result<
         producer.container_yaml("nw_reader", true),
         consumer.container_yaml("warehouse_writer", false),
     );
-    let files = FILES.into_iter().chain([("zones/usa/teams/northwind/team.yaml", team.as_str()), ("levada.toml", "secrets = \"secrets\"\n")]);
+    let files = FILES
+        .into_iter()
+        .chain([("zones/usa/teams/northwind/team.yaml", team.as_str()), ("levada.toml", "secrets = \"secrets\"\n")]);
     for (name, text) in files {
         let path = root.join(name);
         std::fs::create_dir_all(path.parent().expect("every file lies in the model's folder"))?;
@@ -117,7 +128,8 @@ fn write_model(root: &Path, producer: &Database, consumer: &Database) -> Result<
 fn add_orders(root: &Path) -> Result<()> {
     let path = root.join(NW_DATA);
     let before = std::fs::read_to_string(&path)?;
-    let after = before.replace("NW_Data.products, NW_Data.suppliers]", "NW_Data.products, NW_Data.suppliers, NW_Data.orders]");
+    let after =
+        before.replace("NW_Data.products, NW_Data.suppliers]", "NW_Data.products, NW_Data.suppliers, NW_Data.orders]");
     if after == before {
         bail!("the example's workspace has changed; the demo no longer knows where to add a dataset");
     }
@@ -142,7 +154,7 @@ async fn apply(dir: &Dir) -> Result<()> {
 }
 
 async fn work(dir: &Dir) -> Result<()> {
-    succeed(commands::run::run(&RunArgs { workers: 8, until_idle: true, dir: dir.clone() }).await?)
+    succeed(commands::run::run(&RunArgs { workers: 8, until_idle: true, listen: None, dir: dir.clone() }).await?)
 }
 
 async fn batches(dir: &Dir) -> Result<()> {

@@ -102,8 +102,14 @@ fn tpch_moves_in_one_batch_and_then_only_the_delta() {
     assert_eq!(setting.bytes_delivered() - loaded, delta);
 
     // Whatever happens to a delivered table, the store rebuilds it without asking the producer.
-    setting.cluster.sql(REPORTING, "DO $$ DECLARE t text; BEGIN SELECT tablename INTO t FROM pg_tables \
-        WHERE schemaname = 'levada' AND tablename LIKE '%nation%'; EXECUTE format('DELETE FROM levada.%I', t); END $$").expect("an accident");
+    setting
+        .cluster
+        .sql(
+            REPORTING,
+            "DO $$ DECLARE t text; BEGIN SELECT tablename INTO t FROM pg_tables \
+        WHERE schemaname = 'levada' AND tablename LIKE '%nation%'; EXECUTE format('DELETE FROM levada.%I', t); END $$",
+        )
+        .expect("an accident");
     assert_eq!(setting.levada(&["verify"]).code, 1);
     setting.cluster.sql(SHOP, "ALTER TABLE nation RENAME TO hidden").expect("the producer is not there");
     setting.levada(&["rehydrate", "Reporting"]).succeeded();
@@ -136,8 +142,12 @@ fn killed_at_fifty_random_moments_it_ends_in_the_same_state() {
     setting.levada(&["run", "--until-idle"]).succeeded();
     setting.verify_everything();
     let batches = setting.levada(&["batches", "--limit", "1000", "--format", "json"]).succeeded().json();
-    let numbers: Vec<i64> =
-        batches["batches"].as_array().expect("a list").iter().map(|batch| batch["batch"].as_i64().expect("a number")).collect();
+    let numbers: Vec<i64> = batches["batches"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|batch| batch["batch"].as_i64().expect("a number"))
+        .collect();
     let expected: Vec<i64> = (1..=numbers.len() as i64).rev().collect();
     assert_eq!(numbers, expected, "seed {seed}");
 }

@@ -88,11 +88,12 @@ fn column(entry: &Entry<'_>) -> Option<Column> {
     if !matches!(node.value, Value::Map(_)) {
         return Some(short);
     }
+    let key = is_true(node, "key").unwrap_or(false);
     Some(Column {
         documentation: documentation(node).map(String::into_boxed_str),
         from: parsed(node, "from"),
-        nullable: is_true(node, "nullable").unwrap_or(true),
-        key: is_true(node, "key").unwrap_or(false),
+        nullable: is_true(node, "nullable").unwrap_or(!key),
+        key,
         classification: parsed(node, "classification"),
         ..short
     })

@@ -3,6 +3,10 @@
 //! A new type holds every old value, a new column is nullable, a key never changes in place, and
 //! nothing in use goes without being deprecated first.
 
+mod against;
+
+pub use against::evolve;
+
 use crate::diff::ColumnDifference;
 use levada_model::DataType;
 use serde::{Deserialize, Serialize};
@@ -64,9 +68,7 @@ pub fn widens(old: &DataType, new: &DataType) -> bool {
         (T::BinaryFixed(_), T::Binary) => true,
         (T::Date, T::Timestamp) => true,
         (T::List(old), T::List(new)) => widens(old, new),
-        (T::Map(old_key, old_value), T::Map(new_key, new_value)) => {
-            old_key == new_key && widens(old_value, new_value)
-        }
+        (T::Map(old_key, old_value), T::Map(new_key, new_value)) => old_key == new_key && widens(old_value, new_value),
         (T::Struct(old), T::Struct(new)) => {
             let holds = |(name, data_type): &(String, DataType)| {
                 new.iter().any(|(other, wider)| other == name && widens(data_type, wider))

@@ -1,0 +1,259 @@
+//! What was delivered of one dataset, and to whom: `levada/STORE/DATASET/_applied.json`, version 1.
+//!
+//! This file is the commit. The `_latest.json` of each workspace follows from it, and whoever comes
+//! next after a crash writes those that are behind.
+
+use super::config::{failed, path_part};
+use super::replace::{make_folder, replace, sync_folder};
+use levada_flow::FlowError;
+use levada_flow::sink::{DeliveredTable, Mark};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// The version of both files.
+const VERSION: u32 = 1;
+
+/// The folder of everything that is delivered; no workspace's.
+pub(super) const DELIVERED: &str = "levada";
+
+/// How many files of changes are kept; who is further behind reads the history.
+pub(super) const CHANGES_MAX: usize = 128;
+
+/// All rows of one dataset, one per pair of physical names.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Applied {
+    version: u32,
+    /// By the physical name that starts the row.
+    pub(super) rows: BTreeMap<String, Row>,
+}
+
+/// One delivery's state.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Row {
+    pub(super) batch: i64,
+    pub(super) incarnation: String,
+    pub(super) epoch: i64,
+    pub(super) shape: String,
+    pub(super) live: Option<Files>,
+    pub(super) history: Option<Files>,
+    /// Files of net changes, oldest first.
+    pub(super) changes: Vec<String>,
+    /// Folders and files that readers of the previous `_latest.json` may still hold open.
+    pub(super) previous: Vec<String>,
+    /// What each workspace reads.
+    pub(super) workspaces: BTreeMap<String, Latest>,
+}
+
+/// The files of one reading.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Files {
+    /// Their folder, from the container's root.
+    pub(super) folder: String,
+    /// Their names in it.
+    pub(super) names: Vec<String>,
+    pub(super) rows: u64,
+}
+
+/// `WORKSPACE/STORE/DATASET/_latest.json`: what a workspace may read. Paths start at the container's root.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Latest {
+    /// The version of this format.
+    pub version: u32,
+    /// `STORE.DATASET`
+    pub dataset: String,
+    /// The last batch that is in.
+    pub batch: i64,
+    /// The incarnation of the source it came from.
+    pub incarnation: String,
+    /// Column → type of the model, in order.
+    pub columns: Vec<(String, String)>,
+    /// The files of the live reading; absent where the workspace does not get it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<Vec<String>>,
+    /// The files of the history; absent where the workspace does not get it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<Vec<String>>,
+    /// Versions closed up to here (µs since 1970) are not the workspace's to read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history_since: Option<i64>,
+    /// The files of net changes; absent where the workspace does not get the history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<String>>,
+}
+
+impl Row {
+    pub(super) fn mark(&self) -> Mark {
+        Mark { batch: self.batch, incarnation: self.incarnation.clone(), epoch: self.epoch, shape: self.shape.clone() }
+    }
+
+    /// What each workspace reads of this row, by the table's views.
+    pub(super) fn show(&mut self, table: &DeliveredTable) -> Result<(), FlowError> {
+        self.workspaces.clear();
+        let paths =
+            |files: &Files| files.names.iter().map(|name| format!("{}/{name}", files.folder)).collect::<Vec<_>>();
+        for view in &table.views {
+            if path_part(&view.schema).eq_ignore_ascii_case(DELIVERED) {
+                return Err(FlowError::never(format!("{:?} can't be the folder of a workspace", view.schema)));
+            }
+            let columns = table.schema.columns.iter();
+            let columns = columns.map(|column| (column.name.to_string(), column.data_type.to_string())).collect();
+            let latest = self.workspaces.entry(view.schema.clone()).or_insert_with(|| Latest {
+                version: VERSION,
+                dataset: table.source.to_string(),
+                batch: self.batch,
+                incarnation: self.incarnation.clone(),
+                columns,
+                live: None,
+                history: None,
+                history_since: None,
+                changes: None,
+            });
+            let missing = || FlowError::never(format!("view {} shows a table that is not delivered", view.name));
+            match view.is_history {
+                false if table.live.is_none() => return Err(missing()),
+                true if table.history.is_none() => return Err(missing()),
+                false => latest.live = Some(self.live.as_ref().map(paths).unwrap_or_default()),
+                true => {
+                    latest.history = Some(self.history.as_ref().map(paths).unwrap_or_default());
+                    latest.history_since = view.since;
+                    latest.changes = Some(self.changes.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One dataset's folder, held by this process alone.
+pub(super) struct DatasetFolder {
+    root: PathBuf,
+    /// From the container's root.
+    pub(super) folder: String,
+    store: String,
+    dataset: String,
+    _lock: Option<File>,
+}
+
+impl DatasetFolder {
+    /// Names a dataset's folder, to read.
+    pub(super) fn new(root: &Path, table: &DeliveredTable) -> Self {
+        let (store, dataset) = (path_part(table.source.datastore.as_str()), path_part(table.source.dataset.as_str()));
+        Self { root: root.to_owned(), folder: format!("{DELIVERED}/{store}/{dataset}"), store, dataset, _lock: None }
+    }
+
+    /// Takes a dataset's folder, to write; another writer is told to come back later.
+    pub(super) fn lock(root: &Path, table: &DeliveredTable) -> Result<Self, FlowError> {
+        let mut folder = Self::new(root, table);
+        let path = folder.path();
+        make_folder(&path)?;
+        let lock = path.join("_lock");
+        let file = File::create(&lock).map_err(|error| failed("opened", &lock, error))?;
+        match file.try_lock() {
+            Ok(()) => folder._lock = Some(file),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                return Err(FlowError::later(format!("another process is delivering {}", table.source)));
+            }
+            Err(std::fs::TryLockError::Error(error)) => return Err(failed("locked", &lock, error)),
+        }
+        Ok(folder)
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> PathBuf {
+        self.root.join(&self.folder)
+    }
+
+    /// What was delivered.
+    pub(super) fn read(&self) -> Result<Applied, FlowError> {
+        let path = self.path().join("_applied.json");
+        match std::fs::read(&path) {
+            Ok(bytes) => match serde_json::from_slice::<Applied>(&bytes) {
+                Ok(applied) if applied.version == VERSION => Ok(applied),
+                Ok(_) => Err(FlowError::never(format!("{} is of a version this build does not know", path.display()))),
+                Err(error) => Err(FlowError::never(format!("{} can't be read", path.display())).because(error)),
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Applied { version: VERSION, rows: BTreeMap::new() })
+            }
+            Err(error) => Err(failed("read", &path, error)),
+        }
+    }
+
+    /// Commits, then tells the workspaces.
+    pub(super) fn commit(&self, before: &Applied, after: &Applied) -> Result<(), FlowError> {
+        let workspaces = |applied: &Applied| -> BTreeSet<String> {
+            applied.rows.values().flat_map(|row| row.workspaces.keys().cloned()).collect()
+        };
+        let bytes = serde_json::to_vec_pretty(after).expect("plain data always serialises");
+        replace(&self.path().join("_applied.json"), &bytes)?;
+        self.tell(after)?;
+        let gone: Vec<String> = workspaces(before).difference(&workspaces(after)).cloned().collect();
+        gone.iter().try_for_each(|workspace| self.forget(workspace))
+    }
+
+    /// Writes each `_latest.json` that is behind.
+    pub(super) fn tell(&self, applied: &Applied) -> Result<(), FlowError> {
+        for (workspace, latest) in applied.rows.values().flat_map(|row| &row.workspaces) {
+            let path = self.latest(workspace);
+            let bytes = serde_json::to_vec_pretty(latest).expect("plain data always serialises");
+            if std::fs::read(&path).ok().as_deref() != Some(&bytes) {
+                replace(&path, &bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn latest(&self, workspace: &str) -> PathBuf {
+        self.root.join(path_part(workspace)).join(&self.store).join(&self.dataset).join("_latest.json")
+    }
+
+    /// Takes a workspace's `_latest.json` away, and the folders that are empty then.
+    fn forget(&self, workspace: &str) -> Result<(), FlowError> {
+        let path = self.latest(workspace);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed("removed", &path, error)),
+            _ => {}
+        }
+        let mut folder = path.parent();
+        while let Some(empty) = folder.filter(|folder| *folder != self.root) {
+            // A folder that is not empty stays.
+            if std::fs::remove_dir(empty).is_err() {
+                break;
+            }
+            folder = empty.parent();
+        }
+        folder.filter(|folder| folder.is_dir()).map_or(Ok(()), sync_folder)
+    }
+
+    /// Deletes what no row needs any more, and what a crash left behind.
+    pub(super) fn sweep(&self, applied: &Applied) -> Result<(), FlowError> {
+        let rows = applied.rows.values();
+        let needed: BTreeSet<&str> = rows
+            .flat_map(|row| {
+                let folders = row.live.iter().chain(&row.history).map(|files| files.folder.as_str());
+                folders.chain(row.changes.iter().chain(&row.previous).map(String::as_str))
+            })
+            .collect();
+        for reading in ["live", "history", "changes"] {
+            let folder = self.path().join(reading);
+            let entries = match std::fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed("listed", &folder, error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|error| failed("listed", &folder, error))?;
+                let path = entry.path();
+                let name = format!("{}/{reading}/{}", self.folder, entry.file_name().to_string_lossy());
+                if !needed.contains(name.as_str()) {
+                    let removed =
+                        if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+                    removed.map_err(|error| failed("removed", &path, error))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

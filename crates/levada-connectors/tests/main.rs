@@ -1,0 +1,5 @@
+//! Connectors on real systems.
+
+mod files;
+mod postgres;
+mod sqlite;

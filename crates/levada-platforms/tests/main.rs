@@ -1,0 +1,4 @@
+//! The kinds of platforms, on the worked example of the project.
+
+mod rendering;
+mod worked_example;

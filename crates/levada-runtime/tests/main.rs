@@ -1,0 +1,6 @@
+//! The engine on memory sources and sinks, a real state and a real store: what a run leaves, and
+//! what is left when something breaks in the middle.
+
+mod faults;
+mod flow;
+mod world;

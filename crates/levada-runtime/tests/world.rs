@@ -1,0 +1,258 @@
+//! A small world: producer and consumer in memory, state and store in a temporary folder, and the
+//! blueprint `Shop.orders → transformer → Copy.orders`, delivered live and as history.
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::Int64Type;
+use async_trait::async_trait;
+use levada_flow::conformance::schema_of;
+use levada_flow::engine::{EngineInput, EngineQuery};
+use levada_flow::memory::{Fault, FaultySink, FaultySource, MemoryDatabase, MemorySink, MemorySource};
+use levada_flow::sink::Form;
+use levada_flow::{Clock, Engine, FlowError, RowStream, Sink, Source, SystemClock};
+use levada_model::address::{DatasetRef, NodeAddress, Stream};
+use levada_model::connection::{Connection, ContainerKind, Place};
+use levada_model::model::{
+    Code, IngestKind, Latency, OutputMode, Priority, SqlFile, Style, TransformTrigger,
+};
+use levada_model::name::CredentialName;
+use levada_model::{Address, Schema};
+use levada_planner::blueprint::*;
+use levada_planner::{Blueprint, Generation, Node, NodeSpec};
+use levada_runtime::{Connect, Ending, Mode, Runtime, Worker};
+use levada_state::State;
+use levada_store::Store;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+
+/// Everything a test looks at.
+pub struct World {
+    pub producer: MemoryDatabase,
+    pub consumer: MemoryDatabase,
+    pub runtime: Runtime,
+    faults: Arc<Faults>,
+    _folder: TempDir,
+}
+
+/// The faults of the next openings: each opened source or sink takes one.
+#[derive(Default)]
+struct Faults {
+    source: Mutex<VecDeque<Fault>>,
+    sink: Mutex<VecDeque<Fault>>,
+}
+
+struct Memory {
+    producer: MemoryDatabase,
+    consumer: MemoryDatabase,
+    form: Form,
+    faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl Connect for Memory {
+    async fn source(&self, _: &Connection) -> Result<Box<dyn Source>, FlowError> {
+        let source = MemorySource::new(self.producer.clone(), "memory");
+        Ok(match self.faults.source.lock().expect("no panic holds it").pop_front() {
+            None => Box::new(source),
+            Some(fault) => Box::new(FaultySource::new(source, fault)),
+        })
+    }
+
+    async fn sink(&self, _: &Connection) -> Result<Box<dyn Sink>, FlowError> {
+        let sink = MemorySink::new(self.consumer.clone(), self.form);
+        Ok(match self.faults.sink.lock().expect("no panic holds it").pop_front() {
+            None => Box::new(sink),
+            Some(fault) => Box::new(FaultySink::new(sink, fault)),
+        })
+    }
+
+    fn environment(&self, _: &[CredentialName]) -> Result<Vec<(String, String)>, FlowError> {
+        Ok(Vec::new())
+    }
+}
+
+/// An engine whose every query gives its one input as it is.
+struct CopyEngine;
+
+#[async_trait]
+impl Engine for CopyEngine {
+    async fn query(&self, inputs: Vec<EngineInput>, _: EngineQuery) -> Result<RowStream, FlowError> {
+        (inputs.first().expect("the blueprint gives one input").open)().await
+    }
+}
+
+pub fn schema() -> Schema {
+    schema_of(&[("id", "int64", true), ("name", "text", false)])
+}
+
+pub fn rows(rows: &[(i64, &str)]) -> RecordBatch {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(rows.iter().map(|(id, _)| Some(*id)).collect::<Int64Array>()),
+        Arc::new(rows.iter().map(|(_, name)| Some(*name)).collect::<StringArray>()),
+    ];
+    RecordBatch::try_new(levada_flow::arrow_schema::arrow_schema(&schema()), columns).expect("rows of the schema")
+}
+
+impl World {
+    pub async fn new(form: Form) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let state = State::open(&format!("sqlite:{}", folder.path().join("state.db").display())).await.expect("a state");
+        let store = Store::open(state.clone(), folder.path().join("data")).expect("a store");
+        let (producer, consumer, faults) = (MemoryDatabase::default(), MemoryDatabase::default(), Arc::<Faults>::default());
+        let connect =
+            Memory { producer: producer.clone(), consumer: consumer.clone(), form, faults: faults.clone() };
+        let runtime = Runtime {
+            state,
+            store,
+            connect: Arc::new(connect),
+            engine: Arc::new(CopyEngine),
+            clock: Arc::new(SystemClock),
+            root: folder.path().to_owned(),
+            staging: folder.path().join("staging"),
+        };
+        let world = Self { producer, consumer, runtime, faults, _folder: folder };
+        world.apply(blueprint()).await;
+        world
+    }
+
+    pub async fn apply(&self, blueprint: Blueprint) {
+        let changes: Vec<_> = blueprint.nodes.iter().map(|(address, node)| (address.clone(), Some(node.clone()))).collect();
+        self.runtime.state.apply(&blueprint, &changes, SystemClock.now()).await.expect("the first generation");
+    }
+
+    pub fn break_source(&self, fault: Fault) {
+        self.faults.source.lock().expect("no panic holds it").push_back(fault);
+    }
+
+    pub fn break_sink(&self, fault: Fault) {
+        self.faults.sink.lock().expect("no panic holds it").push_back(fault);
+    }
+
+    /// Pulls everything once and follows all that results.
+    pub async fn run(&self) -> Ending {
+        let (_stop, stopped) = tokio::sync::watch::channel(false);
+        let worker = Worker::new(self.runtime.clone(), "test".to_owned(), 4, Mode::UntilIdle, |_| {});
+        worker.run(stopped).await.expect("the worker runs")
+    }
+
+    /// What the workspace sees, sorted.
+    pub fn seen(&self, view: &str) -> Vec<(i64, String)> {
+        let rows = self.consumer.view("w", view).unwrap_or_else(|| panic!("there is no view {view}"));
+        let ids = rows.column(0).as_primitive::<Int64Type>();
+        let names = rows.column(1).as_string::<i32>();
+        let mut seen: Vec<_> = (0..rows.num_rows()).map(|row| (ids.value(row), names.value(row).to_owned())).collect();
+        seen.sort();
+        seen
+    }
+
+    /// The last batch of a stream.
+    pub async fn batch(&self, stream: &str) -> i64 {
+        let stream: Stream = stream.parse().expect("a stream");
+        self.runtime.state.head(&stream).await.expect("the state").map_or(0, |head| head.batch)
+    }
+}
+
+pub fn owned(rows: &[(i64, &str)]) -> Vec<(i64, String)> {
+    rows.iter().map(|(id, name)| (*id, (*name).to_owned())).collect()
+}
+
+fn connection() -> Connection {
+    Connection {
+        container: "memory".parse().expect("a name"),
+        kind: ContainerKind::Sqlite,
+        place: Place::Path { path: "memory".to_owned() },
+        credential: None,
+        connections_max: None,
+    }
+}
+
+pub fn address(text: &str) -> NodeAddress {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn ingest(stream: &str, origin: IngestOrigin) -> NodeSpec {
+    let owed = Owed { to: Address::Ecosystem, because: "requires".to_owned(), retention: None };
+    NodeSpec::Ingest(IngestSpec {
+        stream: stream.parse().expect("a stream"),
+        style: Style::Batch,
+        origin,
+        datasets: vec![IngestDataset {
+            dataset: "orders".parse().expect("a name"),
+            table: "orders".to_owned(),
+            schema: schema(),
+            watermark: None,
+            owed: vec![owed],
+        }],
+    })
+}
+
+fn export(store: &str) -> NodeSpec {
+    let view = |reading, suffix: &str| ViewSpec {
+        workspace: "W".parse().expect("a name"),
+        schema: "w".to_owned(),
+        name: format!("{}_orders{suffix}", store.to_lowercase()),
+        reading,
+        retention: None,
+        readers: Vec::new(),
+    };
+    NodeSpec::Export(ExportSpec {
+        connection: connection(),
+        source: format!("{store}.orders").parse().expect("a dataset"),
+        stream: store.parse().expect("a stream"),
+        schema: schema(),
+        live: Some(format!("{store}_live")),
+        history: Some(format!("{store}_history")),
+        history_retention: None,
+        latency: Latency::Minutes,
+        views: vec![view(DeliveredReading::Live, ""), view(DeliveredReading::History, "_history")],
+        calendars: Vec::new(),
+    })
+}
+
+fn node(text: &str, inputs: &[&str], spec: NodeSpec) -> Node {
+    let inputs = inputs.iter().map(|input| Input { node: address(input), is_self: false }).collect();
+    Node { address: address(text), priority: Priority::Medium, inputs, spec }
+}
+
+pub fn blueprint() -> Blueprint {
+    let source: DatasetRef = "Shop.orders".parse().expect("a dataset");
+    let stream: Stream = "Shop".parse().expect("a stream");
+    let container = IngestOrigin::Container {
+        connection: connection(),
+        ingest: IngestKind::Snapshot,
+        trigger: None,
+        calendars: Vec::new(),
+    };
+    let output =
+        IngestOrigin::Transformer { transform: address("Transform/P/W"), mode: OutputMode::Snapshot };
+    let trigger = TriggerSpec {
+        workspace: "W".parse().expect("a name"),
+        trigger: TransformTrigger::OnChange,
+        inputs: vec![TriggerInput { source: source.clone(), stream: stream.clone(), export: address("Export/P/memory/Shop/orders") }],
+    };
+    let query = SqlFile { dataset: None, path: "copy.sql".to_owned(), text: Some("the engine copies".to_owned()) };
+    let transform = TransformSpec {
+        workspace: "W".parse().expect("a name"),
+        transformer: "Copy".parse().expect("a name"),
+        code: Code::Sql(vec![query]),
+        inputs: vec![TransformInput { source, stream, schema: schema(), is_self: false }],
+        output: "Copy".parse().expect("a name"),
+        outputs: vec![TransformOutput { dataset: "orders".parse().expect("a name"), schema: schema(), is_consumed: true }],
+        mode: OutputMode::Snapshot,
+    };
+    let nodes = [
+        node("Ingest/P/Shop", &[], ingest("Shop", container)),
+        node("Export/P/memory/Shop/orders", &["Ingest/P/Shop"], export("Shop")),
+        node("Trigger/P/W", &["Export/P/memory/Shop/orders"], NodeSpec::Trigger(trigger)),
+        node("Transform/P/W", &["Trigger/P/W"], NodeSpec::Transform(transform)),
+        node("Ingest/P/Copy", &["Transform/P/W"], ingest("Copy", output)),
+        node("Export/P/memory/Copy/orders", &["Ingest/P/Copy"], export("Copy")),
+    ];
+    Blueprint {
+        generation: Generation(1),
+        parent: None,
+        revision: "test".to_owned(),
+        choices: Choices::default(),
+        nodes: nodes.into_iter().map(|node| (node.address.clone(), node)).collect(),
+    }
+}

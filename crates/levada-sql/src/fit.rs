@@ -1,0 +1,243 @@
+//! Whether a query's result is what the model promises, and its rows as the model types them.
+//!
+//! Takes the result's columns before the first row, compares all of them with the output's and
+//! tells everything that is wrong at once. Then takes rows, casts them, and stops at the first
+//! value that the column can't hold, naming column and row.
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::compute::{CastOptions, can_cast_types, cast_with_options};
+use datafusion::arrow::datatypes::{DataType as Arrow, Field, Int32Type, Schema as ArrowSchema, SchemaRef};
+use levada_flow::FlowError;
+use levada_flow::arrow_schema::{arrow_schema, arrow_type};
+use levada_flow::engine::EngineQuery;
+use levada_model::nearest::nearest;
+use levada_model::{DataType, SchemaColumn};
+use std::sync::Arc;
+
+/// The column that says what a row of changes does.
+const OPERATION: &str = "lv_op";
+
+/// How a result becomes rows of the output.
+pub(crate) struct Fit {
+    columns: Vec<FitColumn>,
+    schema: SchemaRef,
+    rows_before: usize,
+}
+
+/// One column of the output.
+struct FitColumn {
+    /// Its position in the result.
+    position: usize,
+    column: SchemaColumn,
+}
+
+impl Fit {
+    /// Compares the result's columns with those of the output, by name.
+    ///
+    /// # Errors
+    /// Some are missing, too many, twice, or of a type that doesn't become the promised one: all of
+    /// them in one error.
+    pub(crate) fn new(result: &ArrowSchema, query: &EngineQuery) -> Result<Self, FlowError> {
+        let mut expected = query.schema.columns.clone();
+        if query.has_operations {
+            let name = OPERATION.parse().expect("it is a name");
+            expected.push(SchemaColumn { name, from: None, data_type: DataType::Int32, nullable: false, key: false });
+        }
+        let found: Vec<&str> = result.fields().iter().map(|field| field.name().as_str()).collect();
+        let mut problems = Vec::new();
+        let mut columns = Vec::with_capacity(expected.len());
+        for column in &expected {
+            let folded = column.name.folded();
+            match found.iter().position(|name| *name == folded) {
+                None => problems.push(missing(column, &expected, &found)),
+                Some(position) => {
+                    problems.extend(misfit(column, result.field(position)));
+                    columns.push(FitColumn { position, column: column.clone() });
+                }
+            }
+        }
+        for (position, name) in found.iter().enumerate() {
+            let is_expected = expected.iter().any(|column| column.name.folded() == *name);
+            if found[..position].contains(name) {
+                problems.push(format!("column {name} comes twice"));
+            } else if !is_expected {
+                problems.push(format!("column {name} is not in the model: leave it out or declare it"));
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(Self { columns, schema: output_schema(query), rows_before: 0 }),
+            false => Err(FlowError::never(format!("the query's columns don't fit: {}", problems.join("; ")))),
+        }
+    }
+
+    /// The rows as the output has them.
+    ///
+    /// # Errors
+    /// A value doesn't fit its column.
+    pub(crate) fn apply(&mut self, rows: &RecordBatch) -> Result<RecordBatch, FlowError> {
+        let fitted = self.columns.iter().map(|FitColumn { position, column }| {
+            fitted(rows.column(*position), column).map_err(|(row, problem)| {
+                let row = self.rows_before + row + 1;
+                FlowError::never(format!("column {:?}, row {row} of the result: {problem}", column.name.as_str()))
+            })
+        });
+        let fitted = fitted.collect::<Result<Vec<_>, _>>()?;
+        self.rows_before += rows.num_rows();
+        RecordBatch::try_new(self.schema.clone(), fitted)
+            .map_err(|error| FlowError::never("the result can't be typed as the model says").because(error))
+    }
+}
+
+fn output_schema(query: &EngineQuery) -> SchemaRef {
+    let schema = arrow_schema(&query.schema);
+    if !query.has_operations {
+        return schema;
+    }
+    let operation = Arc::new(Field::new(OPERATION, Arrow::Int32, false));
+    Arc::new(ArrowSchema::new(schema.fields().iter().cloned().chain([operation]).collect::<Vec<_>>()))
+}
+
+fn missing(column: &SchemaColumn, expected: &[SchemaColumn], found: &[&str]) -> String {
+    let is_extra = |name: &&&str| !expected.iter().any(|column| column.name.folded() == **name);
+    let near = nearest(&column.name.folded(), found.iter().filter(is_extra).copied());
+    let hint = near.map(|near| format!(" (there is {near}: name it AS \"{}\"?)", column.name)).unwrap_or_default();
+    format!("column {} {} is missing{hint}", column.name, column.data_type)
+}
+
+fn misfit(column: &SchemaColumn, found: &Field) -> Option<String> {
+    let hint = match becomes(found.data_type(), &column.data_type) {
+        Becomes::Fits => return None,
+        Becomes::By(hint) => format!(" ({hint})"),
+        Becomes::Never => String::new(),
+    };
+    Some(format!("column {} is {}, not {}{hint}", column.name, found.data_type(), column.data_type))
+}
+
+/// Whether values of one type become another without somebody's decision.
+enum Becomes {
+    Fits,
+    /// Only by what the hint says.
+    By(&'static str),
+    Never,
+}
+
+fn becomes(from: &Arrow, to: &DataType) -> Becomes {
+    use DataType as Model;
+    let target = arrow_type(to);
+    match (from, to) {
+        (Arrow::Dictionary(_, values), _) => becomes(values, to),
+        (Arrow::Null, _) => Becomes::Fits,
+        (from, _) if *from == target => Becomes::Fits,
+        (from, Model::Int8 | Model::Int16 | Model::Int32 | Model::Int64) => match from {
+            from if from.is_integer() => Becomes::Fits,
+            Arrow::Decimal128(_, 0) | Arrow::Decimal256(_, 0) => Becomes::Fits,
+            from if from.is_numeric() => Becomes::By("say how to round: CAST(ROUND(…) AS BIGINT)"),
+            _ => Becomes::Never,
+        },
+        (from, Model::Float32 | Model::Float64 | Model::Decimal(..)) if from.is_numeric() => Becomes::Fits,
+        (
+            Arrow::Utf8 | Arrow::LargeUtf8 | Arrow::Utf8View,
+            Model::Char(_) | Model::Varchar(_) | Model::Text | Model::Json,
+        ) => Becomes::Fits,
+        (_, Model::Char(_) | Model::Varchar(_) | Model::Text) => Becomes::By("CAST(… AS VARCHAR)"),
+        (Arrow::Timestamp(_, None), Model::Timestamp) => Becomes::Fits,
+        (Arrow::Timestamp(_, Some(_)), Model::Timestamptz) => Becomes::Fits,
+        (Arrow::Date32 | Arrow::Date64, Model::Date | Model::Timestamp) => Becomes::Fits,
+        (Arrow::Timestamp(_, Some(_)), Model::Timestamp) => {
+            Becomes::By("say in which zone: CAST(… AS TIMESTAMP) is UTC")
+        }
+        (Arrow::Timestamp(_, None) | Arrow::Date32, Model::Timestamptz) => {
+            Becomes::By("say in which zone: … AT TIME ZONE 'UTC'")
+        }
+        (Arrow::Timestamp(..), Model::Date) => Becomes::By("CAST(… AS DATE)"),
+        (Arrow::Time32(_) | Arrow::Time64(_), Model::Time) => Becomes::Fits,
+        (
+            Arrow::Binary | Arrow::LargeBinary | Arrow::BinaryView | Arrow::FixedSizeBinary(_),
+            Model::Binary | Model::BinaryFixed(_) | Model::Uuid,
+        ) => Becomes::Fits,
+        (
+            Arrow::List(_) | Arrow::LargeList(_) | Arrow::FixedSizeList(..) | Arrow::Struct(_) | Arrow::Map(..),
+            Model::List(_) | Model::Struct(_) | Model::Map(..) | Model::Vector(_),
+        ) if can_cast_types(from, &target) => Becomes::Fits,
+        _ => Becomes::Never,
+    }
+}
+
+/// A row's position and what is wrong with its value.
+type Misfit = (usize, String);
+
+fn fitted(array: &ArrayRef, column: &SchemaColumn) -> Result<ArrayRef, Misfit> {
+    let target = arrow_type(&column.data_type);
+    let cast = match *array.data_type() == target {
+        true => array.clone(),
+        false => cast(array, &target, column)?,
+    };
+    if (column.key || !column.nullable) && cast.null_count() > 0 {
+        let row = (0..cast.len()).find(|row| cast.is_null(*row)).expect("there is a null");
+        return Err((row, "it is NULL, and the column is not nullable".to_owned()));
+    }
+    match &column.data_type {
+        DataType::Varchar(length) => check_length(&cast, *length, str::len, str::chars, column)?,
+        DataType::Char(length) => {
+            let kept = |text: &str| text.trim_end_matches(' ').len();
+            check_length(&cast, *length, kept, |text| text.trim_end_matches(' ').chars(), column)?;
+        }
+        DataType::Int8 => check_range(&cast, i32::from(i8::MIN), i32::from(i8::MAX), column)?,
+        DataType::Int16 => check_range(&cast, i32::from(i16::MIN), i32::from(i16::MAX), column)?,
+        _ => {}
+    }
+    Ok(cast)
+}
+
+/// Casts; what has no image becomes null, which is then an error.
+fn cast(array: &ArrayRef, target: &Arrow, column: &SchemaColumn) -> Result<ArrayRef, Misfit> {
+    if let Some(row) = wrong_bytes(array, target) {
+        return Err((row, format!("its length is not that of {}", column.data_type)));
+    }
+    let options = CastOptions { safe: true, ..CastOptions::default() };
+    let cast = cast_with_options(array, target, &options)
+        .map_err(|error| (0, format!("it can't become {}: {error}", column.data_type)))?;
+    let is_lost = |row: &usize| cast.is_null(*row) && !array.is_null(*row);
+    match (cast.null_count() > array.logical_null_count()).then(|| (0..cast.len()).find(is_lost)).flatten() {
+        Some(row) => Err((row, format!("the value doesn't fit {}", column.data_type))),
+        None => Ok(cast),
+    }
+}
+
+/// The first value that is not as long as fixed binaries have to be.
+fn wrong_bytes(array: &ArrayRef, target: &Arrow) -> Option<usize> {
+    let Arrow::FixedSizeBinary(length) = target else { return None };
+    let length = usize::try_from(*length).ok()?;
+    let plain = cast_with_options(array, &Arrow::Binary, &CastOptions::default()).ok()?;
+    let plain = plain.as_binary_opt::<i32>()?;
+    (0..plain.len()).find(|row| plain.is_valid(*row) && plain.value(*row).len() != length)
+}
+
+/// Lengths count characters; bytes are never fewer, so most texts are seen to fit without counting.
+fn check_length<'a, C: Iterator>(
+    array: &'a ArrayRef,
+    length: u32,
+    bytes: impl Fn(&str) -> usize,
+    characters: impl Fn(&'a str) -> C,
+    column: &SchemaColumn,
+) -> Result<(), Misfit> {
+    let texts = array.as_string::<i32>();
+    let length = usize::try_from(length).expect("32 bits fit");
+    for (row, text) in texts.iter().enumerate() {
+        if let Some(text) = text.filter(|text| bytes(text) > length) {
+            let found = characters(text).count();
+            if found > length {
+                return Err((row, format!("it has {found} characters, {} holds {length}", column.data_type)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_range(array: &ArrayRef, least: i32, most: i32, column: &SchemaColumn) -> Result<(), Misfit> {
+    let integers = array.as_primitive::<Int32Type>();
+    match integers.iter().position(|value| value.is_some_and(|value| !(least..=most).contains(&value))) {
+        Some(row) => Err((row, format!("the value doesn't fit {}", column.data_type))),
+        None => Ok(()),
+    }
+}

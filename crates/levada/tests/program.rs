@@ -1,0 +1,108 @@
+//! Any program as a transformer: the Python example, its limits, and what its failures say.
+
+use crate::ecosystem::Ecosystem;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// A Python with pyarrow, made once in the build's folder.
+fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+        let python = folder.join("bin/python");
+        let has_pyarrow = |python: &Path| {
+            Command::new(python)
+                .args(["-c", "import pyarrow.parquet"])
+                .output()
+                .is_ok_and(|output| output.status.success())
+        };
+        if !has_pyarrow(&python) {
+            run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+            run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "pyarrow"]));
+        }
+        assert!(has_pyarrow(&python), "pyarrow was installed and can't be imported");
+        python
+    })
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn ecosystem(code: &str) -> Ecosystem {
+    let ecosystem = Ecosystem::new();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/python-transformer");
+    for name in [
+        "ecosystem.yaml",
+        "zones/lab/zone.yaml",
+        "zones/lab/teams/data/team.yaml",
+        "zones/lab/teams/data/sales.yaml",
+        "zones/lab/teams/data/rank.py",
+    ] {
+        let text = std::fs::read_to_string(example.join(name)).expect("the example's file");
+        ecosystem.write(name, &text.replace("code: { command: [python3, rank.py], timeout: 1m, memory: 4GB }", code));
+    }
+    ecosystem.sqlite(
+        "sales.db",
+        "CREATE TABLE sales (id INTEGER PRIMARY KEY, seller TEXT, amount DECIMAL(12,2));
+        INSERT INTO sales VALUES (1, 'ana', 10), (2, 'bo', 25.50), (3, 'ana', 20);",
+    );
+    ecosystem.levada(&["apply", "--yes"]).succeeded();
+    ecosystem
+}
+
+fn with_command(words: &str, more: &str) -> String {
+    format!("code: {{ command: [{words}]{more} }}")
+}
+
+#[test]
+fn the_python_example_ranks_sellers_and_follows_changes() {
+    let python = python().display().to_string();
+    let ecosystem = ecosystem(&with_command(&format!("{python}, rank.py"), ", timeout: 1m, memory: 4GB"));
+    ecosystem.levada(&["run", "--until-idle"]).succeeded();
+    let ranks = "SELECT rank, seller, amount FROM board__ranking_sellers ORDER BY rank";
+    assert_eq!(ecosystem.sqlite_rows("board.db", ranks), ["1|ana|30.00", "2|bo|25.50"]);
+    ecosystem.sqlite("sales.db", "INSERT INTO sales VALUES (4, 'bo', 100)");
+    ecosystem.levada(&["run", "--until-idle"]).succeeded();
+    assert_eq!(ecosystem.sqlite_rows("board.db", ranks), ["1|bo|125.50", "2|ana|30.00"]);
+    ecosystem.levada(&["verify"]).succeeded();
+}
+
+/// Why the transformer failed.
+fn reason(ecosystem: &Ecosystem) -> String {
+    assert_eq!(ecosystem.levada(&["run", "--until-idle"]).code, 1);
+    let status = ecosystem.levada(&["status", "--format", "json"]).succeeded().json();
+    let nodes = status["nodes"].as_array().expect("a list");
+    let node = nodes
+        .iter()
+        .find(|node| node["address"].as_str().is_some_and(|a| a.starts_with("Transform/")))
+        .expect("the node");
+    node["error"].as_str().expect("a reason").to_owned()
+}
+
+#[test]
+fn a_program_that_fails_shows_the_end_of_its_standard_error() {
+    let ecosystem = ecosystem(&with_command("sh, -c, \"echo the disk is sad >&2; exit 3\"", ""));
+    let reason = reason(&ecosystem);
+    assert!(reason.contains("the disk is sad") && reason.contains('3'), "{reason}");
+}
+
+#[test]
+fn a_program_that_runs_too_long_is_killed_with_its_children() {
+    let ecosystem = ecosystem(&with_command("sh, -c, \"sleep 97531 & sleep 97531\"", ", timeout: 1s"));
+    let reason = reason(&ecosystem);
+    assert!(reason.contains("longer than 1 s"), "{reason}");
+    let left = Command::new("pgrep").args(["-f", "sleep 97531"]).output().expect("pgrep runs");
+    assert!(left.stdout.is_empty(), "{}", String::from_utf8_lossy(&left.stdout));
+}
+
+#[test]
+fn a_program_that_leaves_no_output_or_does_not_exist_is_told_so() {
+    let silent = ecosystem(&with_command("\"true\"", ""));
+    assert!(reason(&silent).contains("sellers.parquet"));
+    let missing = ecosystem(&with_command("no-such-program-anywhere", ""));
+    assert!(reason(&missing).contains("can't be started"));
+}
