@@ -255,7 +255,7 @@ fn append_framed(value: &[u8], bytes: &mut Vec<u8>) {
 
 fn append_float(value: f64, bytes: &mut Vec<u8>) {
     let value = match value {
-        zero if zero == 0.0 => 0.0,
+        0.0 => 0.0,
         nan if nan.is_nan() => f64::NAN,
         other => other,
     };

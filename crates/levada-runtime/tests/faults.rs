@@ -13,7 +13,15 @@ fn versions() -> Vec<(i64, String)> {
 
 #[tokio::test]
 async fn a_source_that_breaks_anywhere_loses_and_doubles_nothing() {
-    for fault in [Fault::Before(1), Fault::After(1), Fault::Before(2), Fault::Batch(0), Fault::After(2), Fault::Before(3), Fault::After(3)] {
+    for fault in [
+        Fault::Before(1),
+        Fault::After(1),
+        Fault::Before(2),
+        Fault::Batch(0),
+        Fault::After(2),
+        Fault::Before(3),
+        Fault::After(3),
+    ] {
         let world = World::new(Form::Changes).await;
         for change in CHANGES {
             world.producer.set_table("orders", rows(change));

@@ -64,6 +64,7 @@ async fn rehydration_rebuilds_from_the_store_without_asking_the_producer() {
     assert!(ending.failed.is_empty());
     assert_eq!(world.seen("shop_orders"), owned(&[(1, "one")]));
     assert_eq!(world.batch("Shop").await, 1);
-    let row = world.runtime.state.node(&address("Export/P/memory/Shop/orders")).await.expect("the state").expect("the node");
+    let row =
+        world.runtime.state.node(&address("Export/P/memory/Shop/orders")).await.expect("the state").expect("the node");
     assert_eq!(row.payload, None, "the next delivery moves only what changes");
 }

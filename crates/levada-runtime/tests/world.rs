@@ -11,9 +11,7 @@ use levada_flow::sink::Form;
 use levada_flow::{Clock, Engine, FlowError, RowStream, Sink, Source, SystemClock};
 use levada_model::address::{DatasetRef, NodeAddress, Stream};
 use levada_model::connection::{Connection, ContainerKind, Place};
-use levada_model::model::{
-    Code, IngestKind, Latency, OutputMode, Priority, SqlFile, Style, TransformTrigger,
-};
+use levada_model::model::{Code, IngestKind, Latency, OutputMode, Priority, SqlFile, Style, TransformTrigger};
 use levada_model::name::CredentialName;
 use levada_model::{Address, Schema};
 use levada_planner::blueprint::*;
@@ -96,11 +94,12 @@ pub fn rows(rows: &[(i64, &str)]) -> RecordBatch {
 impl World {
     pub async fn new(form: Form) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let state = State::open(&format!("sqlite:{}", folder.path().join("state.db").display())).await.expect("a state");
+        let state =
+            State::open(&format!("sqlite:{}", folder.path().join("state.db").display())).await.expect("a state");
         let store = Store::open(state.clone(), folder.path().join("data")).expect("a store");
-        let (producer, consumer, faults) = (MemoryDatabase::default(), MemoryDatabase::default(), Arc::<Faults>::default());
-        let connect =
-            Memory { producer: producer.clone(), consumer: consumer.clone(), form, faults: faults.clone() };
+        let (producer, consumer, faults) =
+            (MemoryDatabase::default(), MemoryDatabase::default(), Arc::<Faults>::default());
+        let connect = Memory { producer: producer.clone(), consumer: consumer.clone(), form, faults: faults.clone() };
         let runtime = Runtime {
             state,
             store,
@@ -116,7 +115,8 @@ impl World {
     }
 
     pub async fn apply(&self, blueprint: Blueprint) {
-        let changes: Vec<_> = blueprint.nodes.iter().map(|(address, node)| (address.clone(), Some(node.clone()))).collect();
+        let changes: Vec<_> =
+            blueprint.nodes.iter().map(|(address, node)| (address.clone(), Some(node.clone()))).collect();
         self.runtime.state.apply(&blueprint, &changes, SystemClock.now()).await.expect("the first generation");
     }
 
@@ -223,12 +223,15 @@ pub fn blueprint() -> Blueprint {
         trigger: None,
         calendars: Vec::new(),
     };
-    let output =
-        IngestOrigin::Transformer { transform: address("Transform/P/W"), mode: OutputMode::Snapshot };
+    let output = IngestOrigin::Transformer { transform: address("Transform/P/W"), mode: OutputMode::Snapshot };
     let trigger = TriggerSpec {
         workspace: "W".parse().expect("a name"),
         trigger: TransformTrigger::OnChange,
-        inputs: vec![TriggerInput { source: source.clone(), stream: stream.clone(), export: address("Export/P/memory/Shop/orders") }],
+        inputs: vec![TriggerInput {
+            source: source.clone(),
+            stream: stream.clone(),
+            export: address("Export/P/memory/Shop/orders"),
+        }],
     };
     let query = SqlFile { dataset: None, path: "copy.sql".to_owned(), text: Some("the engine copies".to_owned()) };
     let transform = TransformSpec {
@@ -237,7 +240,11 @@ pub fn blueprint() -> Blueprint {
         code: Code::Sql(vec![query]),
         inputs: vec![TransformInput { source, stream, schema: schema(), is_self: false }],
         output: "Copy".parse().expect("a name"),
-        outputs: vec![TransformOutput { dataset: "orders".parse().expect("a name"), schema: schema(), is_consumed: true }],
+        outputs: vec![TransformOutput {
+            dataset: "orders".parse().expect("a name"),
+            schema: schema(),
+            is_consumed: true,
+        }],
         mode: OutputMode::Snapshot,
     };
     let nodes = [

@@ -1,6 +1,5 @@
 //! SQL transformers: a run's inputs, one query, the columns that the model promises.
 
-use crate::fit::Fit;
 use crate::names::Names;
 use crate::session::{QuerySession, SESSION_MEMORY_BYTES_MAX};
 use crate::table::{DatasetTable, Open};
@@ -10,6 +9,7 @@ use datafusion::arrow::array::RecordBatch;
 use futures::{FutureExt, StreamExt};
 use levada_flow::arrow_schema::arrow_schema;
 use levada_flow::engine::{EngineInput, EngineQuery};
+use levada_flow::fit::Fit;
 use levada_flow::{Engine, FlowError, RowStream};
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ impl Engine for SqlEngine {
             session.register(&table, table_of(input).map_err(named)?)?;
         }
         let plan = session.plan(text).await.map_err(named)?;
-        let mut fit = Fit::new(plan.schema().as_arrow(), &query).map_err(named)?;
+        let mut fit = Fit::new(plan.schema().as_arrow(), &query.schema, query.has_operations).map_err(named)?;
         let rows = session.run(plan).await.map_err(named)?;
         let dataset = query.dataset.clone();
         let rows = rows.map(move |rows| fit.apply(&rows?).map_err(|error| in_output(dataset.as_str(), error)));

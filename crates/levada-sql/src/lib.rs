@@ -8,7 +8,6 @@
 //! Reads only; a statement that isn't a query is refused before it is planned.
 
 mod engine;
-mod fit;
 mod names;
 mod query;
 mod session;

@@ -35,7 +35,8 @@ impl Line {
                     }
                     let commits = asked[..length].windows(7).any(|bytes| bytes == b"COMMIT\0");
                     if commits && self.is_armed.swap(false, Ordering::AcqRel) {
-                        server.read(&mut answered).await.expect("the server answers");
+                        let length = server.read(&mut answered).await.expect("the server answers");
+                        assert!(length > 0, "the server answers before the line is cut");
                         self.cuts.fetch_add(1, Ordering::AcqRel);
                         return;
                     }

@@ -50,7 +50,7 @@ impl Setting {
         };
         ecosystem
             .write("z/t/team.yaml", &format!("team: T\ncontainers:\n{}{}", container("shop"), container("warehouse")));
-        ecosystem.secret("pg", levada_testbed::SUPERUSER, levada_testbed::PASSWORD);
+        ecosystem.secret("pg", levada_testbed::postgres::SUPERUSER, levada_testbed::postgres::PASSWORD);
         Self { cluster, ecosystem }
     }
 

@@ -72,11 +72,11 @@ fn a_wrong_password_and_a_missing_database_are_told_apart() {
         format!("kind: postgres, host: 127.0.0.1, port: {}, database: {database}, credential: pg", cluster.port())
     };
     let wrong = ecosystem(&bad("postgres"));
-    wrong.secret("pg", levada_testbed::SUPERUSER, "not the password");
+    wrong.secret("pg", levada_testbed::postgres::SUPERUSER, "not the password");
     let reason_password = reason(&wrong);
     assert!(reason_password.contains("password") && !reason_password.contains("not the password"), "{reason_password}");
     let missing = ecosystem(&bad("nowhere"));
-    missing.secret("pg", levada_testbed::SUPERUSER, levada_testbed::PASSWORD);
+    missing.secret("pg", levada_testbed::postgres::SUPERUSER, levada_testbed::postgres::PASSWORD);
     let reason_database = reason(&missing);
     assert!(reason_database.contains("nowhere"), "{reason_database}");
 }

@@ -128,7 +128,7 @@ impl<'h> Case<'h> {
     async fn check(&self, what: &str) {
         let mut sink = self.harness.open().await;
         let marks = sink.marks(std::slice::from_ref(&self.table)).await.expect("marks can be read");
-        assert_eq!(marks, [self.mark.clone()], "{what}: the mark");
+        assert_eq!(marks, std::slice::from_ref(&self.mark), "{what}: the mark");
         let history = history_schema(&self.table.schema);
         for view in &self.table.views {
             let schema = if view.is_history { &history } else { &self.table.schema };

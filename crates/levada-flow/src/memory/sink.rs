@@ -227,7 +227,7 @@ fn change(
             let rows = &mut state.delivered.get_mut(history).expect("it was made above").rows;
             close(rows, row_hash, time)?;
             if !is_delete {
-                let bounds = [Some(time), None].map(|bound| instant(bound));
+                let bounds = [Some(time), None].map(instant);
                 let shown = named(&batch.slice(row, 1), &shown_schema(table, true), &bounds)?;
                 count(delivered, &shown, 0);
                 rows.insert((row_hash, time), shown);

@@ -31,7 +31,6 @@ pub(super) async fn run(
         runtime.state.complete(&fence(row), done(runtime, row, started_at), runtime.clock.now()).await?;
         return Ok(Report::default());
     };
-    let head = runtime.state.head(&spec.stream).await?;
     let run = format!("{}-{}-{}", spec.stream.datastore, row.epoch, started_at);
     let mut writer = runtime.store.begin(&spec.stream, store_datasets(spec), &run).await?;
     for (index, dataset) in spec.datasets.iter().enumerate() {
@@ -54,7 +53,7 @@ pub(super) async fn run(
         .commit_batch(BatchCommit {
             fence: fence(row),
             stream: spec.stream.clone(),
-            previous: head.map_or(0, |head| head.batch),
+            previous: staged.previous,
             position: position.to_bytes(),
             incarnation: "transformer".to_owned(),
             now: runtime.clock.now(),

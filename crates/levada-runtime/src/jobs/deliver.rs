@@ -122,26 +122,29 @@ fn export_spec(row: &HotNode) -> &ExportSpec {
 }
 
 /// The mark that this delivery leaves.
-///
-/// A mark of another state (the state was lost, or somebody tried Levada here before) is taken
-/// over under the next epoch; one of our own only moves under a newer claim.
 fn next_mark(runtime: &Runtime, row: &HotNode, spec: &ExportSpec, head: &StreamHead, found: Option<&Mark>) -> Mark {
-    let shape = shape(runtime, spec);
-    let is_ours = found.is_none_or(|mark| state_of(&mark.shape) == state_of(&shape));
-    let epoch = match found {
-        Some(mark) if !is_ours => mark.epoch + 1,
-        _ => row.epoch,
-    };
-    Mark { batch: head.batch, incarnation: head.incarnation.clone(), epoch, shape }
+    let base = epoch_base(runtime.state.id(), found);
+    Mark {
+        batch: head.batch,
+        incarnation: head.incarnation.clone(),
+        epoch: base + row.epoch,
+        shape: shape(runtime.state.id(), base, spec),
+    }
 }
 
-/// `STATE:FINGERPRINT`: who delivers, and how the physical tables look.
-fn shape(runtime: &Runtime, spec: &ExportSpec) -> String {
-    format!("{}:{}", runtime.state.id(), fingerprint(&(&spec.schema, &spec.live, &spec.history)))
+/// `STATE+BASE:FINGERPRINT`: who delivers, where its epochs begin, and how the tables look.
+fn shape(state: &str, base: i64, spec: &ExportSpec) -> String {
+    format!("{state}+{base}:{}", fingerprint(&(&spec.schema, &spec.live, &spec.history)))
 }
 
-fn state_of(shape: &str) -> &str {
-    shape.split_once(':').map_or("", |(state, _)| state)
+/// Where this state's epochs begin in a consumer's mark.
+///
+/// A mark of another state (ours was lost, or somebody tried Levada here before) is taken over:
+/// our epochs count on from it, so that the other one may not write any more.
+pub(super) fn epoch_base(state: &str, found: Option<&Mark>) -> i64 {
+    let Some(mark) = found else { return 0 };
+    let ours = mark.shape.split_once(':').and_then(|(who, _)| who.strip_prefix(state)?.strip_prefix('+')?.parse().ok());
+    ours.unwrap_or(mark.epoch)
 }
 
 async fn content(
@@ -252,4 +255,18 @@ pub fn delivered_table(spec: &ExportSpec, now: i64) -> DeliveredTable {
 /// The day a retention reaches back to; whole days, so that views change once a day at most.
 fn retained_since(now: i64, retention: levada_model::period::Period) -> i64 {
     crate::schedule::before(now, retention).div_euclid(DAY_US) * DAY_US
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_count_on_from_a_mark_of_another_state_and_keep_their_base() {
+        let mark = |shape: &str| Mark { batch: 1, incarnation: String::new(), epoch: 7, shape: shape.to_owned() };
+        assert_eq!(epoch_base("ab", None), 0);
+        assert_eq!(epoch_base("ab", Some(&mark("cd+0:x"))), 7);
+        assert_eq!(epoch_base("ab", Some(&mark("ab+5:x"))), 5);
+        assert_eq!(epoch_base("ab", Some(&mark("abc+5:x"))), 7);
+    }
 }

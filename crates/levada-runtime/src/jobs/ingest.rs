@@ -72,7 +72,7 @@ pub(super) async fn run(
         .commit_batch(BatchCommit {
             fence: fence(row),
             stream: spec.stream.clone(),
-            previous: head.map_or(0, |head| head.batch),
+            previous: staged.previous,
             position: end.position.to_bytes(),
             incarnation: end.incarnation,
             now: runtime.clock.now(),

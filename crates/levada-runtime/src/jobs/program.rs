@@ -184,9 +184,13 @@ fn read_fitted(path: &Path, spec: &TransformSpec, output: &TransformOutput) -> R
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(|builder| builder.with_batch_size(BATCH_ROWS_MAX).build())
         .map_err(|error| unreadable(error.into(), &of))?;
-    let mut fit = Fit::new(of.clone(), &output.schema, spec.mode == OutputMode::Changes);
-    fit.check(&arrow::array::RecordBatchReader::schema(&reader))?;
-    let rows =
-        reader.map(move |rows| rows.map_err(|error| unreadable(error.into(), &of)).and_then(|rows| fit.fit(&rows)));
+    let columns = arrow::array::RecordBatchReader::schema(&reader);
+    let named = |error: FlowError, of: &str| FlowError { message: format!("output {of}: {}", error.message), ..error };
+    let mut fit =
+        Fit::new(&columns, &output.schema, spec.mode == OutputMode::Changes).map_err(|error| named(error, &of))?;
+    let rows = reader.map(move |rows| {
+        rows.map_err(|error| unreadable(error.into(), &of))
+            .and_then(|rows| fit.apply(&rows).map_err(|error| named(error, &of)))
+    });
     Ok(futures::stream::iter(rows).boxed())
 }

@@ -1,6 +1,6 @@
 //! A node that has left the blueprint: what it delivered is taken away, what is stored stays.
 
-use super::deliver::delivered_table;
+use super::deliver::{delivered_table, epoch_base};
 use super::{Report, done, fence};
 use crate::{JobError, Runtime};
 use levada_planner::NodeSpec;
@@ -13,7 +13,9 @@ pub(super) async fn run(runtime: &Runtime, claimed: &[HotNode], started_at: i64)
         completion.next_due_at = None;
         if let NodeSpec::Export(spec) = &row.node.spec {
             let mut sink = runtime.connect.sink(&spec.connection).await?;
-            sink.remove(&[delivered_table(spec, now)], row.epoch).await?;
+            let tables = [delivered_table(spec, now)];
+            let found = sink.marks(&tables).await?.pop().flatten();
+            sink.remove(&tables, epoch_base(runtime.state.id(), found.as_ref()) + row.epoch).await?;
         }
         runtime.state.complete(&fence(row), completion, now).await?;
     }

@@ -365,7 +365,8 @@ fn is_output(node: &Node) -> bool {
     matches!(&node.spec, NodeSpec::Ingest(IngestSpec { origin: IngestOrigin::Transformer { .. }, .. }))
 }
 
-/// Whether an ingest reads other datasets, tables or columns than so far.
+/// Whether an ingest reads other datasets, tables or columns than so far, from elsewhere, in another
+/// way, or by another clock: a new clock is followed from now on, not after the old one's next tick.
 fn reads_other(found: Option<&Found>, ingest: &IngestSpec) -> bool {
     let Some(NodeSpec::Ingest(before)) = found.map(|found| &found.node.spec) else {
         return true;
@@ -374,5 +375,5 @@ fn reads_other(found: Option<&Found>, ingest: &IngestSpec) -> bool {
         let each = ingest.datasets.iter();
         each.map(|it| (it.dataset.clone(), it.table.clone(), it.schema.clone(), it.watermark.clone())).collect()
     };
-    reads(before) != reads(ingest)
+    reads(before) != reads(ingest) || before.origin != ingest.origin
 }

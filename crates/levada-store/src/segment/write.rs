@@ -169,12 +169,12 @@ impl Spill {
     fn new(path: PathBuf, must_be_file: bool) -> std::io::Result<Self> {
         let mut spill = Self { path, memory: Vec::new(), file: None, checksum: Xxh3::new(), length: 0 };
         if must_be_file {
-            spill.to_file()?;
+            spill.open_file()?;
         }
         Ok(spill)
     }
 
-    fn to_file(&mut self) -> std::io::Result<()> {
+    fn open_file(&mut self) -> std::io::Result<()> {
         std::fs::create_dir_all(self.path.parent().expect("the path has a store and a dataset"))?;
         let mut file = OpenOptions::new().write(true).create_new(true).open(&self.path)?;
         file.write_all(&self.memory)?;
@@ -187,7 +187,7 @@ impl Spill {
 impl Write for Spill {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if self.file.is_none() && self.memory.len() + bytes.len() > INLINE_BYTES_MAX {
-            self.to_file()?;
+            self.open_file()?;
         }
         match &mut self.file {
             Some(file) => file.write_all(bytes)?,

@@ -102,8 +102,9 @@ pub fn stop_signal() -> Result<watch::Receiver<bool>> {
             _ = tokio::signal::ctrl_c() => {}
         }
         show::talk("stopping: running jobs end or are given back");
-        // The worker may have ended by itself; then nobody is left to stop.
-        drop(sender.send(true));
+        if sender.send(true).is_err() {
+            return; // The worker has ended by itself; nobody is left to stop.
+        }
         std::future::pending::<()>().await;
     });
     Ok(receiver)

@@ -68,7 +68,7 @@ pub fn script() -> String {
         &mut sql,
         "customers",
         &format!("customer_id varchar(5) PRIMARY KEY, company_name varchar(40) NOT NULL, {CONTACT}"),
-        { (0..CUSTOMERS).map(customer) },
+        (0..CUSTOMERS).map(customer),
     );
     table(
         &mut sql,

@@ -55,7 +55,7 @@ pub async fn run(args: &DemoArgs) -> Result<bool> {
     plan(&dir).await?;
     apply(&dir).await?;
 
-    title("The data flows: one load of the producer, a transformer, six deliveries", "levada run --until-idle");
+    title("The data flows: one load of the producer, a transformer, four deliveries", "levada run --until-idle");
     work(&dir).await?;
     batches(&dir).await?;
     title(

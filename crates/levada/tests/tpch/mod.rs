@@ -31,7 +31,7 @@ impl Setting {
         ecosystem.write("z/zone.yaml", "zone: Z\n");
         ecosystem.write("z/t/team.yaml", &data::team(cluster.port(), SHOP, REPORTING));
         ecosystem.write("z/t/tpch.yaml", &data::model());
-        ecosystem.secret("pg", levada_testbed::SUPERUSER, levada_testbed::PASSWORD);
+        ecosystem.secret("pg", levada_testbed::postgres::SUPERUSER, levada_testbed::postgres::PASSWORD);
         ecosystem.levada(&["apply", "--yes"]).succeeded();
         Self { cluster, ecosystem }
     }
