@@ -30,18 +30,21 @@ pub fn container(node: &Node) -> Option<(&ContainerName, u32)> {
 }
 
 impl Caps {
-    /// Takes a place on the node's container, if there is one left.
-    pub fn enter(&mut self, node: &Node) -> bool {
-        let Some((name, most)) = container(node) else { return true };
+    /// Takes a place on the node's container, if it has one and there is one left; gives the
+    /// container to leave again.
+    pub fn enter(&mut self, node: &Node) -> Option<Option<ContainerName>> {
+        let Some((name, most)) = container(node) else { return Some(None) };
         let running = self.running.entry(name.clone()).or_default();
-        let is_free = *running < most;
-        *running += u32::from(is_free);
-        is_free
+        if *running >= most {
+            return None;
+        }
+        *running += 1;
+        Some(Some(name.clone()))
     }
 
     /// Gives the place back.
-    pub fn leave(&mut self, node: &Node) {
-        if let Some((name, _)) = container(node) {
+    pub fn leave(&mut self, container: Option<&ContainerName>) {
+        if let Some(name) = container {
             let running = self.running.get_mut(name).expect("whoever leaves has entered");
             *running -= 1;
         }

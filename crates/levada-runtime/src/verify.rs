@@ -6,7 +6,9 @@
 
 use crate::jobs::pull_request;
 use crate::{JobError, Runtime, jobs, schedule};
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::TimestampMicrosecondType;
 use futures::TryStreamExt;
 use levada_flow::canonical::RowHasher;
 use levada_flow::source::Pulled;
@@ -136,41 +138,57 @@ async fn compare_export(
     address: &NodeAddress,
     spec: &ExportSpec,
 ) -> Result<Vec<Comparison>, JobError> {
-    let table = jobs::delivered_table(spec, runtime.clock.now());
-    let mut sink = runtime.connect.sink(&spec.connection).await?;
-    let mark = sink.marks(std::slice::from_ref(&table)).await?.pop().flatten();
     let mut comparisons = Vec::new();
     if spec.live.is_some() {
-        let mut comparison = Comparison {
-            dataset: spec.source.clone(),
-            with: Copy::Live { export: address.clone() },
-            batch: mark.as_ref().map(|mark| mark.batch),
-            store: Digest::default(),
-            other: None,
-        };
-        if let Some(mark) = &mark {
-            comparison.store = store_digest(runtime, spec, Reading::Live { as_of: Some(mark.batch) }).await?;
-            comparison.other = Some(digest(sink.read_back(&table, false).await?, &spec.schema).await?);
-        }
-        comparisons.push(comparison);
+        let with = Copy::Live { export: address.clone() };
+        comparisons.push(compare_table(runtime, spec, with, false).await?);
     }
     if spec.history.is_some() {
-        let mut comparison = Comparison {
-            dataset: spec.source.clone(),
-            with: Copy::History { export: address.clone() },
-            batch: mark.as_ref().map(|mark| mark.batch),
-            store: Digest::default(),
-            other: None,
-        };
-        if let Some(mark) = &mark {
-            // Versions that retention lets go are kept by some copies and not by others.
-            let since = spec.history_retention.map(|period| schedule::before(runtime.clock.now(), period));
-            comparison.store = store_digest(runtime, spec, Reading::History { as_of: Some(mark.batch), since }).await?;
-            comparison.other = Some(digest(sink.read_back(&table, true).await?, &with_validity(&spec.schema)).await?);
-        }
-        comparisons.push(comparison);
+        let with = Copy::History { export: address.clone() };
+        comparisons.push(compare_table(runtime, spec, with, true).await?);
     }
     Ok(comparisons)
+}
+
+/// Compares one delivered table with the store at the table's own mark; reads again where a
+/// delivery moved the mark meanwhile.
+async fn compare_table(
+    runtime: &Runtime,
+    spec: &ExportSpec,
+    with: Copy,
+    is_history: bool,
+) -> Result<Comparison, JobError> {
+    let table = jobs::delivered_table(spec, runtime.clock.now());
+    let schema = if is_history { with_validity(&spec.schema) } else { spec.schema.clone() };
+    // Versions that retention lets go may be there or not, on both sides.
+    let since = spec.history_retention.filter(|_| is_history).map(|kept| schedule::before(runtime.clock.now(), kept));
+    let mut sink = runtime.connect.sink(&spec.connection).await?;
+    let mut mark = sink.marks(std::slice::from_ref(&table)).await?.pop().flatten();
+    loop {
+        let Some(found) = &mark else {
+            return Ok(Comparison {
+                dataset: spec.source.clone(),
+                with,
+                batch: None,
+                store: Digest::default(),
+                other: None,
+            });
+        };
+        let other = digest(sink.read_back(&table, is_history).await?, &schema, since).await?;
+        let again = sink.marks(std::slice::from_ref(&table)).await?.pop().flatten();
+        if again != mark {
+            mark = again;
+            continue;
+        }
+        let reading = match is_history {
+            true => Reading::History { as_of: Some(found.batch), since: None },
+            false => Reading::Live { as_of: Some(found.batch) },
+        };
+        let stored = runtime.store.read(&spec.source, &spec.schema, reading).await?;
+        let store = digest(stored, &schema, since).await?;
+        let batch = Some(found.batch);
+        return Ok(Comparison { dataset: spec.source.clone(), with, batch, store, other: Some(other) });
+    }
 }
 
 async fn compare_source(
@@ -210,7 +228,7 @@ async fn compare_source(
             None => Digest::default(),
             Some(head) => {
                 let rows = runtime.store.read(&of, &dataset.schema, Reading::Live { as_of: Some(head.batch) }).await?;
-                digest(rows, &dataset.schema).await?
+                digest(rows, &dataset.schema, None).await?
             }
         };
         comparisons.push(Comparison {
@@ -222,14 +240,6 @@ async fn compare_source(
         });
     }
     Ok(comparisons)
-}
-
-async fn store_digest(runtime: &Runtime, spec: &ExportSpec, reading: Reading) -> Result<Digest, JobError> {
-    let schema = match reading {
-        Reading::History { .. } => with_validity(&spec.schema),
-        _ => spec.schema.clone(),
-    };
-    Ok(digest(runtime.store.read(&spec.source, &spec.schema, reading).await?, &schema).await?)
 }
 
 /// The columns of a delivered history.
@@ -247,18 +257,27 @@ fn with_validity(schema: &Schema) -> Schema {
     schema
 }
 
-/// Digests rows over the columns of a schema, which come first in each batch.
-async fn digest(mut rows: RowStream, schema: &Schema) -> Result<Digest, FlowError> {
+/// Digests rows over the columns of a schema, which come first in each batch; leaves out versions
+/// that were closed before `since` (µs).
+async fn digest(mut rows: RowStream, schema: &Schema, since: Option<i64>) -> Result<Digest, FlowError> {
     let hasher = RowHasher::new(schema);
     let columns: Vec<usize> = (0..schema.columns.len()).collect();
+    let lacking = |error| FlowError::never("a reading lacks columns of its dataset").because(error);
     let mut digest = Digest::default();
     while let Some(rows) = rows.try_next().await? {
-        let rows = rows
-            .project(&columns)
-            .map_err(|error| FlowError::never("a reading lacks columns of its dataset").because(error))?;
+        let mut rows = rows.project(&columns).map_err(lacking)?;
+        if let Some(since) = since {
+            rows = filter_record_batch(&rows, &kept_since(&rows, since)).map_err(lacking)?;
+        }
         add(&mut digest, &hasher, &rows);
     }
     Ok(digest)
+}
+
+/// Which versions are open or were closed at `since` or later; `valid_to` is the last column.
+fn kept_since(rows: &RecordBatch, since: i64) -> BooleanArray {
+    let closed = rows.column(rows.num_columns() - 1).as_primitive::<TimestampMicrosecondType>();
+    closed.iter().map(|closed| Some(closed.is_none_or(|closed| closed >= since))).collect()
 }
 
 fn add(digest: &mut Digest, hasher: &RowHasher, rows: &RecordBatch) {

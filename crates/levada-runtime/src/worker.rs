@@ -1,10 +1,11 @@
 //! The loop: claims due nodes under the caps, runs their jobs, records how they ended.
 
-use crate::caps::{Caps, JobKey, job_key};
+use crate::caps::{self, Caps, JobKey, job_key};
 use crate::jobs::{self, Report};
 use crate::{JobError, Runtime, retry, schedule};
 use levada_flow::FlowError;
 use levada_model::model::TransformTrigger;
+use levada_model::name::ContainerName;
 use levada_model::{NodeAddress, NodeKind};
 use levada_planner::NodeSpec;
 use levada_planner::blueprint::IngestOrigin;
@@ -67,12 +68,19 @@ pub struct Worker {
     mode: Mode,
     tell: Box<dyn Fn(Progress) + Send + Sync>,
     caps: Caps,
-    running: HashMap<JobKey, Vec<HotNode>>,
+    running: HashMap<JobKey, Running>,
     /// Until idle: sources that had their one pull.
     pulled: BTreeSet<NodeAddress>,
     /// Until idle: whether transformers on a cron had their one turn.
     has_fired: bool,
     ending: Ending,
+}
+
+/// What a running job holds.
+struct Running {
+    rows: Vec<HotNode>,
+    /// The container whose cap counts it.
+    container: Option<ContainerName>,
 }
 
 struct Ended {
@@ -109,8 +117,12 @@ impl Worker {
     /// # Errors
     /// Another worker holds the state, or the state fails; jobs' own failures are in the ending.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<Ending, JobError> {
-        let lock = self.runtime.state.take_worker_lock().await?;
-        self.sweep().await?;
+        let mut lock = self.runtime.state.take_worker_lock().await?;
+        // Beside other workers, what is in no manifest may be theirs and on its way.
+        if lock.is_alone() {
+            self.sweep().await?;
+        }
+        lock.settle();
         if self.mode == Mode::UntilIdle {
             self.pull_everything_once().await?;
         }
@@ -183,8 +195,9 @@ impl Worker {
         }
         let now = self.runtime.clock.now();
         let nodes = self.runtime.state.nodes().await?.into_iter().filter(has_cron_trigger);
-        let due: Vec<Successor> =
-            nodes.map(|row| Successor { node: row.node.address, due_at: now, payload: None }).collect();
+        let due: Vec<Successor> = nodes
+            .map(|row| Successor { node: row.node.address, due_at: now, payload: Some(jobs::BY_HAND.to_owned()) })
+            .collect();
         self.runtime.state.make_due(&due).await?;
         Ok(!due.is_empty())
     }
@@ -211,8 +224,11 @@ impl Worker {
             if self.running.len() >= self.jobs_max {
                 break;
             }
-            if !self.running.contains_key(&key) && self.caps.enter(&rows[0].node) {
-                self.start(jobs, key, rows).await?;
+            if self.running.contains_key(&key) {
+                continue;
+            }
+            if let Some(container) = self.caps.enter(&rows[0].node) {
+                self.start(jobs, key, rows, container).await?;
             }
         }
         Ok(())
@@ -240,17 +256,29 @@ impl Worker {
         Ok(true)
     }
 
-    async fn start(&mut self, jobs: &mut JoinSet<Ended>, key: JobKey, rows: Vec<HotNode>) -> Result<(), StateError> {
+    async fn start(
+        &mut self,
+        jobs: &mut JoinSet<Ended>,
+        key: JobKey,
+        rows: Vec<HotNode>,
+        container: Option<ContainerName>,
+    ) -> Result<(), StateError> {
         let started_at = self.runtime.clock.now();
         let addresses: Vec<NodeAddress> = rows.iter().map(|row| row.node.address.clone()).collect();
         let claimed = self.runtime.state.claim(&self.owner, started_at, started_at + LEASE_US, &addresses).await?;
+        // An `apply` between looking and claiming may have made another job of a row.
+        let is_same = |row: &HotNode| {
+            job_key(row) == key && caps::container(&row.node).map(|(name, _)| name) == container.as_ref()
+        };
+        let (claimed, strays): (Vec<_>, Vec<_>) = claimed.into_iter().partition(is_same);
+        self.release(strays).await?;
         if claimed.is_empty() {
-            self.caps.leave(&rows[0].node);
+            self.caps.leave(container.as_ref());
             return Ok(());
         }
         (self.tell)(Progress::Started(claimed.iter().map(|row| row.node.address.clone()).collect()));
         let (runtime, rows) = (self.runtime.clone(), claimed.clone());
-        self.running.insert(key.clone(), claimed);
+        self.running.insert(key.clone(), Running { rows: claimed, container });
         jobs.spawn(async move {
             // A panic is our bug; it ends this job, not the worker.
             let job = tokio::spawn(async move { jobs::run(&runtime, &rows, started_at).await });
@@ -265,8 +293,8 @@ impl Worker {
 
     async fn finish(&mut self, ended: Result<Ended, tokio::task::JoinError>) -> Result<(), StateError> {
         let Ok(Ended { key, started_at, result }) = ended else { return Ok(()) };
-        let rows = self.running.remove(&key).expect("a job that ends was running");
-        self.caps.leave(&rows[0].node);
+        let Running { rows, container } = self.running.remove(&key).expect("a job that ends was running");
+        self.caps.leave(container.as_ref());
         let addresses: Vec<NodeAddress> = rows.iter().map(|row| row.node.address.clone()).collect();
         if self.mode == Mode::UntilIdle {
             self.pulled.extend(rows.iter().filter(|row| is_source(row)).map(|row| row.node.address.clone()));
@@ -312,18 +340,41 @@ impl Worker {
             let completion = Completion {
                 started_at,
                 outcome,
-                next_due_at: schedule::next_turn(&row.node, now),
+                next_due_at: Some(schedule::next_turn(&row.node, now).unwrap_or(now + retry::PAUSE_MS_MAX * 1_000)),
                 memory: None,
                 successors,
                 rows: 0,
                 bytes: 0,
             };
-            match self.runtime.state.complete(&Fence { node: address, epoch: row.epoch }, completion, now).await {
-                Err(StateError::Fenced { .. }) | Ok(()) => {}
-                Err(error) => return Err(error),
-            }
+            self.complete(Fence { node: address, epoch: row.epoch }, completion, now).await?;
         }
         (self.tell)(Progress::Failed(addresses, error.chain(), again));
+        Ok(())
+    }
+
+    /// Records an end, unless another worker has taken over.
+    async fn complete(&self, fence: Fence, completion: Completion, now: i64) -> Result<(), StateError> {
+        match self.runtime.state.complete(&fence, completion, now).await {
+            Err(StateError::Fenced { .. }) => Ok(()),
+            ended => ended,
+        }
+    }
+
+    /// Gives rows back that were claimed and not run to their end.
+    async fn release(&self, rows: Vec<HotNode>) -> Result<(), StateError> {
+        let now = self.runtime.clock.now();
+        for row in rows {
+            let completion = Completion {
+                started_at: now,
+                outcome: Outcome::Released,
+                next_due_at: None,
+                memory: None,
+                successors: Vec::new(),
+                rows: 0,
+                bytes: 0,
+            };
+            self.complete(Fence { node: row.node.address, epoch: row.epoch }, completion, now).await?;
+        }
         Ok(())
     }
 
@@ -341,19 +392,21 @@ impl Worker {
     }
 
     async fn renew(&self) -> Result<(), StateError> {
+        let now = self.runtime.clock.now();
         if !self.running.is_empty() {
-            self.runtime.state.renew(&self.owner, self.runtime.clock.now() + LEASE_US).await?;
+            self.runtime.state.renew(&self.owner, now + LEASE_US).await?;
         }
-        Ok(())
+        // Whatever another worker left when it died is free again.
+        self.runtime.state.expire_leases(now).await.map(drop)
     }
 
     /// Whether nothing is left to follow: nothing due, no retry to wait for.
     async fn is_idle(&self) -> Result<bool, StateError> {
         let now = self.runtime.clock.now();
         for row in self.runtime.state.nodes().await? {
-            let is_retry = row.attempt > 0 && !row.is_failed && row.due_at.is_some();
-            let is_due = row.due_at.is_some_and(|at| at <= now);
-            if is_retry || (is_due && self.may_start(&row, now).await?) {
+            let Some(due_at) = row.due_at.filter(|_| !row.is_paused) else { continue };
+            let is_retry = row.attempt > 0 && !row.is_failed;
+            if (is_retry || due_at <= now) && self.may_start(&row, now).await? {
                 return Ok(false);
             }
         }
@@ -362,29 +415,14 @@ impl Worker {
 
     /// Lets running jobs end for a while, then gives the rest back.
     async fn wind_up(&mut self, mut jobs: JoinSet<Ended>) -> Result<(), StateError> {
+        self.renew().await?;
         let deadline = tokio::time::Instant::now() + STOP_AFTER;
         while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, jobs.join_next()).await {
             self.finish(ended).await?;
         }
         jobs.shutdown().await;
-        let now = self.runtime.clock.now();
-        for row in std::mem::take(&mut self.running).into_values().flatten() {
-            let completion = Completion {
-                started_at: now,
-                outcome: Outcome::Released,
-                next_due_at: None,
-                memory: None,
-                successors: Vec::new(),
-                rows: 0,
-                bytes: 0,
-            };
-            let fence = Fence { node: row.node.address, epoch: row.epoch };
-            match self.runtime.state.complete(&fence, completion, now).await {
-                Err(StateError::Fenced { .. }) | Ok(()) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        let left: Vec<HotNode> = self.running.drain().flat_map(|(_, running)| running.rows).collect();
+        self.release(left).await
     }
 }
 

@@ -72,7 +72,7 @@ async fn all_columns_that_don_t_fit_are_told_at_once_and_before_any_row() {
     let columns = vec![of("key", "int32"), of("t", "int32"), of("n", "boolean"), of("when", "timestamptz")];
     let text = failure("SELECT k AS keys, t, n, 1 AS x FROM S.Orders", columns).await;
     for problem in [
-        "output out: the query's columns don't fit",
+        "output out: the result's columns don't fit",
         "column key int32 is missing (there is keys: name it AS \"key\"?)",
         "column t is Utf8, not int32",
         "column n is Int64, not boolean",

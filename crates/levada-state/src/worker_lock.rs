@@ -40,12 +40,15 @@ enum Held {
 #[derive(Debug)]
 struct HeldSession {
     is_held: Arc<AtomicBool>,
+    is_alone: bool,
+    settled: Option<oneshot::Sender<()>>,
     release: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Drop for HeldSession {
     fn drop(&mut self) {
+        self.settled = None;
         self.release = None;
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has let go of its session all the same.
@@ -55,6 +58,22 @@ impl Drop for HeldSession {
 }
 
 impl WorkerLock {
+    /// Whether no other worker was there when the lock was taken. Others wait to join until
+    /// [`WorkerLock::settle`], so that what dead workers left can be swept away in peace.
+    pub fn is_alone(&self) -> bool {
+        match &self.held {
+            Held::File { .. } => true,
+            Held::Session(session) => session.is_alone,
+        }
+    }
+
+    /// Lets other workers join, where the system has several.
+    pub fn settle(&mut self) {
+        if let Held::Session(session) = &mut self.held {
+            session.settled = None;
+        }
+    }
+
     /// Whether the lock is still there; a PostgreSQL session that was cut has lost it.
     pub fn is_held(&self) -> bool {
         match &self.held {
@@ -133,18 +152,21 @@ fn host() -> String {
     }
 }
 
-/// Opens a session that holds the shared lock; where no other worker is there, expires all leases.
+/// Opens a session that holds the shared lock; where no other worker is there, expires all leases
+/// and keeps others out until it has settled.
 async fn join_workers(database: &Postgres) -> Result<Held, DatabaseError> {
     let (release, released) = oneshot::channel();
+    let (settle, settled) = oneshot::channel();
     let (answer, joined) = oneshot::channel();
     let is_held = Arc::new(AtomicBool::new(true));
     let session = Session { config: database.config().clone(), is_held: Arc::clone(&is_held) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new()
         .name("levada-worker-lock".to_owned())
-        .spawn(move || runtime.block_on(session.hold(answer, released)))?;
-    let held = HeldSession { is_held, release: Some(release), thread: Some(thread) };
-    joined.await.unwrap_or(Err(DatabaseError::Stopped))?;
+        .spawn(move || runtime.block_on(session.hold(answer, settled, released)))?;
+    let mut held =
+        HeldSession { is_held, is_alone: false, settled: Some(settle), release: Some(release), thread: Some(thread) };
+    held.is_alone = joined.await.unwrap_or(Err(DatabaseError::Stopped))?;
     Ok(Held::Session(held))
 }
 
@@ -154,13 +176,26 @@ struct Session {
 }
 
 impl Session {
-    async fn hold(self, answer: oneshot::Sender<Result<(), DatabaseError>>, released: oneshot::Receiver<()>) {
+    async fn hold(
+        self,
+        answer: oneshot::Sender<Result<bool, DatabaseError>>,
+        settled: oneshot::Receiver<()>,
+        released: oneshot::Receiver<()>,
+    ) {
         match self.join().await {
-            Ok(client) => {
-                drop(answer.send(Ok(())));
+            Ok((client, is_alone)) => {
+                drop(answer.send(Ok(is_alone)));
+                let keep = async {
+                    // The sender says it by going away; there is nothing to read.
+                    drop(settled.await);
+                    if is_alone && client.execute("SELECT pg_advisory_unlock($1)", &[&WORKER_LOCK]).await.is_err() {
+                        return;
+                    }
+                    ended(&client).await;
+                };
                 tokio::select! {
                     _ = released => {}
-                    () = ended(&client) => {}
+                    () = keep => {}
                 }
             }
             Err(error) => drop(answer.send(Err(error))),
@@ -168,7 +203,7 @@ impl Session {
         self.is_held.store(false, Ordering::Release);
     }
 
-    async fn join(&self) -> Result<Client, DatabaseError> {
+    async fn join(&self) -> Result<(Client, bool), DatabaseError> {
         let client = connect(&self.config).await?;
         let alone = client.query_one("SELECT pg_try_advisory_lock($1)", &[&WORKER_LOCK]).await?;
         let is_alone: bool = alone.try_get(0)?;
@@ -176,9 +211,8 @@ impl Session {
         if is_alone {
             // Nobody joins, and so nobody claims, before the dead workers' leases are gone.
             client.execute(&EXPIRE.replace('?', "$"), &[&i64::MAX]).await?;
-            client.execute("SELECT pg_advisory_unlock($1)", &[&WORKER_LOCK]).await?;
         }
-        Ok(client)
+        Ok((client, is_alone))
     }
 }
 

@@ -19,6 +19,9 @@ use std::process::ExitCode;
 /// The exit code of a bug of ours, as in sysexits.h.
 const EXIT_BUG: u8 = 70;
 
+/// How long threads may take to end after the command has.
+const SHUTDOWN: std::time::Duration = std::time::Duration::from_secs(1);
+
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("LEVADA_LOG"))
@@ -33,7 +36,10 @@ fn main() -> ExitCode {
         }
     };
     // A task of its own, so that a panic is told as a bug and not as a failure of the operation.
-    match runtime.block_on(async { tokio::spawn(dispatch(cli.command)).await }) {
+    let ended = runtime.block_on(async { tokio::spawn(dispatch(cli.command)).await });
+    // Blocking work of jobs that were given back ends by itself; nobody waits for it.
+    runtime.shutdown_timeout(SHUTDOWN);
+    match ended {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {
             show::talk(format!("error: {}", chain(&error)));

@@ -53,7 +53,8 @@ impl Project {
     pub async fn runtime(&self) -> Result<Runtime> {
         let state = self.state().await?;
         make_private(&self.settings.data)?;
-        let store = Store::open(state.clone(), self.settings.data.clone())?;
+        // Apart from the staging area: the store removes whatever in its folder nobody committed.
+        let store = Store::open(state.clone(), self.settings.data.join("store"))?;
         Ok(Runtime {
             state,
             store,
@@ -66,14 +67,14 @@ impl Project {
     }
 }
 
-/// Makes a folder that tells git to pass it over.
+/// Makes a folder that tells git to pass it over; one that is there stays as it is.
 fn make_private(folder: &Path) -> Result<()> {
+    if folder.is_dir() || folder.as_os_str().is_empty() {
+        return Ok(());
+    }
     std::fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let ignore = folder.join(".gitignore");
-    if !ignore.exists() {
-        std::fs::write(&ignore, "*\n").with_context(|| format!("failed to write {}", ignore.display()))?;
-    }
-    Ok(())
+    std::fs::write(&ignore, "*\n").with_context(|| format!("failed to write {}", ignore.display()))
 }
 
 /// The blueprint in force.

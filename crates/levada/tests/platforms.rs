@@ -1,6 +1,7 @@
 //! Two platforms in one ecosystem: each group gets the one that fits, each stream is ingested once.
 
 use crate::ecosystem::Ecosystem;
+use std::time::{Duration, Instant};
 
 const ECOSYSTEM: &str = "\
 ecosystem: two
@@ -29,6 +30,10 @@ datasets:
       id: { type: int64, key: true }
       customer: text
       total: decimal(10,2)
+  returns:
+    classification: pub
+    columns:
+      id: { type: int64, key: true }
 ---
 workspace: Totals
 container: now
@@ -58,10 +63,15 @@ container: past
 groups:
   G:
     requires: { latency: hours, milestoning: both, retention: 7y }
-    datasets: [Shop.orders, Summed.totals]
+    datasets: [Shop.orders, Shop.returns, Summed.totals]
 ";
 
 const TOTALS: &str = "SELECT customer, CAST(sum(total) AS decimal(20,2)) AS total FROM Shop.orders GROUP BY customer";
+
+const TABLES: &str = "\
+CREATE TABLE returns (id INTEGER PRIMARY KEY);
+CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT, total DECIMAL(10,2));
+INSERT INTO orders VALUES (1, 'ana', 10.50), (2, 'bo', 3), (3, 'ana', 1.25);";
 
 fn two_platforms() -> Ecosystem {
     let ecosystem = Ecosystem::new();
@@ -101,11 +111,7 @@ fn each_group_gets_the_platform_that_fits_and_each_stream_one_ingest() {
 #[test]
 fn history_and_live_arrive_through_ingest_link_and_transformer() {
     let ecosystem = two_platforms();
-    ecosystem.sqlite(
-        "shop.db",
-        "CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT, total DECIMAL(10,2));
-        INSERT INTO orders VALUES (1, 'ana', 10.50), (2, 'bo', 3), (3, 'ana', 1.25);",
-    );
+    ecosystem.sqlite("shop.db", TABLES);
     ecosystem.levada(&["apply", "--yes"]).succeeded();
     ecosystem.levada(&["run", "--until-idle"]).succeeded();
     ecosystem.sqlite("shop.db", "UPDATE orders SET total = 4 WHERE id = 2; DELETE FROM orders WHERE id = 3;");
@@ -120,9 +126,35 @@ fn history_and_live_arrive_through_ingest_link_and_transformer() {
     let orders = "SELECT id, total, valid_to IS NULL FROM past__shop_orders_history ORDER BY id, valid_from";
     assert_eq!(ecosystem.sqlite_rows("past.db", orders), ["1|10.5|1", "2|3|0", "2|4|1", "3|1.25|0"]);
     assert_eq!(ecosystem.sqlite_rows("past.db", "SELECT count(*) FROM past__shop_orders"), ["2"]);
+    let empty = ecosystem.sqlite_rows("past.db", "SELECT count(*) FROM past__shop_returns");
+    assert_eq!(empty, ["0"], "an empty dataset behind a link has its view");
 
     // A run without a change at the producer moves nothing and fires nothing.
     let before = ecosystem.levada(&["batches", "--format", "json"]).succeeded().stdout;
     ecosystem.levada(&["run", "--until-idle"]).succeeded();
     assert_eq!(ecosystem.levada(&["batches", "--format", "json"]).succeeded().stdout, before);
+}
+
+#[test]
+fn killed_at_random_moments_a_transformers_output_is_never_emptied() {
+    let ecosystem = two_platforms();
+    ecosystem.sqlite("shop.db", TABLES);
+    ecosystem.levada(&["apply", "--yes"]).succeeded();
+    ecosystem.levada(&["run", "--until-idle"]).succeeded();
+    for kill in 0..30_u64 {
+        ecosystem.sqlite("shop.db", "UPDATE orders SET total = total + 1");
+        let mut worker = ecosystem.start(&["run", "--until-idle"]);
+        let until = Instant::now() + Duration::from_millis(20 + kill * 41 % 250);
+        while Instant::now() < until && worker.try_wait().expect("the worker is ours").is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        worker.kill().expect("the worker is ours");
+        worker.wait().expect("the worker is ours");
+        let seen = ecosystem.sqlite_rows("now.db", "SELECT count(*) FROM now__summed_totals");
+        assert_eq!(seen, ["2"], "after kill {kill}");
+    }
+    ecosystem.levada(&["run", "--until-idle"]).succeeded();
+    ecosystem.levada(&["verify", "--source"]).succeeded();
+    let totals = ecosystem.sqlite_rows("now.db", "SELECT customer, total FROM now__summed_totals ORDER BY 1");
+    assert_eq!(totals, ["ana|71.75", "bo|33.00"]);
 }

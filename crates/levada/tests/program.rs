@@ -62,6 +62,11 @@ fn with_command(words: &str, more: &str) -> String {
 fn the_python_example_ranks_sellers_and_follows_changes() {
     let python = python().display().to_string();
     let ecosystem = ecosystem(&with_command(&format!("{python}, rank.py"), ", timeout: 1m, memory: 4GB"));
+    let ranks_of_nobody = "SELECT count(*) FROM board__ranking_sellers";
+    ecosystem.sqlite("sales.db", "CREATE TABLE put_by AS SELECT * FROM sales; DELETE FROM sales;");
+    ecosystem.levada(&["run", "--until-idle"]).succeeded();
+    assert_eq!(ecosystem.sqlite_rows("board.db", ranks_of_nobody), ["0"]);
+    ecosystem.sqlite("sales.db", "INSERT INTO sales SELECT * FROM put_by");
     ecosystem.levada(&["run", "--until-idle"]).succeeded();
     let ranks = "SELECT rank, seller, amount FROM board__ranking_sellers ORDER BY rank";
     assert_eq!(ecosystem.sqlite_rows("board.db", ranks), ["1|ana|30", "2|bo|25.5"]);

@@ -77,13 +77,9 @@ async fn write_output(writer: &mut BatchWriter, index: usize, mode: OutputMode, 
     Ok(())
 }
 
-/// The rows of a staged file; a file that is not there stands for no rows.
+/// The rows of a staged file. Every output has one, so one that is missing is an error, not no rows.
 fn read_parquet(path: &Path) -> Result<Box<dyn Iterator<Item = Result<RecordBatch, JobError>> + Send>, JobError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Box::new(std::iter::empty())),
-        Err(source) => return Err(staging("open", path, source)),
-    };
+    let file = File::open(path).map_err(|source| staging("open", path, source))?;
     let unreadable = |error: Box<dyn std::error::Error + Send + Sync>, path: &Path| {
         FlowError::never(format!("the staged file {} can't be read", path.display())).because(error)
     };

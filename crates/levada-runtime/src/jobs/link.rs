@@ -25,7 +25,8 @@ pub(super) async fn run(
     let mut completion = done(runtime, row, started_at);
     for successor in successors(runtime, row, &[NodeKind::Export]).await? {
         let NodeAddress::Export(_, _, of) = &successor.node else { continue };
-        if !runtime.state.manifests(of, after, head.batch).await?.is_empty() {
+        let is_changed = !runtime.state.manifests(of, after, head.batch).await?.is_empty();
+        if is_changed || runtime.state.delivery(&successor.node).await?.is_none() {
             completion.successors.push(successor);
         }
     }

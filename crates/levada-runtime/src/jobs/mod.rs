@@ -15,6 +15,7 @@ mod trigger;
 
 pub use deliver::{REHYDRATE, delivered_table};
 pub use ingest::pull_request;
+pub use trigger::BY_HAND;
 
 use crate::{JobError, Runtime, schedule};
 use levada_flow::FlowError;

@@ -15,10 +15,11 @@
 //! failed try. It is killed with its process group at its time limit, and by the kernel when its
 //! worker dies.
 
-use super::transform::{create_folder, open_input, staging, write_parquet};
+use super::transform::{create_folder, open_input, output_columns, staging, write_parquet};
 use super::trigger::Firing;
 use crate::{JobError, Runtime};
 use futures::StreamExt;
+use levada_flow::arrow_schema::arrow_schema;
 use levada_flow::fit::Fit;
 use levada_flow::{BATCH_ROWS_MAX, FlowError, RowStream};
 use levada_model::model::{OutputMode, Program, Run};
@@ -49,7 +50,8 @@ pub(super) async fn run(
     let output = create_folder(&folder.join("output"))?;
     for dataset in &spec.inputs {
         let rows = open_input(runtime, dataset, firing).await?;
-        write_parquet(rows, &input.join(format!("{}.parquet", dataset.source))).await?;
+        let columns = arrow_schema(&dataset.schema);
+        write_parquet(rows, columns, &input.join(format!("{}.parquet", dataset.source))).await?;
     }
     let mut command = command(runtime, spec, program, firing)?;
     command.env("LEVADA_INPUT", absolute(&input)?).env("LEVADA_OUTPUT", absolute(&output)?);
@@ -59,7 +61,8 @@ pub(super) async fn run(
     for dataset in &spec.outputs {
         let made = output.join(format!("{}.parquet", dataset.dataset));
         let fitted = read_fitted(&made, spec, dataset)?;
-        rows += write_parquet(fitted, &folder.join(format!("{}.parquet", dataset.dataset))).await?;
+        let columns = output_columns(dataset, spec.mode);
+        rows += write_parquet(fitted, columns, &folder.join(format!("{}.parquet", dataset.dataset))).await?;
     }
     for used in [input, output] {
         std::fs::remove_dir_all(&used).map_err(|source| staging("remove", &used, source))?;

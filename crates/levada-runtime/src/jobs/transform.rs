@@ -6,7 +6,10 @@
 use super::trigger::Firing;
 use super::{Report, done, fence, payload, program, successors};
 use crate::{JobError, Runtime};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use levada_flow::arrow_schema::arrow_schema;
 use levada_flow::engine::{EngineInput, EngineQuery};
 use levada_flow::{FlowError, RowStream};
 use levada_model::NodeKind;
@@ -18,6 +21,7 @@ use parquet::arrow::ArrowWriter;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What a transformer hands to the ingest of its output.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -74,7 +78,8 @@ async fn run_sql(
             has_operations: spec.mode == OutputMode::Changes,
         };
         let stream = runtime.engine.query(inputs(runtime, spec, firing), query).await?;
-        rows += write_parquet(stream, &folder.join(format!("{}.parquet", output.dataset))).await?;
+        let columns = output_columns(output, spec.mode);
+        rows += write_parquet(stream, columns, &folder.join(format!("{}.parquet", output.dataset))).await?;
     }
     Ok(rows)
 }
@@ -126,25 +131,32 @@ pub(super) async fn open_input(
     Ok(rows.map(move |rows| rows.and_then(&narrow)).boxed())
 }
 
-/// Writes a stream to one Parquet file; gives the number of rows.
-pub(super) async fn write_parquet(mut rows: RowStream, path: &Path) -> Result<i64, JobError> {
-    let mut writer: Option<ArrowWriter<File>> = None;
+/// Writes a stream to one durable Parquet file, with these columns even where there are no rows;
+/// gives the number of rows.
+pub(super) async fn write_parquet(mut rows: RowStream, schema: SchemaRef, path: &Path) -> Result<i64, JobError> {
+    let file = File::create(path).map_err(|source| staging("create", path, source))?;
+    let mut writer = ArrowWriter::try_new(file, schema.clone(), None).map_err(|e| parquet(path, e))?;
     let mut count = 0;
     while let Some(batch) = rows.try_next().await? {
         count += batch.num_rows() as i64;
-        let writer = match &mut writer {
-            Some(writer) => writer,
-            empty => {
-                let file = File::create(path).map_err(|source| staging("create", path, source))?;
-                empty.insert(ArrowWriter::try_new(file, batch.schema(), None).map_err(|e| parquet(path, e))?)
-            }
-        };
+        let batch = RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).map_err(|error| {
+            FlowError::never("rows have other columns than they were announced with").because(error)
+        })?;
         writer.write(&batch).map_err(|e| parquet(path, e))?;
     }
-    if let Some(writer) = writer {
-        writer.close().map_err(|e| parquet(path, e))?;
-    }
+    let file = writer.into_inner().map_err(|e| parquet(path, e))?;
+    file.sync_all().map_err(|source| staging("sync", path, source))?;
     Ok(count)
+}
+
+/// The columns of an output file: the dataset's, and `lv_op` where runs write changes.
+pub(super) fn output_columns(output: &TransformOutput, mode: OutputMode) -> SchemaRef {
+    let columns = arrow_schema(&output.schema);
+    if mode != OutputMode::Changes {
+        return columns;
+    }
+    let operation = Arc::new(Field::new(levada_store::OPERATION, DataType::Int32, false));
+    Arc::new(Schema::new(columns.fields().iter().cloned().chain([operation]).collect::<Vec<_>>()))
 }
 
 fn parquet(path: &Path, error: parquet::errors::ParquetError) -> JobError {

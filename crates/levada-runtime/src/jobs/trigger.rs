@@ -2,11 +2,13 @@
 //!
 //! The vector {stream → batch} is taken from what was delivered. It fires when some input is newer
 //! than in the vector that fired last and no input export is in flight. An input never delivered
-//! holds it; an input whose retries have ended is used at its last batch.
+//! holds it; an input whose retries have ended is used at its last batch. On a cron it fires at its
+//! ticks, whatever is new.
 
 use super::{Report, done, fence, successors};
-use crate::{JobError, Runtime};
+use crate::{JobError, Runtime, schedule};
 use levada_model::NodeKind;
+use levada_model::fingerprint::fingerprint;
 use levada_model::model::TransformTrigger;
 use levada_planner::blueprint::{TriggerInput, TriggerSpec};
 use levada_state::nodes::HotNode;
@@ -22,6 +24,19 @@ pub struct Firing {
     pub run: String,
 }
 
+/// What a trigger remembers of its last firing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Memory {
+    vector: BTreeMap<String, i64>,
+    /// What would have run; see [`code`].
+    code: String,
+    /// µs.
+    fired_at: i64,
+}
+
+/// The payload that fires a trigger on a cron between its ticks.
+pub const BY_HAND: &str = r#"{"by_hand":true}"#;
+
 pub(super) async fn run(
     runtime: &Runtime,
     row: &HotNode,
@@ -30,13 +45,19 @@ pub(super) async fn run(
 ) -> Result<Report, JobError> {
     let now = runtime.clock.now();
     let mut completion = done(runtime, row, started_at);
-    let last: Option<Firing> = row.memory.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let last: Option<Memory> = row.memory.as_deref().and_then(|text| serde_json::from_str(text).ok());
     let mut news = String::new();
     if let Some(vector) = ready_vector(runtime, spec).await? {
-        let is_newer = last.as_ref().is_none_or(|last| is_newer(&vector, &last.vector));
-        let is_cron = matches!(spec.trigger, TransformTrigger::Cron(_));
-        let fires = is_newer || is_cron || is_code_changed(runtime, row).await?;
+        let code = code(runtime, row).await?;
+        let fires = match (&spec.trigger, &last) {
+            (_, None) => true,
+            (TransformTrigger::OnChange, Some(last)) => is_newer(&vector, &last.vector) || code != last.code,
+            (TransformTrigger::Cron(trigger), Some(last)) => {
+                row.payload.as_deref() == Some(BY_HAND) || schedule::has_ticked(&trigger.cron, last.fired_at, now)
+            }
+        };
         if fires {
+            let memory = Memory { vector: vector.clone(), code, fired_at: now };
             let firing = Firing { vector, run: format!("{}-{now}", row.epoch) };
             let text = serde_json::to_string(&firing).expect("plain data always serialises");
             completion.successors = successors(runtime, row, &[NodeKind::Transform]).await?;
@@ -44,21 +65,21 @@ pub(super) async fn run(
                 successor.payload = Some(text.clone());
             }
             news = format!("fires at {}", in_words(&firing.vector));
-            completion.memory = Some(text);
+            completion.memory = Some(serde_json::to_string(&memory).expect("plain data always serialises"));
         }
     }
     runtime.state.complete(&fence(row), completion, now).await?;
     Ok(Report { news, ..Report::default() })
 }
 
-/// Whether the transformer's definition has changed since it last ran through.
-async fn is_code_changed(runtime: &Runtime, row: &HotNode) -> Result<bool, JobError> {
+/// The content of the transformer's definition; another one runs on the same inputs again.
+async fn code(runtime: &Runtime, row: &HotNode) -> Result<String, JobError> {
     for (lower, _) in runtime.state.lower(&row.node.address).await? {
-        if runtime.state.node(&lower).await?.is_some_and(|transform| transform.is_changed) {
-            return Ok(true);
+        if let Some(transform) = runtime.state.node(&lower).await? {
+            return Ok(fingerprint(&transform.node.spec).to_string());
         }
     }
-    Ok(false)
+    Ok(String::new())
 }
 
 /// The inputs' delivered batches; `None` while one of them is missing or in flight.

@@ -34,9 +34,10 @@ const INSERT_HOT: &str = "INSERT INTO hot_nodes (address, content, generation, i
 const UPDATE_HOT: &str = "UPDATE hot_nodes SET content = ?2, generation = ?3, is_output = ?4, priority = ?5, \
      due_at = CASE WHEN due_at IS NULL OR due_at > ?6 THEN ?6 ELSE due_at END, is_retiring = 0, \
      is_changed = CASE WHEN ?7 = 1 THEN 1 ELSE is_changed END, \
-     attempt = CASE WHEN ?7 = 1 THEN 0 ELSE attempt END WHERE address = ?1";
+     attempt = CASE WHEN ?7 = 1 THEN 0 ELSE attempt END, \
+     is_failed = CASE WHEN ?7 = 1 THEN 0 ELSE is_failed END WHERE address = ?1";
 
-const RETIRE_HOT: &str = "UPDATE hot_nodes SET generation = ?2, is_retiring = 1, due_at = ?3, attempt = 0 \
+const RETIRE_HOT: &str = "UPDATE hot_nodes SET generation = ?2, is_retiring = 1, due_at = ?3, attempt = 0, is_failed = 0 \
      WHERE address = ?1";
 
 const DELETE_HOT: &str = "DELETE FROM hot_nodes WHERE address = ?1 RETURNING epoch";

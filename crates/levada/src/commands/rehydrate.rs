@@ -36,10 +36,7 @@ pub async fn run(args: &RehydrateArgs) -> Result<bool> {
 
 async fn has_worker(state: &State) -> Result<bool> {
     match state.take_worker_lock().await {
-        Ok(lock) => {
-            drop(lock);
-            Ok(false)
-        }
+        Ok(lock) => Ok(!lock.is_alone()),
         Err(StateError::Locked { .. }) => Ok(true),
         Err(error) => Err(error.into()),
     }

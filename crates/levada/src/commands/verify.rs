@@ -3,7 +3,7 @@
 use crate::cli::{Format, VerifyArgs};
 use crate::project::{Project, in_force};
 use crate::show;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use levada_model::name::WorkspaceName;
 use levada_runtime::verify::{Comparison, Copy, Scope, verify};
 
@@ -25,6 +25,15 @@ pub async fn run(args: &VerifyArgs) -> Result<bool> {
         let rows: Vec<_> =
             comparisons.iter().map(|one| serde_json::json!({ "equal": one.is_equal(), "comparison": one })).collect();
         show::json(&serde_json::json!({ "comparisons": rows }));
+    }
+    if comparisons.is_empty() {
+        bail!(
+            "there is nothing to compare: {}",
+            match &args.workspace {
+                Some(workspace) => format!("nothing is delivered to a workspace {workspace}"),
+                None => "the blueprint in force delivers nothing".to_owned(),
+            }
+        );
     }
     let unequal = comparisons.iter().filter(|comparison| !comparison.is_equal()).count();
     show::talk(match unequal {
