@@ -42,9 +42,17 @@ fn check_claims(text: &str) {
 }
 
 fn demo(arguments: &[&str]) -> String {
+    demo_with_state(arguments, None)
+}
+
+fn demo_with_state(arguments: &[&str], state: Option<&str>) -> String {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let keep = folder.path().join("demo");
     let mut command = Command::new(env!("CARGO_BIN_EXE_levada"));
+    match state {
+        Some(url) => command.env("LEVADA_STATE", url),
+        None => command.env_remove("LEVADA_STATE"),
+    };
     command.arg("demo").arg("--keep").arg(&keep).args(arguments);
     let output = command.output().expect("the built binary starts");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -67,4 +75,11 @@ fn the_demo_on_postgres_shows_what_it_claims_twice() {
     for _ in 0..2 {
         check_claims(&demo(&["--source", &source, "--target", &target]));
     }
+}
+
+#[test]
+fn the_demo_with_its_state_in_postgres_shows_what_it_claims() {
+    let cluster = levada_testbed::PostgresCluster::start().expect("a PostgreSQL server");
+    cluster.create_database("state").expect("a database");
+    check_claims(&demo_with_state(&[], Some(&cluster.url("state"))));
 }

@@ -2,7 +2,8 @@
 //! run's vector.
 
 use super::ingest::{due_after, store_datasets, wake_undelivered};
-use super::transform::{StagedOutput, staging};
+use super::staging::staging;
+use super::transform::StagedOutput;
 use super::{Report, done, fence, payload};
 use crate::{JobError, Runtime};
 use arrow::array::RecordBatch;

@@ -10,6 +10,7 @@ mod ingest;
 mod link;
 mod program;
 mod retire;
+mod staging;
 mod transform;
 mod trigger;
 

@@ -15,7 +15,7 @@
 //! failed try. It is killed with its process group at its time limit, and by the kernel when its
 //! worker dies.
 
-use super::transform::{create_folder, open_input, output_columns, staging, write_parquet};
+use super::staging::{create_folder, open_input, output_columns, staging, write_parquet};
 use super::trigger::Firing;
 use crate::{JobError, Runtime};
 use futures::StreamExt;

@@ -3,25 +3,19 @@
 //! It reads the store, never delivered tables. Its output lies in a folder of its run until the
 //! ingest of the output commits it as one batch.
 
+use super::staging::{create_folder, open_input, output_columns, write_parquet};
 use super::trigger::Firing;
 use super::{Report, done, fence, payload, program, successors};
 use crate::{JobError, Runtime};
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use futures::{FutureExt, StreamExt, TryStreamExt};
-use levada_flow::arrow_schema::arrow_schema;
+use futures::FutureExt;
+use levada_flow::FlowError;
 use levada_flow::engine::{EngineInput, EngineQuery};
-use levada_flow::{FlowError, RowStream};
 use levada_model::NodeKind;
 use levada_model::model::{Code, OutputMode, SqlFile};
-use levada_planner::blueprint::{TransformInput, TransformOutput, TransformSpec};
+use levada_planner::blueprint::{TransformOutput, TransformSpec};
 use levada_state::nodes::HotNode;
-use levada_store::Reading;
-use parquet::arrow::ArrowWriter;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 /// What a transformer hands to the ingest of its output.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -108,66 +102,4 @@ fn inputs(runtime: &Runtime, spec: &TransformSpec, firing: &Firing) -> Vec<Engin
             }
         })
         .collect()
-}
-
-/// The rows of one input at the vector: the dataset's columns only.
-pub(super) async fn open_input(
-    runtime: &Runtime,
-    input: &TransformInput,
-    firing: &Firing,
-) -> Result<RowStream, FlowError> {
-    let failed = |error: JobError| FlowError::later(format!("failed to read {}", input.source)).because(error);
-    // An own output that was never written is empty: batch 0. So is a stream without a batch.
-    let batch = match firing.vector.get(&input.stream.to_string()) {
-        Some(batch) => *batch,
-        None => runtime.state.head(&input.stream).await.map_err(|e| failed(e.into()))?.map_or(0, |head| head.batch),
-    };
-    let reading = Reading::Live { as_of: Some(batch) };
-    let rows = runtime.store.read(&input.source, &input.schema, reading).await.map_err(|e| failed(e.into()))?;
-    let columns: Vec<usize> = (0..input.schema.columns.len()).collect();
-    let narrow = move |rows: arrow::array::RecordBatch| {
-        rows.project(&columns).map_err(|error| FlowError::never("a reading can't be narrowed").because(error))
-    };
-    Ok(rows.map(move |rows| rows.and_then(&narrow)).boxed())
-}
-
-/// Writes a stream to one durable Parquet file, with these columns even where there are no rows;
-/// gives the number of rows.
-pub(super) async fn write_parquet(mut rows: RowStream, schema: SchemaRef, path: &Path) -> Result<i64, JobError> {
-    let file = File::create(path).map_err(|source| staging("create", path, source))?;
-    let mut writer = ArrowWriter::try_new(file, schema.clone(), None).map_err(|e| parquet(path, e))?;
-    let mut count = 0;
-    while let Some(batch) = rows.try_next().await? {
-        count += batch.num_rows() as i64;
-        let batch = RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).map_err(|error| {
-            FlowError::never("rows have other columns than they were announced with").because(error)
-        })?;
-        writer.write(&batch).map_err(|e| parquet(path, e))?;
-    }
-    let file = writer.into_inner().map_err(|e| parquet(path, e))?;
-    file.sync_all().map_err(|source| staging("sync", path, source))?;
-    Ok(count)
-}
-
-/// The columns of an output file: the dataset's, and `lv_op` where runs write changes.
-pub(super) fn output_columns(output: &TransformOutput, mode: OutputMode) -> SchemaRef {
-    let columns = arrow_schema(&output.schema);
-    if mode != OutputMode::Changes {
-        return columns;
-    }
-    let operation = Arc::new(Field::new(levada_store::OPERATION, DataType::Int32, false));
-    Arc::new(Schema::new(columns.fields().iter().cloned().chain([operation]).collect::<Vec<_>>()))
-}
-
-fn parquet(path: &Path, error: parquet::errors::ParquetError) -> JobError {
-    FlowError::later(format!("failed to write {}", path.display())).because(error).into()
-}
-
-pub(super) fn staging(operation: &'static str, path: &Path, source: std::io::Error) -> JobError {
-    JobError::Staging { operation, path: path.display().to_string(), source }
-}
-
-pub(super) fn create_folder(path: &Path) -> Result<PathBuf, JobError> {
-    std::fs::create_dir_all(path).map_err(|source| staging("create", path, source))?;
-    Ok(path.to_owned())
 }
