@@ -185,17 +185,19 @@ impl Session {
         match self.join().await {
             Ok((client, is_alone)) => {
                 drop(answer.send(Ok(is_alone)));
-                let keep = async {
+                let settle = async {
                     // The sender says it by going away; there is nothing to read.
                     drop(settled.await);
-                    if is_alone && client.execute("SELECT pg_advisory_unlock($1)", &[&WORKER_LOCK]).await.is_err() {
-                        return;
+                    if is_alone {
+                        // Where this fails the session is gone, and the lock with it.
+                        drop(client.execute("SELECT pg_advisory_unlock($1)", &[&WORKER_LOCK]).await);
                     }
-                    ended(&client).await;
+                    std::future::pending::<()>().await;
                 };
                 tokio::select! {
                     _ = released => {}
-                    () = keep => {}
+                    () = ended(&client) => {}
+                    () = settle => {}
                 }
             }
             Err(error) => drop(answer.send(Err(error))),

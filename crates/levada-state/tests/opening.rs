@@ -60,8 +60,9 @@ async fn a_worker_that_is_alone_expires_all_leases(bed: Bed) {
     let state = bed.state().await;
     Plans::default().apply(&state, &chain(), NOW).await;
     claim(&state, "Ingest/P/Orders", NOW).await;
-    let lock = state.take_worker_lock().await.expect("nobody else is there");
-    assert!(lock.is_held());
+    let mut lock = state.take_worker_lock().await.expect("nobody else is there");
+    assert!(lock.is_held() && lock.is_alone());
+    lock.settle();
     let fence = claim(&state, "Ingest/P/Orders", NOW).await;
     assert_eq!(fence.epoch, 2);
 
@@ -71,7 +72,7 @@ async fn a_worker_that_is_alone_expires_all_leases(bed: Bed) {
             assert!(by.contains(&format!("process {} on ", std::process::id())), "{by}");
         }
         // Workers share a server; the second leaves the leases of the first alone.
-        (Bed::Postgres(_), Ok(second)) => assert!(second.is_held()),
+        (Bed::Postgres(_), Ok(second)) => assert!(second.is_held() && !second.is_alone()),
         (_, answer) => panic!("{answer:?}"),
     }
     let node = state.node(&fence.node).await.expect("reads").expect("is there");

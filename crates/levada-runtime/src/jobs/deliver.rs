@@ -80,6 +80,7 @@ async fn deliver(
         recorded.push(mark.clone());
         deliveries.push(TableDelivery { table, content, mark, expected: found });
     }
+    let taken_over = deliveries.iter().filter(|one| is_foreign(runtime.state.id(), one.expected.as_ref())).count();
     let rebuilt = deliveries.iter().filter(|one| matches!(one.content, Content::Everything { .. })).count();
     let delivered = sink.deliver(deliveries).await?;
 
@@ -106,7 +107,10 @@ async fn deliver(
         completions.push((fence(row), completion, delivery));
     }
     runtime.state.complete_export(&completions).await?;
-    let how = if rebuilt > 0 { format!(", {rebuilt} built anew") } else { String::new() };
+    let mut how = if rebuilt > 0 { format!(", {rebuilt} built anew") } else { String::new() };
+    if taken_over > 0 {
+        how.push_str(&format!(", {taken_over} taken over from another state of Levada that delivered here"));
+    }
     Ok(Report {
         rows: delivered.rows.cast_signed(),
         bytes: delivered.bytes.cast_signed(),
@@ -142,9 +146,17 @@ fn shape(state: &str, base: i64, spec: &ExportSpec) -> String {
 /// A mark of another state (ours was lost, or somebody tried Levada here before) is taken over:
 /// our epochs count on from it, so that the other one may not write any more.
 pub(super) fn epoch_base(state: &str, found: Option<&Mark>) -> i64 {
-    let Some(mark) = found else { return 0 };
-    let ours = mark.shape.split_once(':').and_then(|(who, _)| who.strip_prefix(state)?.strip_prefix('+')?.parse().ok());
-    ours.unwrap_or(mark.epoch)
+    found.map_or(0, |mark| own_base(state, mark).unwrap_or(mark.epoch))
+}
+
+/// Whether a mark is another state's.
+fn is_foreign(state: &str, found: Option<&Mark>) -> bool {
+    found.is_some_and(|mark| own_base(state, mark).is_none())
+}
+
+/// The base in a mark of this state; `None`: the mark is another state's.
+fn own_base(state: &str, mark: &Mark) -> Option<i64> {
+    mark.shape.split_once(':').and_then(|(who, _)| who.strip_prefix(state)?.strip_prefix('+')?.parse().ok())
 }
 
 async fn content(
