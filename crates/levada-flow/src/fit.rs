@@ -91,7 +91,8 @@ impl Fit {
     }
 }
 
-fn output_schema(schema: &Schema, has_operations: bool) -> SchemaRef {
+/// The columns of an output: the dataset's, and an int32 `lv_op` where `has_operations`.
+pub fn output_schema(schema: &Schema, has_operations: bool) -> SchemaRef {
     let schema = arrow_schema(schema);
     if !has_operations {
         return schema;

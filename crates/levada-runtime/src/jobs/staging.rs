@@ -3,9 +3,9 @@
 use super::trigger::Firing;
 use crate::{JobError, Runtime};
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use futures::{StreamExt, TryStreamExt};
-use levada_flow::arrow_schema::arrow_schema;
+use levada_flow::fit::output_schema;
 use levada_flow::{FlowError, RowStream};
 use levada_model::model::OutputMode;
 use levada_planner::blueprint::{TransformInput, TransformOutput};
@@ -13,7 +13,6 @@ use levada_store::Reading;
 use parquet::arrow::ArrowWriter;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The rows of one input at the vector: the dataset's columns only.
 pub(super) async fn open_input(
@@ -56,12 +55,7 @@ pub(super) async fn write_parquet(mut rows: RowStream, schema: SchemaRef, path: 
 
 /// The columns of an output file: the dataset's, and `lv_op` where runs write changes.
 pub(super) fn output_columns(output: &TransformOutput, mode: OutputMode) -> SchemaRef {
-    let columns = arrow_schema(&output.schema);
-    if mode != OutputMode::Changes {
-        return columns;
-    }
-    let operation = Arc::new(Field::new(levada_store::OPERATION, DataType::Int32, false));
-    Arc::new(Schema::new(columns.fields().iter().cloned().chain([operation]).collect::<Vec<_>>()))
+    output_schema(&output.schema, mode == OutputMode::Changes)
 }
 
 fn parquet(path: &Path, error: parquet::errors::ParquetError) -> JobError {
