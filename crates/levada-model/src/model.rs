@@ -49,7 +49,7 @@ pub struct Index {
 }
 
 /// `ecosystem.yaml`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Ecosystem {
     /// Its name; empty only in [`Model::default`].
     pub name: String,
@@ -68,7 +68,7 @@ pub struct Ecosystem {
 }
 
 /// Who hosts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Vendor {
     /// Its name.
     pub name: VendorName,
@@ -114,7 +114,7 @@ impl std::fmt::Display for LocationRef {
 pub type Settings = BTreeMap<String, serde_json::Value>;
 
 /// What several platforms share.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Infrastructure {
     pub name: InfrastructureName,
@@ -145,7 +145,7 @@ pub enum Status {
 }
 
 /// One configured platform.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PlatformEntry {
     /// Its name.
     pub name: PlatformName,
@@ -178,7 +178,7 @@ pub struct PlatformEntry {
 }
 
 /// `follow:` of a platform.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Follow {
     pub branch: String,
@@ -187,7 +187,7 @@ pub struct Follow {
 }
 
 /// `host:` of a platform.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Host {
     pub kubernetes: String,
@@ -204,7 +204,7 @@ pub enum Run {
 }
 
 /// `zone.yaml`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Zone {
     pub name: ZoneName,
@@ -218,7 +218,7 @@ pub struct Zone {
 }
 
 /// Somebody who asks for a retention by law.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Regulator {
     pub name: RuleName,
@@ -228,7 +228,7 @@ pub struct Regulator {
 }
 
 /// Data that may not be deleted while a case is open.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Hold {
     pub name: RuleName,
@@ -253,7 +253,7 @@ pub enum Binds {
 }
 
 /// A rule of a zone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Policy {
     pub name: RuleName,
@@ -271,7 +271,7 @@ pub struct Policy {
 }
 
 /// A set of places; a place is in it when any list covers it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Places {
     pub locations: Vec<Spanned<LocationRef>>,
@@ -282,7 +282,7 @@ pub struct Places {
 }
 
 /// `team.yaml`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Team {
     pub zone: ZoneName,
@@ -300,7 +300,7 @@ pub struct Owner {
 }
 
 /// A container of a team.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Container {
     /// Its name.
     pub name: ContainerName,
@@ -326,7 +326,7 @@ impl Container {
 }
 
 /// An announced end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Deprecated {
     pub span: Span,
@@ -337,7 +337,7 @@ pub struct Deprecated {
 }
 
 /// What a producer offers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Datastore {
     /// Its name.
     pub name: DatastoreName,
@@ -360,7 +360,7 @@ pub struct Datastore {
 }
 
 /// Where a datastore's data comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Origin {
     /// A producer's container.
     Container {
@@ -379,7 +379,7 @@ pub enum Origin {
 }
 
 /// How a producer is read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ingest {
     /// The place of `ingest:`.
     pub span: Span,
@@ -482,7 +482,7 @@ pub struct CronTrigger {
 }
 
 /// One table-like thing in a datastore.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Dataset {
     /// Its name.
     pub name: DatasetName,
@@ -524,7 +524,7 @@ impl Dataset {
 }
 
 /// One column of a dataset. Its place is found by re-reading the dataset's file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Column {
     pub name: ColumnName,
@@ -538,7 +538,7 @@ pub struct Column {
 }
 
 /// What a consumer needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Workspace {
     /// Its name.
     pub name: WorkspaceName,
@@ -585,7 +585,7 @@ pub enum Reader {
 }
 
 /// Datasets under one set of requirements.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Group {
     pub name: GroupName,
@@ -620,7 +620,7 @@ pub enum Milestoning {
 }
 
 /// The terms of a group.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Requirements {
     pub span: Span,
@@ -631,7 +631,7 @@ pub struct Requirements {
 }
 
 /// One dataset that a group asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Sink {
     pub dataset: Spanned<crate::address::DatasetRef>,
@@ -639,7 +639,7 @@ pub struct Sink {
 }
 
 /// Code that makes data from data.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Transformer {
     pub name: TransformerName,
@@ -711,7 +711,7 @@ pub struct Program {
 }
 
 /// When something may happen; deny wins.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Calendar {
     pub name: CalendarName,
@@ -763,7 +763,7 @@ pub enum AssignmentState {
 }
 
 /// `assign:` in `assignments.yaml`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct AssignmentEntry {
     pub span: Span,
@@ -774,7 +774,7 @@ pub struct AssignmentEntry {
 }
 
 /// `primary:` in `assignments.yaml`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct PrimaryEntry {
     pub span: Span,

@@ -3,6 +3,8 @@
 //! A span knows a file and a byte offset; line and column are found by re-reading the file, which
 //! only happens when a finding is shown.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cell::Cell;
 use std::fmt;
 
 /// Index of a file in the folder's sorted list of files.
@@ -25,6 +27,32 @@ impl Span {
     }
 }
 
+thread_local! {
+    /// The file whose cached fragment this thread is reading.
+    static FILE: Cell<FileId> = const { Cell::new(FileId(0)) };
+}
+
+/// Runs `read`, in which every span that is read is one of `file`.
+pub(crate) fn within<T>(file: FileId, read: impl FnOnce() -> T) -> T {
+    let before = FILE.replace(file);
+    let read = read();
+    FILE.set(before);
+    read
+}
+
+/// The offset alone: which number its file has is known only when a folder is loaded.
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.offset.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self { file: FILE.get(), offset: u32::deserialize(deserializer)? })
+    }
+}
+
 impl fmt::Debug for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}+{}", self.file.0, self.offset)
@@ -34,7 +62,7 @@ impl fmt::Debug for Span {
 /// A value and the place where somebody wrote it.
 ///
 /// Equality, order and hash look at the value alone: moving a line changes no meaning.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Spanned<T> {
     /// What was written.
     pub value: T,

@@ -5,11 +5,11 @@
 
 use crate::blueprint::{Blueprint, Node};
 use crate::diff::{Delta, NodeChange};
-use levada_model::Findings;
 use levada_model::address::NodeAddress;
 use levada_model::connection::ContainerKind;
 use levada_model::model::{Code, Infrastructure, IngestKind, PlatformEntry, Run};
 use levada_model::name::PlatformName;
+use levada_model::{Findings, Model};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -111,29 +111,56 @@ impl Capabilities {
 }
 
 /// One platform's part of a blueprint and of the way there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Part<'a> {
     /// Whose part.
     pub platform: &'a PlatformName,
-    /// What shall be.
-    pub blueprint: &'a Blueprint,
-    /// What changes.
-    pub delta: &'a Delta,
+    /// What shall be, by address.
+    pub nodes: Vec<&'a Node>,
+    /// What changes, by address.
+    pub changes: BTreeMap<&'a NodeAddress, &'a NodeChange>,
 }
 
 impl<'a> Part<'a> {
-    /// The nodes of this platform, by address.
-    pub fn nodes(&self) -> impl Iterator<Item = &'a Node> {
-        let platform = self.platform;
-        self.blueprint.nodes.values().filter(move |node| node.address.platform() == platform)
+    fn new(platform: &'a PlatformName) -> Self {
+        Self { platform, nodes: Vec::new(), changes: BTreeMap::new() }
     }
 
-    /// The changes of this platform's nodes, by address.
-    pub fn changes(&self) -> BTreeMap<NodeAddress, NodeChange> {
-        let is_mine = |address: &NodeAddress| address.platform() == self.platform;
-        let mine = self.delta.changes.iter().filter(|(address, _)| is_mine(address));
-        mine.map(|(address, change)| (address.clone(), change.clone())).collect()
+    /// The changes, for a platform whose nodes are run.
+    pub fn owned_changes(&self) -> BTreeMap<NodeAddress, NodeChange> {
+        self.changes.iter().map(|(&address, &change)| (address.clone(), change.clone())).collect()
     }
+}
+
+/// Splits a blueprint and the way there by platform; one that has nodes in neither has no part.
+/// Linear in nodes.
+pub fn parts<'a>(blueprint: &'a Blueprint, delta: &'a Delta) -> BTreeMap<&'a PlatformName, Part<'a>> {
+    let mut parts: BTreeMap<&PlatformName, Part<'_>> = BTreeMap::new();
+    for (address, node) in &blueprint.nodes {
+        let platform = address.platform();
+        parts.entry(platform).or_insert_with(|| Part::new(platform)).nodes.push(node);
+    }
+    for (address, change) in &delta.changes {
+        let platform = address.platform();
+        parts.entry(platform).or_insert_with(|| Part::new(platform)).changes.insert(address, change);
+    }
+    parts
+}
+
+/// Has every platform render its part. One that has left the model is of no kind any more: whoever
+/// ran its nodes takes them away.
+pub fn render(
+    model: &Model,
+    registry: &PlatformRegistry,
+    blueprint: &Blueprint,
+    delta: &Delta,
+) -> BTreeMap<PlatformName, Rendering> {
+    let rendered = parts(blueprint, delta).into_iter().map(|(name, part)| {
+        let kind = model.platform(name).and_then(|entry| registry.platform(&entry.kind.value));
+        let rendering = kind.map_or_else(|| Rendering::Nodes(part.owned_changes()), |kind| kind.render(&part));
+        (name.clone(), rendering)
+    });
+    rendered.collect()
 }
 
 /// How a platform wants its part made real.
@@ -148,8 +175,8 @@ pub enum Rendering {
 /// A kind of platform.
 ///
 /// All methods are pure and deterministic: the same arguments give the same bytes, in any order of
-/// calls and on any thread. `render` is given the whole blueprint and the difference, and may be
-/// repeated after a crash: it neither fails nor remembers. Complexity is linear in the part.
+/// calls and on any thread. `render` is given all of the platform's nodes and what changes in
+/// them, and may be repeated after a crash: it neither fails nor remembers. Complexity is linear in the part.
 pub trait Platform: Send + Sync {
     /// The word in `kind:`.
     fn kind(&self) -> &str;
@@ -161,7 +188,7 @@ pub trait Platform: Send + Sync {
     fn lint(&self, platform: &PlatformEntry, infrastructure: Option<&Infrastructure>) -> Findings;
 
     /// Renders one platform's part.
-    fn render(&self, part: Part<'_>) -> Rendering;
+    fn render(&self, part: &Part<'_>) -> Rendering;
 }
 
 /// The kinds of platforms that this build serves, by the word in the model.

@@ -7,9 +7,10 @@
 
 use crate::platforms::registry;
 use levada_model::locate::line_column;
+use levada_model::name::PlatformName;
 use levada_model::{Address, FileId, Findings, Model, Span, assemble, read_file};
 use levada_planner::plan::PlanFormat;
-use levada_planner::{Blueprint, GraphFormat, Part, Rendering, assign, evolve, explain, graph, lint, plan, weave};
+use levada_planner::{Blueprint, GraphFormat, Rendering, assign, evolve, explain, graph, lint, plan, weave};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -228,11 +229,9 @@ impl<'c> Stage<'c> {
 
     fn render(&self, platform: &str) -> String {
         let plan = self.planned().expect("what is rendered has no errors");
-        let platform = platform.parse().expect("a platform's name");
-        let kind = &self.model.platform(&platform).expect("a platform").kind.value;
-        let registry = registry();
-        let part = Part { platform: &platform, blueprint: &plan.blueprint, delta: &plan.delta };
-        match registry.platform(kind).expect("a kind").render(part) {
+        let platform: PlatformName = platform.parse().expect("a platform's name");
+        let renderings = levada_planner::render(&self.model, &registry(), &plan.blueprint, &plan.delta);
+        match &renderings[&platform] {
             Rendering::Nodes(changes) => changes.keys().map(|address| format!("node {address}\n")).collect(),
             Rendering::Files(files) => {
                 files.iter().map(|(path, text)| format!("file {path} ({} bytes)\n", text.len())).collect()

@@ -28,8 +28,8 @@ impl Platform for Running {
         Findings::default()
     }
 
-    fn render(&self, part: Part<'_>) -> Rendering {
-        Rendering::Nodes(part.changes())
+    fn render(&self, part: &Part<'_>) -> Rendering {
+        Rendering::Nodes(part.owned_changes())
     }
 }
 
@@ -49,12 +49,12 @@ impl Platform for Writing {
         Findings::default()
     }
 
-    fn render(&self, part: Part<'_>) -> Rendering {
-        let file = |node: &levada_planner::Node| {
+    fn render(&self, part: &Part<'_>) -> Rendering {
+        let file = |node: &&levada_planner::Node| {
             let text = serde_json::to_vec_pretty(node).expect("nodes serialise");
             (format!("{}.json", node.address), text)
         };
-        Rendering::Files(part.nodes().map(file).collect::<BTreeMap<_, _>>())
+        Rendering::Files(part.nodes.iter().map(file).collect::<BTreeMap<_, _>>())
     }
 }
 

@@ -34,9 +34,9 @@ impl Platform for Recording {
         Findings::default()
     }
 
-    fn render(&self, part: Part<'_>) -> Rendering {
+    fn render(&self, part: &Part<'_>) -> Rendering {
         let mut files = BTreeMap::new();
-        for node in part.nodes() {
+        for node in &part.nodes {
             let mut text = serde_json::to_string_pretty(node).expect("plain data with text keys always serialises");
             text.push('\n');
             files.insert(file_name(&node.address.to_string()), text.into_bytes());

@@ -1,8 +1,10 @@
 //! What the kinds make of their part of a blueprint.
 
 use crate::worked_example::{files, load};
-use levada_planner::platform::{Part, Platform, Rendering};
-use levada_planner::{Blueprint, Plan, PlatformRegistry, plan};
+use levada_model::Model;
+use levada_model::name::PlatformName;
+use levada_planner::platform::{Platform, Rendering, parts, render};
+use levada_planner::{Blueprint, Plan, PlatformRegistry, diff, plan};
 use levada_platforms::embedded::Embedded;
 use levada_platforms::recording::Recording;
 use std::collections::BTreeMap;
@@ -23,8 +25,8 @@ fn planned(kind: &str, replaced: &[(&str, &str)], parent: Option<&Blueprint>) ->
 }
 
 fn rendered(platform: &dyn Platform, plan: &Plan) -> Rendering {
-    let name = "Azure Platform".parse().expect("a name");
-    platform.render(Part { platform: &name, blueprint: &plan.blueprint, delta: &plan.delta })
+    let name: PlatformName = "Azure Platform".parse().expect("a name");
+    platform.render(&parts(&plan.blueprint, &plan.delta)[&name])
 }
 
 fn files_of(plan: &Plan) -> BTreeMap<String, Vec<u8>> {
@@ -48,11 +50,23 @@ fn the_embedded_kind_hands_its_changes_to_the_runtime() {
 }
 
 #[test]
-fn another_platforms_nodes_are_not_rendered() {
+fn a_platform_without_nodes_has_no_part() {
     let plan = planned("embedded", &[], None);
-    let other = "Other Platform".parse().expect("a name");
-    let part = Part { platform: &other, blueprint: &plan.blueprint, delta: &plan.delta };
-    assert_eq!(Embedded.render(part), Rendering::Nodes(BTreeMap::new()));
+    let platforms: Vec<&str> = parts(&plan.blueprint, &plan.delta).keys().map(|name| name.as_str()).collect();
+    assert_eq!(platforms, ["Azure Platform"]);
+}
+
+#[test]
+fn every_platform_of_a_plan_is_rendered_by_its_kind_and_one_that_left_retires() {
+    let first = planned("embedded", &[], None);
+    let registry = PlatformRegistry::default().with(Embedded).with(Recording);
+    let model = load(&files());
+    let renderings = render(&model, &registry, &first.blueprint, &first.delta);
+    assert_eq!(renderings.into_values().collect::<Vec<_>>(), [Rendering::Nodes(first.delta.changes.clone())]);
+    let nothing = Blueprint { nodes: BTreeMap::new(), ..first.blueprint.clone() };
+    let gone = diff(Some(&first.blueprint), &nothing);
+    let renderings = render(&Model::default(), &registry, &nothing, &gone);
+    assert_eq!(renderings.into_values().collect::<Vec<_>>(), [Rendering::Nodes(gone.changes.clone())]);
 }
 
 #[test]

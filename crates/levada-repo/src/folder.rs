@@ -1,5 +1,6 @@
 //! A model folder: which files belong to it, and loading them.
 
+use crate::cache::{self, Shard};
 use crate::files::FileTable;
 use crate::revision::{Revision, revision};
 use ignore::{DirEntry, WalkBuilder};
@@ -88,12 +89,21 @@ pub struct Loaded {
     pub files: FileTable,
 }
 
-/// Loads the model of a folder.
+/// Loads the model of a folder, and parses all of it.
 ///
 /// # Errors
 /// Where the folder is no model, or can't be read. Mistakes in files are findings.
 pub fn load(root: &Path) -> Result<Loaded, RepoError> {
-    Folder::open(root)?.load()
+    Folder::open(root)?.load(None)
+}
+
+/// Loads the model of a folder, and parses what is not in the cache, a folder that is made and
+/// filled as far as it can be. The result is the same.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_cached(root: &Path, cache: &Path) -> Result<Loaded, RepoError> {
+    Folder::open(root)?.load(Some(cache))
 }
 
 impl Folder {
@@ -114,10 +124,14 @@ impl Folder {
     ///
     /// # Errors
     /// Where a file or folder can't be read.
-    pub fn load(&self) -> Result<Loaded, RepoError> {
+    pub fn load(&self, cache: Option<&Path>) -> Result<Loaded, RepoError> {
         let paths = self.paths()?;
-        let read: Vec<(Fragment, Findings)> =
-            paths.par_iter().enumerate().map(|(index, path)| self.read(index, path)).collect::<Result<_, _>>()?;
+        let read = match cache.filter(|folder| cache::make_folder(folder)) {
+            Some(folder) => self.read_cached(&paths, folder)?,
+            None => {
+                paths.par_iter().enumerate().map(|(index, path)| self.read(index, path)).collect::<Result<_, _>>()?
+            }
+        };
         let (fragments, file_findings): (Vec<Fragment>, Vec<Findings>) = read.into_iter().unzip();
         let read_code = |path: &str| std::fs::read_to_string(self.root.join(path)).ok();
         let (model, mut findings) = levada_model::assemble(paths.iter().cloned().zip(fragments).collect(), &read_code);
@@ -127,10 +141,43 @@ impl Folder {
     }
 
     fn read(&self, index: usize, path: &str) -> Result<(Fragment, Findings), RepoError> {
+        Ok(levada_model::read_file(file_id(index), path, &self.text(path)?))
+    }
+
+    fn text(&self, path: &str) -> Result<Vec<u8>, RepoError> {
         let read = |source| RepoError::ReadFile { path: PathBuf::from(path), source };
-        let text = std::fs::read(self.root.join(path)).map_err(read)?;
-        let file = FileId(u32::try_from(index).expect("a file system holds fewer files than u32"));
-        Ok(levada_model::read_file(file, path, &text))
+        std::fs::read(self.root.join(path)).map_err(read)
+    }
+
+    /// Reads all files, shard by shard of the cache; in the order of `paths`.
+    fn read_cached(&self, paths: &[String], folder: &Path) -> Result<Vec<(Fragment, Findings)>, RepoError> {
+        let mut shards: Vec<Vec<usize>> = vec![Vec::new(); cache::SHARDS];
+        for (index, path) in paths.iter().enumerate() {
+            shards[cache::shard_of(path)].push(index);
+        }
+        let read = shards.into_par_iter().enumerate().map(|(number, indices)| {
+            let mut shard = Shard::open(folder, number);
+            let read = indices.into_iter().map(|index| Ok((index, self.read_in(&mut shard, index, &paths[index])?)));
+            let read: Vec<_> = read.collect::<Result<_, RepoError>>()?;
+            shard.close();
+            Ok(read)
+        });
+        let mut read: Vec<_> = read.collect::<Result<Vec<_>, RepoError>>()?.into_iter().flatten().collect();
+        read.sort_unstable_by_key(|(index, _)| *index);
+        Ok(read.into_iter().map(|(_, read)| read).collect())
+    }
+
+    fn read_in(&self, shard: &mut Shard, index: usize, path: &str) -> Result<(Fragment, Findings), RepoError> {
+        let text = self.text(path)?;
+        let key = cache::key(path, &text);
+        if let Some(fragment) = shard.find(key, file_id(index)) {
+            return Ok((fragment, Findings::default()));
+        }
+        let (fragment, findings) = levada_model::read_file(file_id(index), path, &text);
+        if findings.0.is_empty() {
+            shard.keep(key, &fragment);
+        }
+        Ok((fragment, findings))
     }
 
     /// The git revision of the folder; `None` outside git, or without git.
@@ -158,6 +205,10 @@ impl Folder {
         paths.sort_unstable();
         Ok(paths)
     }
+}
+
+fn file_id(index: usize) -> FileId {
+    FileId(u32::try_from(index).expect("a file system holds fewer files than u32"))
 }
 
 fn is_loop(error: &ignore::Error) -> bool {

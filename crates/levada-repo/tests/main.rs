@@ -1,3 +1,4 @@
 //! Model folders on a real file system.
 
+mod cache;
 mod folders;

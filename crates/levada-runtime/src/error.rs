@@ -10,11 +10,11 @@ pub enum JobError {
     /// A source, sink, engine or program failed.
     #[error(transparent)]
     Flow(#[from] FlowError),
-    /// The store failed.
-    #[error("the store failed")]
+    /// The store failed; the text fits after "failed to".
+    #[error(transparent)]
     Store(#[from] StoreError),
-    /// The state failed, or refused: another worker has taken over.
-    #[error("the state failed")]
+    /// The state failed, or refused: another worker has taken over. The text fits after "failed to".
+    #[error(transparent)]
     State(#[from] StateError),
     /// A file of the staging area failed.
     #[error("failed to {operation} {path}")]
@@ -40,12 +40,18 @@ impl JobError {
         }
     }
 
+    /// Whether the text is no sentence, but fits after "failed to".
+    pub fn is_fragment(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::State(_))
+    }
+
     /// The sentence and every cause behind it, on one line.
     pub fn chain(&self) -> String {
         if let Self::Flow(error) = self {
             return error.chain();
         }
-        let mut text = self.to_string();
+        let verb = if self.is_fragment() { "failed to " } else { "" };
+        let mut text = format!("{verb}{self}");
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             text.push_str(": ");

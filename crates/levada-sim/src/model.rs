@@ -8,6 +8,10 @@ use std::path::Path;
 
 #[expect(clippy::print_stdout, reason = "the figures are this program's output")]
 pub fn run(dir: &Path) -> Result<()> {
+    let cache = std::env::temp_dir().join(format!("levada-bench-{}", std::process::id()));
+    measure("fill cache", || levada_repo::load_cached(dir, &cache))?;
+    measure("load warm", || levada_repo::load_cached(dir, &cache))?;
+    std::fs::remove_dir_all(&cache)?;
     let loaded = measure("load", || levada_repo::load(dir))?;
     let registry = levada_platforms::registry();
     let model = &loaded.model;
@@ -24,6 +28,10 @@ pub fn run(dir: &Path) -> Result<()> {
     let created = measure("diff new", || diff(None, &first));
     let again = measure("refreeze", || freeze(model, &assignment, &graphs, Some(&first), "second".to_owned()));
     let delta = measure("diff same", || diff(Some(&first), &again));
+    let planned = measure("plan", || levada_planner::plan(model, &registry, None, "first".to_owned()));
+    if planned.is_err() {
+        bail!("the plan has errors that its passes did not have");
+    }
     println!("{} nodes, {} changes at first, {} after", first.nodes.len(), created.changes.len(), delta.changes.len());
     Ok(())
 }

@@ -15,5 +15,5 @@ mod table;
 mod text;
 
 pub use engine::SqlEngine;
-pub use query::{Answer, query};
+pub use query::{Answer, MODEL_TYPE, query};
 pub use session::{SESSION_MEMORY_BYTES_MAX, SESSION_THREADS_MAX};

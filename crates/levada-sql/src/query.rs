@@ -20,9 +20,13 @@ use levada_store::{AsOf, BATCH, OPERATION, PREVIOUS_BATCH, Reading, Store, VALID
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// The key of a field's metadata that names the model's type of a column; what is computed has none.
+pub const MODEL_TYPE: &str = "levada.type";
+
 /// The result of a query.
 pub struct Answer {
-    /// Its columns, spelled as the query or the model does; two may have one name.
+    /// Its columns, spelled as the query or the model does; two may have one name. Those of a
+    /// dataset carry [`MODEL_TYPE`].
     pub schema: SchemaRef,
     /// Its rows.
     pub rows: RowStream,
@@ -99,7 +103,11 @@ fn own_columns(reading: Reading) -> Vec<Field> {
 fn table_of(store: &Store, of: &DatasetRef, schema: &Schema, reading: Reading) -> Result<DatasetTable, FlowError> {
     let own = own_columns(reading);
     let data = arrow_schema(schema);
-    let columns: Vec<Field> = data.fields().iter().map(|field| field.as_ref().clone()).chain(own).collect();
+    let typed = data.fields().iter().zip(&schema.columns).map(|(field, column)| {
+        let model_type = (MODEL_TYPE.to_owned(), column.data_type.to_string());
+        field.as_ref().clone().with_metadata([model_type].into())
+    });
+    let columns: Vec<Field> = typed.chain(own).collect();
     let (store, dataset, schema) = (store.clone(), of.clone(), schema.clone());
     let open: Open = Arc::new(move |columns| {
         let (store, dataset, schema) = (store.clone(), dataset.clone(), schema.clone());

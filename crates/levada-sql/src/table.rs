@@ -44,7 +44,7 @@ impl DatasetTable {
                     format!("{name} has the columns {other:?} and {:?}, which SQL can't tell apart", column.name());
                 return Err(FlowError::never(message));
             }
-            fields.push(Field::new(folded, column.data_type().clone(), true));
+            fields.push(column.clone().with_name(folded).with_nullable(true));
         }
         Ok(Self { name, schema: Arc::new(ArrowSchema::new(fields)), open })
     }

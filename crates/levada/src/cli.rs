@@ -64,7 +64,7 @@ pub enum PlanFormat {
 pub enum Command {
     /// Write a small ecosystem to start from
     #[command(after_help = "Example: levada init my-ecosystem")]
-    Init(Dir),
+    Init(ListArgs),
     /// Print the JSON Schema of model files
     #[command(after_help = "Example: levada schema > levada.schema.json")]
     Schema,
@@ -183,6 +183,9 @@ pub struct ApplyArgs {
     /// Don't ask
     #[arg(long)]
     pub yes: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
     #[command(flatten)]
     pub dir: Dir,
 }
@@ -199,11 +202,14 @@ pub struct RunArgs {
     /// Serve /healthz and /metrics here, without asking who is there; a loopback address
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<std::net::SocketAddr>,
+    /// How to print what happens; json: one object a line
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
     #[command(flatten)]
     pub dir: Dir,
 }
 
-/// Commands that list.
+/// Commands with nothing to tell them but how to print.
 #[derive(Args, Debug)]
 pub struct ListArgs {
     /// How to print
@@ -243,6 +249,9 @@ pub struct SqlArgs {
 pub struct RehydrateArgs {
     /// WORKSPACE or WORKSPACE/STORE.DATASET
     pub what: String,
+    /// How to print what happens; json: one object a line
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
     #[command(flatten)]
     pub dir: Dir,
 }

@@ -1,6 +1,8 @@
 //! From a folder to graphs and a plan: what `check`, `graph`, `explain`, `plan` and `apply` share.
 
+use crate::settings::Settings;
 use crate::show;
+use crate::waiting::Waiting;
 use anyhow::Result;
 use levada_model::{Findings, Model, Severity};
 use levada_planner::{Blueprint, PlanOutcome, PlatformRegistry};
@@ -27,7 +29,13 @@ impl Compiler {
     /// # Errors
     /// There is no ecosystem in it, or it can't be read.
     pub fn load(dir: &Path) -> Result<Self> {
-        let Loaded { model, findings, files } = levada_repo::load(dir)?;
+        let waiting = Waiting::new("reading the model");
+        let loaded = match Settings::read(dir)?.cache {
+            Some(cache) => levada_repo::load_cached(dir, &cache),
+            None => levada_repo::load(dir),
+        };
+        let Loaded { model, findings, files } = loaded?;
+        drop(waiting);
         let revision = levada_repo::revision(dir).map_or_else(
             || "without git".to_owned(),
             |revision| format!("{}{}", revision.commit, if revision.is_dirty { " with changes" } else { "" }),

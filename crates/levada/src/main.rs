@@ -11,6 +11,8 @@ mod demo;
 mod project;
 mod settings;
 mod show;
+mod stop;
+mod waiting;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {
-            show::talk(format!("error: {}", chain(&error)));
+            show::talk(format!("error: {}{}", verb(&error), chain(&error)));
             ExitCode::FAILURE
         }
         Err(_) => EXIT_BUG.into(),
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
 
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     let is_done = match command {
-        Command::Init(dir) => commands::init::init(&dir)?,
+        Command::Init(args) => commands::init::init(&args)?,
         Command::Schema => commands::init::schema(),
         Command::Demo(args) => demo::run(&args).await?,
         Command::Check(args) => commands::check::run(&args)?,
@@ -69,6 +71,17 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => commands::verify::run(&args).await?,
     };
     Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Errors of the libraries are named after what failed, as a fragment; those of commands are sentences.
+fn verb(error: &anyhow::Error) -> &'static str {
+    let is_fragment = error.is::<levada_repo::RepoError>()
+        || error.is::<levada_state::StateError>()
+        || error.is::<levada_store::StoreError>()
+        || error.is::<levada_server::ServerError>()
+        || error.is::<levada_planner::ExplainError>()
+        || error.downcast_ref::<levada_runtime::JobError>().is_some_and(levada_runtime::JobError::is_fragment);
+    if is_fragment { "failed to " } else { "" }
 }
 
 /// An error and its causes on one line; hints on lines of their own.

@@ -6,12 +6,12 @@ use anyhow::{Context, Result, anyhow};
 use levada_flow::SystemClock;
 use levada_model::Schema;
 use levada_model::address::{DatasetRef, Stream};
-use levada_planner::blueprint::IngestSpec;
 use levada_planner::{Blueprint, NodeSpec};
 use levada_runtime::Runtime;
 use levada_sql::SqlEngine;
 use levada_state::State;
 use levada_store::Store;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,12 +46,31 @@ impl Project {
         Ok(State::open(&self.settings.state).await?)
     }
 
+    /// Opens the state where there is one; a SQLite state is not made by looking for it.
+    ///
+    /// # Errors
+    /// The database can't be opened, or belongs to a newer build.
+    pub async fn state_so_far(&self) -> Result<Option<State>> {
+        match self.settings.state.strip_prefix("sqlite:") {
+            Some(path) if !Path::new(path).exists() => Ok(None),
+            _ => self.state().await.map(Some),
+        }
+    }
+
+    /// Opens the state that an `apply` has made.
+    ///
+    /// # Errors
+    /// Nothing was applied yet, or as [`Project::state_so_far`].
+    pub async fn applied_state(&self) -> Result<State> {
+        self.state_so_far().await?.ok_or_else(nothing_applied)
+    }
+
     /// Opens everything a job may reach.
     ///
     /// # Errors
     /// The state or the store can't be opened.
     pub async fn runtime(&self) -> Result<Runtime> {
-        let state = self.state().await?;
+        let state = self.applied_state().await?;
         make_private(&self.settings.data)?;
         // Apart from the staging area: the store removes whatever in its folder nobody committed.
         let store = Store::open(state.clone(), self.settings.data.join("store"))?;
@@ -82,25 +101,31 @@ fn make_private(folder: &Path) -> Result<()> {
 /// # Errors
 /// Nothing was applied yet.
 pub async fn in_force(state: &State) -> Result<Blueprint> {
-    state.in_force().await?.ok_or_else(|| anyhow!("nothing is applied yet; run `levada apply` first"))
+    state.in_force().await?.ok_or_else(nothing_applied)
 }
 
-/// Every dataset the blueprint keeps, with its columns and its stream.
-pub fn kept_datasets(blueprint: &Blueprint) -> Vec<(DatasetRef, Schema, Stream)> {
-    let of = |spec: &IngestSpec| -> Vec<(DatasetRef, Schema, Stream)> {
-        let stream = spec.stream.clone();
-        let name = |dataset: &levada_planner::blueprint::IngestDataset| {
-            DatasetRef::new(stream.datastore.clone(), dataset.dataset.clone())
-        };
-        spec.datasets.iter().map(|dataset| (name(dataset), dataset.schema.clone(), stream.clone())).collect()
-    };
-    blueprint
-        .nodes
-        .values()
-        .filter_map(|node| match &node.spec {
-            NodeSpec::Ingest(spec) => Some(of(spec)),
-            _ => None,
-        })
-        .flatten()
-        .collect()
+fn nothing_applied() -> anyhow::Error {
+    anyhow!("nothing is applied yet; run `levada apply` first")
+}
+
+/// Every dataset that can be read: those the blueprint keeps, with the columns it has them with,
+/// and those that have left it and whose milestones are still there, as they were last.
+///
+/// # Errors
+/// The state fails.
+pub async fn readable_datasets(state: &State, blueprint: &Blueprint) -> Result<Vec<(DatasetRef, Schema, Stream)>> {
+    let mut datasets: BTreeMap<DatasetRef, (Schema, Stream)> = BTreeMap::new();
+    for (dataset, stream) in state.stored_datasets().await? {
+        if let Some(last) = state.schemas(&dataset).await?.pop() {
+            datasets.insert(dataset, (last.schema, stream));
+        }
+    }
+    for node in blueprint.nodes.values() {
+        let NodeSpec::Ingest(spec) = &node.spec else { continue };
+        for dataset in &spec.datasets {
+            let of = DatasetRef::new(spec.stream.datastore.clone(), dataset.dataset.clone());
+            datasets.insert(of, (dataset.schema.clone(), spec.stream.clone()));
+        }
+    }
+    Ok(datasets.into_iter().map(|(dataset, (schema, stream))| (dataset, schema, stream)).collect())
 }

@@ -14,6 +14,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// A folder of secrets: `NAME/user`, `NAME/password`, `NAME/token`.
     pub secrets: Option<PathBuf>,
+    /// The folder of the parse cache; `None`: there is none.
+    pub cache: Option<PathBuf>,
 }
 
 /// The keys of `levada.toml`.
@@ -23,7 +25,11 @@ struct File {
     state: Option<String>,
     data: Option<String>,
     secrets: Option<String>,
+    cache: Option<String>,
 }
+
+/// What `LEVADA_CACHE` says where nothing shall be cached.
+const CACHE_OFF: &str = "off";
 
 impl Settings {
     /// Reads the settings of a model's folder.
@@ -47,7 +53,12 @@ impl Settings {
             bail!("LEVADA_DATA is {data}, but this build keeps data in folders only; name a folder");
         }
         let secrets = variable("LEVADA_SECRETS").map(PathBuf::from).or(file.secrets.map(|folder| root.join(folder)));
-        Ok(Self { state, data: data.into(), secrets })
+        let cache = match (variable("LEVADA_CACHE"), file.cache) {
+            (Some(word), _) | (None, Some(word)) if word == CACHE_OFF => None,
+            (Some(folder), _) => Some(PathBuf::from(folder)),
+            (None, folder) => Some(root.join(folder.unwrap_or_else(|| ".levada/cache".to_owned()))),
+        };
+        Ok(Self { state, data: data.into(), secrets, cache })
     }
 
     /// Finds a secret in the environment or the folder of secrets.

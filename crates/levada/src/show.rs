@@ -2,21 +2,39 @@
 //!
 //! Data goes to stdout, talk to stderr; nothing needs colour to be read.
 
+use crate::waiting;
 use levada_model::Severity;
 use levada_repo::FileTable;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Prints a line of data to stdout; a reader that has gone away is no error.
+/// Whether somebody still reads stdout.
+static IS_HEARD: AtomicBool = AtomicBool::new(true);
+
+/// Prints a line of data to stdout. A reader that has gone away, such as `head`, is no error: the
+/// command's exit code still says how it ended. Data that can't be written otherwise ends it.
 pub fn data(text: impl std::fmt::Display) {
     use std::io::Write as _;
-    if writeln!(std::io::stdout(), "{text}").is_err() {
-        std::process::exit(0);
+    waiting::clear();
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => IS_HEARD.store(false, Ordering::Relaxed),
+        Err(error) => {
+            talk(format!("error: failed to write to the standard output: {error}"));
+            std::process::exit(1);
+        }
     }
+}
+
+/// Whether somebody still reads stdout: long output may end where nobody does.
+pub fn is_heard() -> bool {
+    IS_HEARD.load(Ordering::Relaxed)
 }
 
 /// Prints a line of talk to stderr.
 pub fn talk(text: impl std::fmt::Display) {
     use std::io::Write as _;
+    waiting::clear();
     // Nobody is left to tell when stderr is gone.
     drop(writeln!(std::io::stderr(), "{text}"));
 }

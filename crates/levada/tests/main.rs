@@ -1,6 +1,7 @@
 //! The whole product, as a user runs it: the built binary on real databases.
 
 mod change;
+mod contract;
 mod demo;
 mod ecosystem;
 mod platforms;

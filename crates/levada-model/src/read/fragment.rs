@@ -2,11 +2,14 @@
 
 use crate::model::*;
 use crate::name::{TeamName, ZoneName};
+use crate::span::within;
 use crate::{FileId, Span};
+use serde::{Deserialize, Serialize};
 
 /// The objects of one file. Owners are not known yet: [`super::assemble`] fills them in.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Fragment {
+    #[serde(skip)]
     pub(super) file: FileId,
     pub(super) ecosystems: Vec<Ecosystem>,
     pub(super) calendars: Vec<Calendar>,
@@ -19,8 +22,25 @@ pub struct Fragment {
     pub(super) primaries: Vec<PrimaryEntry>,
 }
 
+/// Names the form in which this build writes fragments to a cache: another build's may differ.
+pub const CACHE_FORM: &str = env!("LEVADA_MODEL_FORM");
+
+impl Fragment {
+    /// The fragment as bytes for a cache, of the form [`CACHE_FORM`].
+    pub fn to_cache(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("plain data with text keys always serialises")
+    }
+
+    /// Reads what [`Fragment::to_cache`] wrote, as what `file` says; `None` where the bytes are
+    /// none of this form.
+    pub fn from_cache(file: FileId, bytes: &[u8]) -> Option<Self> {
+        let fragment: Self = within(file, || serde_json::from_slice(bytes)).ok()?;
+        Some(Self { file, ..fragment })
+    }
+}
+
 /// A team without its zone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct TeamPart {
     pub(super) name: TeamName,
     pub(super) span: Span,

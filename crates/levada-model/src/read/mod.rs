@@ -16,7 +16,7 @@ mod lower;
 mod paths;
 
 pub use assemble::assemble;
-pub use fragment::Fragment;
+pub use fragment::{CACHE_FORM, Fragment};
 
 use crate::syntax;
 use crate::{FileId, Findings};

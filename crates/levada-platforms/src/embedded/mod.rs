@@ -54,7 +54,7 @@ impl Platform for Embedded {
         )
     }
 
-    fn render(&self, part: Part<'_>) -> Rendering {
-        Rendering::Nodes(part.changes())
+    fn render(&self, part: &Part<'_>) -> Rendering {
+        Rendering::Nodes(part.owned_changes())
     }
 }

@@ -1,6 +1,6 @@
 //! `levada init` and `levada schema`: where a new ecosystem starts.
 
-use crate::cli::Dir;
+use crate::cli::{Format, ListArgs};
 use crate::show;
 use anyhow::{Context, Result, bail};
 
@@ -13,8 +13,8 @@ const FILES: [(&str, &str); 4] = [
 ];
 
 /// Writes the starter; never over a file that is there.
-pub fn init(dir: &Dir) -> Result<bool> {
-    let root = &dir.dir;
+pub fn init(args: &ListArgs) -> Result<bool> {
+    let root = &args.dir.dir;
     if root.join("ecosystem.yaml").exists() {
         bail!("{} already has an ecosystem.yaml; `levada check` shows what is in it", root.display());
     }
@@ -26,7 +26,12 @@ pub fn init(dir: &Dir) -> Result<bool> {
         let folder = path.parent().expect("every file of the starter lies in a folder");
         std::fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
         std::fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
-        show::data(path.display());
+        if args.format == Format::Text {
+            show::data(path.display());
+        }
+    }
+    if args.format == Format::Json {
+        show::json(&serde_json::json!({ "files": FILES.map(|(name, _)| name) }));
     }
     show::talk(format!("next: levada check {0} && levada graph {0}", root.display()));
     Ok(true)

@@ -16,7 +16,10 @@ const EXIT_CHANGES: u8 = 3;
 pub async fn run(args: &PlanArgs) -> Result<ExitCode> {
     let project = Project::open(&args.dir.dir)?;
     let compiler = Compiler::load(&project.root)?;
-    let parent = project.state().await?.in_force().await?;
+    let parent = match project.state_so_far().await? {
+        Some(state) => state.in_force().await?,
+        None => None,
+    };
     let Some(outcome) = compiler.plan(parent.as_ref()) else { return Ok(ExitCode::FAILURE) };
     let format = match args.format {
         PlanFormat::Text => levada_planner::plan::PlanFormat::Text,

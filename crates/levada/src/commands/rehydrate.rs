@@ -1,9 +1,9 @@
 //! `levada rehydrate`: rebuilds what a workspace sees from the store, beside, and swaps it in.
 
 use crate::cli::RehydrateArgs;
-use crate::commands::run::{stop_signal, summary, work};
+use crate::commands::run::{summary, work};
 use crate::project::{Project, in_force};
-use crate::show;
+use crate::{show, stop};
 use anyhow::{Result, bail};
 use levada_model::NodeAddress;
 use levada_model::address::DatasetRef;
@@ -29,8 +29,8 @@ pub async fn run(args: &RehydrateArgs) -> Result<bool> {
         show::talk("the running worker does it; `levada status` shows when it is done");
         return Ok(true);
     }
-    let ending = work(runtime, 8, Mode::UntilDone, stop_signal()?).await?;
-    summary(&ending);
+    let ending = work(runtime, 8, Mode::UntilDone, args.format, stop::signal()?).await?;
+    summary(&ending, args.format);
     Ok(ending.failed.is_empty())
 }
 

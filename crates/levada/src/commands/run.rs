@@ -1,12 +1,15 @@
 //! `levada run`: the worker.
 
-use crate::cli::RunArgs;
+use crate::cli::{Format, RunArgs};
 use crate::project::{Project, in_force};
-use crate::show;
+use crate::waiting::Waiting;
+use crate::{show, stop};
 use anyhow::{Result, bail};
 use levada_model::NodeAddress;
 use levada_runtime::{Ending, Mode, Progress, Runtime, Worker};
+use serde_json::json;
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -22,16 +25,16 @@ pub async fn run(args: &RunArgs) -> Result<bool> {
         project.root.display(),
         blueprint.nodes.len()
     ));
-    let stop = stop_signal()?;
+    let stop = stop::signal()?;
     let server = match args.listen {
         None => None,
         Some(address) => Some(listen(&runtime, address, stop.clone())?),
     };
-    let ending = work(runtime, usize::from(args.workers), mode, stop).await?;
+    let ending = work(runtime, usize::from(args.workers), mode, args.format, stop).await?;
     if let Some(server) = server {
         server.abort();
     }
-    summary(&ending);
+    summary(&ending, args.format);
     Ok(ending.failed.is_empty() || mode == Mode::Continuous)
 }
 
@@ -51,9 +54,26 @@ fn listen(runtime: &Runtime, address: SocketAddr, stop: watch::Receiver<bool>) -
     }))
 }
 
-/// Runs a worker that tells its progress on stderr.
-pub async fn work(runtime: Runtime, jobs_max: usize, mode: Mode, stop: watch::Receiver<bool>) -> Result<Ending> {
+/// Runs a worker that tells its progress: to people on stderr, to programs on stdout.
+pub async fn work(
+    runtime: Runtime,
+    jobs_max: usize,
+    mode: Mode,
+    format: Format,
+    stop: watch::Receiver<bool>,
+) -> Result<Ending> {
     let owner = format!("{}@{}", std::process::id(), hostname());
+    let (waiting, running) = (Waiting::for_nothing(), Mutex::new(Vec::new()));
+    let tell = move |progress: Progress| {
+        // Only a panic while telling poisons it, and that ends the worker.
+        let mut running = running.lock().expect("nobody panics while telling");
+        note_running(&mut running, &progress);
+        waiting.now_for(longest_running(&running));
+        match format {
+            Format::Text => tell(progress),
+            Format::Json => show::data(event(&progress)),
+        }
+    };
     Ok(Worker::new(runtime, owner, jobs_max, mode, tell).run(stop).await?)
 }
 
@@ -62,16 +82,44 @@ fn hostname() -> String {
         .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
+/// Keeps the list of running jobs, the oldest first.
+fn note_running(running: &mut Vec<Vec<NodeAddress>>, progress: &Progress) {
+    match progress {
+        Progress::Started(nodes) => running.push(nodes.clone()),
+        Progress::Done(nodes, _) | Progress::Failed(nodes, ..) => running.retain(|one| one != nodes),
+    }
+}
+
+fn longest_running(running: &[Vec<NodeAddress>]) -> Option<String> {
+    let oldest = label(running.first()?);
+    Some(match running.len() {
+        1 => format!("{oldest} is running"),
+        jobs => format!("{oldest} is running, and {} jobs more", jobs - 1),
+    })
+}
+
 fn tell(progress: Progress) {
     match progress {
-        Progress::Started(_) => {}
         Progress::Done(nodes, report) if !report.news.is_empty() => {
             show::talk(format!("  {}  {}", label(&nodes), report.news));
         }
-        Progress::Done(..) => {}
+        Progress::Started(_) | Progress::Done(..) => {}
         Progress::Failed(nodes, error, again) => {
             let then = again.map_or("waits for its next turn".to_owned(), |at| format!("again at {}", show::time(at)));
             show::talk(format!("  {}  failed ({then}): {error}", label(&nodes)));
+        }
+    }
+}
+
+/// What happened, for programs; times are µs since 1970.
+fn event(progress: &Progress) -> serde_json::Value {
+    match progress {
+        Progress::Started(nodes) => json!({ "event": "started", "nodes": nodes }),
+        Progress::Done(nodes, report) => {
+            json!({ "event": "done", "nodes": nodes, "rows": report.rows, "bytes": report.bytes, "news": report.news })
+        }
+        Progress::Failed(nodes, error, again) => {
+            json!({ "event": "failed", "nodes": nodes, "error": error, "again_at": again })
         }
     }
 }
@@ -85,27 +133,13 @@ fn label(nodes: &[NodeAddress]) -> String {
 }
 
 /// Says how a worker ended.
-pub fn summary(ending: &Ending) {
+pub fn summary(ending: &Ending, format: Format) {
+    if format == Format::Json {
+        let failed = &ending.failed;
+        return show::data(json!({ "event": "ended", "jobs": ending.jobs, "rows": ending.rows, "failed": failed }));
+    }
     for (node, error) in &ending.failed {
         show::talk(format!("failed: {node}: {error}"));
     }
     show::talk(format!("{} jobs done, {} rows moved, {} failed", ending.jobs, ending.rows, ending.failed.len()));
-}
-
-/// Turns SIGTERM and Ctrl-C into a stop.
-pub fn stop_signal() -> Result<watch::Receiver<bool>> {
-    let (sender, receiver) = watch::channel(false);
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        show::talk("stopping: running jobs end or are given back");
-        if sender.send(true).is_err() {
-            return; // The worker has ended by itself; nobody is left to stop.
-        }
-        std::future::pending::<()>().await;
-    });
-    Ok(receiver)
 }

@@ -12,8 +12,7 @@ use std::collections::BTreeMap;
 
 /// Every node: what it is doing, what it waits for, why it failed.
 pub async fn status(args: &ListArgs) -> Result<bool> {
-    let project = Project::open(&args.dir.dir)?;
-    let state = project.state().await?;
+    let state = Project::open(&args.dir.dir)?.applied_state().await?;
     let now = now();
     let nodes = state.nodes().await?;
     let heads: BTreeMap<String, i64> =
@@ -76,7 +75,7 @@ fn now() -> i64 {
 
 /// Past runs, the newest first.
 pub async fn jobs(args: &LimitArgs) -> Result<bool> {
-    let state = Project::open(&args.dir.dir)?.state().await?;
+    let state = Project::open(&args.dir.dir)?.applied_state().await?;
     let runs = state.runs(None, 0, args.limit as usize).await?;
     if args.format == Format::Json {
         let rows: Vec<_> = runs
@@ -109,7 +108,7 @@ pub async fn jobs(args: &LimitArgs) -> Result<bool> {
 
 /// Committed batches of every stream, the newest first.
 pub async fn batches(args: &LimitArgs) -> Result<bool> {
-    let state = Project::open(&args.dir.dir)?.state().await?;
+    let state = Project::open(&args.dir.dir)?.applied_state().await?;
     let mut batches = Vec::new();
     for head in state.heads().await? {
         batches.extend(state.batches(&head.stream, args.limit as usize).await?);
@@ -147,7 +146,7 @@ pub async fn batches(args: &LimitArgs) -> Result<bool> {
 
 /// What is kept, for whom, until when.
 pub async fn store(args: &ListArgs) -> Result<bool> {
-    let state = Project::open(&args.dir.dir)?.state().await?;
+    let state = Project::open(&args.dir.dir)?.applied_state().await?;
     let mut owed: BTreeMap<DatasetRef, Vec<Obligation>> = BTreeMap::new();
     for obligation in state.obligations(None).await? {
         owed.entry(obligation.dataset.clone()).or_default().push(obligation);

@@ -3,6 +3,7 @@
 use crate::cli::{Format, VerifyArgs};
 use crate::project::{Project, in_force};
 use crate::show;
+use crate::waiting::Waiting;
 use anyhow::{Result, bail};
 use levada_model::name::WorkspaceName;
 use levada_runtime::verify::{Comparison, Copy, Scope, verify};
@@ -20,7 +21,9 @@ pub async fn run(args: &VerifyArgs) -> Result<bool> {
             show::data(line(comparison));
         }
     };
+    let waiting = Waiting::new("comparing copies row by row");
     let comparisons = verify(&runtime, &blueprint, &scope, tell).await?;
+    drop(waiting);
     if !is_text {
         let rows: Vec<_> =
             comparisons.iter().map(|one| serde_json::json!({ "equal": one.is_equal(), "comparison": one })).collect();

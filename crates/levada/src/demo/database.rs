@@ -1,6 +1,8 @@
 //! The demo's two databases: SQLite files it makes itself, or PostgreSQL databases of the reader's.
 
 use anyhow::{Context, Result, bail};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use tokio_postgres::config::Host;
 
@@ -24,7 +26,7 @@ impl Database {
     pub fn parse(url: Option<&str>, file: &str) -> Result<Self> {
         let Some(url) = url else { return Ok(Self::Sqlite(file.into())) };
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            bail!("{url} is no database the demo knows; write postgres://USER:PASSWORD@HOST:PORT/DATABASE");
+            bail!("this URL is of no database the demo knows; write postgres://USER:PASSWORD@HOST:PORT/DATABASE");
         }
         let config: tokio_postgres::Config = url.parse().context("failed to read the database's URL")?;
         if config.get_hosts().is_empty() || config.get_dbname().is_none() {
@@ -61,11 +63,8 @@ impl Database {
         let Self::Postgres(config) = self else { return Ok(()) };
         let folder = secrets.join(credential);
         std::fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
-        std::fs::write(folder.join("user"), config.get_user().unwrap_or("postgres"))?;
-        if let Some(password) = config.get_password() {
-            std::fs::write(folder.join("password"), password)?;
-        }
-        Ok(())
+        write_private(&folder.join("user"), config.get_user().unwrap_or("postgres").as_bytes())?;
+        config.get_password().map_or(Ok(()), |password| write_private(&folder.join("password"), password))
     }
 
     /// Runs a script of the producer's.
@@ -158,6 +157,14 @@ impl Database {
             }
         }
     }
+}
+
+/// Writes a file that nobody else may read.
+fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = std::fs::OpenOptions::new();
+    let file = file.write(true).create(true).truncate(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| file.write_all(bytes));
+    written.with_context(|| format!("failed to write {}", path.display()))
 }
 
 fn quoted(text: &str) -> String {

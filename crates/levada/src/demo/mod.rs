@@ -8,7 +8,7 @@ use crate::cli::{
     ApplyArgs, CheckArgs, DemoArgs, Dir, Format, GraphArgs, GraphFormat, LimitArgs, PlanArgs, PlanFormat, RunArgs,
     SqlArgs, VerifyArgs,
 };
-use crate::{commands, show};
+use crate::{commands, show, stop};
 use anyhow::{Context, Result, bail};
 use database::Database;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,7 @@ const NW_DATA: &str = "zones/usa/teams/northwind/nw_data.yaml";
 pub async fn run(args: &DemoArgs) -> Result<bool> {
     let producer = Database::parse(args.source.as_deref(), "data/nw.db")?;
     let consumer = Database::parse(args.target.as_deref(), "data/warehouse.db")?;
+    stop::signal()?;
     let root = folder(args)?;
     let dir = Dir { dir: root.clone() };
     write_model(&root, &producer, &consumer)?;
@@ -46,30 +47,30 @@ pub async fn run(args: &DemoArgs) -> Result<bool> {
         root.display()
     ));
 
-    title("The model is checked, and woven into a graph", "levada check && levada graph");
+    title("The model is checked, and woven into a graph", "levada check && levada graph")?;
     succeed(commands::check::run(&CheckArgs { format: Format::Text, dir: dir.clone() })?)?;
     let graph = GraphArgs { platform: None, format: GraphFormat::Text, dir: dir.clone() };
     succeed(commands::graph::run(&graph)?)?;
 
-    title("What would become real, and making it so", "levada plan && levada apply --yes");
+    title("What would become real, and making it so", "levada plan && levada apply --yes")?;
     plan(&dir).await?;
     apply(&dir).await?;
 
-    title("The data flows: one load of the producer, a transformer, four deliveries", "levada run --until-idle");
+    title("The data flows: one load of the producer, a transformer, four deliveries", "levada run --until-idle")?;
     work(&dir).await?;
     batches(&dir).await?;
     title(
         "What the analysts see: names and phones are masked",
         "SELECT * FROM workspaceusingtransformeroutput.masked_nw_data_customers",
-    );
+    )?;
     sample(&consumer, &root, "masked_nw_data_customers").await?;
 
-    title("A day later the producer has changed five rows; only they move", "levada run --until-idle");
+    title("A day later the producer has changed five rows; only they move", "levada run --until-idle")?;
     producer.run(&root, company::A_DAY_LATER).await?;
     work(&dir).await?;
     batches(&dir).await?;
 
-    title("Every version is kept: customer C0007 at the first batch, and now", "levada sql");
+    title("Every version is kept: customer C0007 at the first batch, and now", "levada sql")?;
     let select = "SELECT customer_id, contact_name, city FROM NW_Data.customers";
     sql(&dir, &format!("{select} FOR VERSION AS OF 1 WHERE customer_id = 'C0007'")).await?;
     sql(&dir, &format!("{select} WHERE customer_id = 'C0007'")).await?;
@@ -77,14 +78,14 @@ pub async fn run(args: &DemoArgs) -> Result<bool> {
     title(
         "The analysts need orders too: one line in git, and the plan is only that",
         "levada plan && levada apply --yes",
-    );
+    )?;
     add_orders(&root)?;
     plan(&dir).await?;
     apply(&dir).await?;
     work(&dir).await?;
     sample(&consumer, &root, "nw_data_orders").await?;
 
-    title("Store, consumers and producer hold the same rows", "levada verify --source");
+    title("Store, consumers and producer hold the same rows", "levada verify --source")?;
     let verify = VerifyArgs { workspace: None, source: true, format: Format::Text, dir: dir.clone() };
     succeed(commands::verify::run(&verify).await?)?;
 
@@ -136,8 +137,11 @@ fn add_orders(root: &Path) -> Result<()> {
     Ok(std::fs::write(&path, after)?)
 }
 
-fn title(what: &str, command: &str) {
+/// Begins the next step, unless the demo was stopped.
+fn title(what: &str, command: &str) -> Result<()> {
+    stop::check()?;
     show::data(format!("\n── {what}\n$ {command}\n"));
+    Ok(())
 }
 
 fn succeed(is_done: bool) -> Result<()> {
@@ -150,11 +154,13 @@ async fn plan(dir: &Dir) -> Result<()> {
 }
 
 async fn apply(dir: &Dir) -> Result<()> {
-    succeed(commands::apply::run(&ApplyArgs { yes: true, dir: dir.clone() }).await?)
+    succeed(commands::apply::run(&ApplyArgs { yes: true, format: Format::Text, dir: dir.clone() }).await?)
 }
 
 async fn work(dir: &Dir) -> Result<()> {
-    succeed(commands::run::run(&RunArgs { workers: 8, until_idle: true, listen: None, dir: dir.clone() }).await?)
+    let args = RunArgs { workers: 8, until_idle: true, listen: None, format: Format::Text, dir: dir.clone() };
+    succeed(commands::run::run(&args).await?)?;
+    stop::check()
 }
 
 async fn batches(dir: &Dir) -> Result<()> {
