@@ -9,6 +9,7 @@
 mod cache;
 mod files;
 mod folder;
+pub mod rendered;
 mod revision;
 
 pub use files::{FileTable, Place};

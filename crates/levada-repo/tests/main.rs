@@ -1,4 +1,6 @@
 //! Model folders on a real file system.
 
+mod branch;
 mod cache;
 mod folders;
+mod rendered;

@@ -1,0 +1,331 @@
+//! A rendered tree as commits on a branch.
+//!
+//! Steps: look at the branch's tip; compare its manifest with the new one; write the difference as
+//! one commit, or as a chain of small ones, with git's own fast-import into a repository of ours;
+//! push once, only if the tip is still where it was. What others commit beside our files stays.
+
+use super::{MANIFEST, Manifest, RenderedError, Tree, check_paths};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The most files that one commit changes: reviews and web pages stop showing more.
+const COMMIT_FILES_MAX: usize = 299;
+
+/// Marks a commit as ours; carries the model's revision.
+const REVISION_TRAILER: &str = "Levada-Revision";
+
+/// Where the commits are made before they are pushed.
+const NEW_REFERENCE: &str = "refs/levada/new";
+
+const COMMITTER: &str = "Levada <levada@localhost>";
+
+/// A branch of a repository: `REPOSITORY#BRANCH`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BranchTarget {
+    /// Whatever git fetches from: a path or a URL.
+    pub repository: String,
+    /// The branch's short name.
+    pub branch: String,
+}
+
+impl std::str::FromStr for BranchTarget {
+    type Err = RenderedError;
+
+    fn from_str(text: &str) -> Result<Self, RenderedError> {
+        match text.rsplit_once('#') {
+            // What begins with a dash would be an option of git's.
+            Some((repository, branch)) if !repository.is_empty() && !branch.is_empty() && !text.starts_with('-') => {
+                Ok(Self { repository: repository.to_owned(), branch: branch.to_owned() })
+            }
+            _ => Err(RenderedError::Target { text: text.to_owned() }),
+        }
+    }
+}
+
+/// What a push brought.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pushed {
+    /// How many commits; 0: the branch was as it should be.
+    pub commits: usize,
+    /// Files that differed, removed ones included; the manifest does not count.
+    pub files: usize,
+}
+
+/// Commits that are made and not yet pushed.
+#[derive(Debug)]
+pub struct PreparedPush {
+    git: Git,
+    target: BranchTarget,
+    /// The tip that they follow; `None`: there is no such branch yet.
+    tip: Option<String>,
+    pushed: Pushed,
+}
+
+/// Makes the commits that bring a branch to `tree`, in a repository of ours in the folder `work`.
+///
+/// `gives_up_edits`: files that somebody edited on the branch are written over all the same.
+///
+/// # Errors
+/// [`RenderedError::Edited`], [`RenderedError::ForeignBranch`]; git, with what it says.
+pub fn prepare_push(
+    target: &BranchTarget,
+    work: &Path,
+    tree: &Tree,
+    manifest: &Manifest,
+    gives_up_edits: bool,
+) -> Result<PreparedPush, RenderedError> {
+    check_paths(tree)?;
+    let git = Git::open(work)?;
+    let tip = git.fetch(target)?;
+    let last = match &tip {
+        Some(tip) => Some(last_rendering(&git, target, tip, tree, gives_up_edits)?),
+        None => None,
+    };
+    let changed = changed_files(last.as_ref(), manifest);
+    let is_same = last.as_ref().is_some_and(|last| last.is_of_same_files(manifest));
+    let parts = if is_same { Vec::new() } else { in_parts(&changed) };
+    if !parts.is_empty() {
+        git.import(tip.as_deref(), &parts, tree, manifest)?;
+    }
+    let pushed = Pushed { commits: parts.len(), files: changed.len() };
+    Ok(PreparedPush { git, target: target.clone(), tip, pushed })
+}
+
+impl PreparedPush {
+    /// Pushes the commits, in one push, if the branch is still where it was.
+    ///
+    /// # Errors
+    /// [`RenderedError::BranchMoved`]; git, with what it says.
+    pub fn push(self) -> Result<Pushed, RenderedError> {
+        if self.pushed.commits == 0 {
+            return Ok(self.pushed);
+        }
+        let branch = format!("refs/heads/{}", self.target.branch);
+        let lease = format!("--force-with-lease={branch}:{}", self.tip.as_deref().unwrap_or_default());
+        let reference = format!("{NEW_REFERENCE}:{branch}");
+        let output = self.git.run(&["push", "--porcelain", &lease, &self.target.repository, &reference])?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        match output.status.success() {
+            true => Ok(self.pushed),
+            false if said.contains("stale info") || said.contains("fetch first") => {
+                let BranchTarget { repository, branch } = self.target;
+                Err(RenderedError::BranchMoved { repository, branch })
+            }
+            false => Err(failed("push", &output)),
+        }
+    }
+}
+
+/// The manifest at the tip, once it is sure that our files are as we left them.
+fn last_rendering(
+    git: &Git,
+    target: &BranchTarget,
+    tip: &str,
+    tree: &Tree,
+    gives_up_edits: bool,
+) -> Result<Manifest, RenderedError> {
+    let foreign =
+        || RenderedError::ForeignBranch { repository: target.repository.clone(), branch: target.branch.clone() };
+    let ours = git.text("find the last rendering", &["log", "-1", "--format=%H", "--grep", &grep_ours(), tip])?;
+    let ours = ours.trim();
+    if ours.is_empty() {
+        return Err(foreign());
+    }
+    let bytes = git.show(ours, MANIFEST)?.ok_or_else(foreign)?;
+    let last = Manifest::from_bytes(&bytes, Path::new(MANIFEST))?;
+    let edited =
+        git.text("compare with the last rendering", &["diff", "--name-only", "-z", "--no-renames", ours, tip])?;
+    let is_needed = |path: &&str| *path == MANIFEST || last.files.contains_key(*path) || tree.contains_key(*path);
+    let edited: Vec<String> = edited.split('\0').filter(is_needed).map(str::to_owned).collect();
+    match edited.is_empty() || gives_up_edits {
+        true if edited.is_empty() => Ok(last),
+        // Whatever was edited is written again, whether it differs from the last rendering or not.
+        true => Ok(last.without(&edited)),
+        false => Err(RenderedError::Edited { paths: edited }),
+    }
+}
+
+fn grep_ours() -> String {
+    format!("^{REVISION_TRAILER}: ")
+}
+
+/// Files that differ between two manifests, sorted.
+fn changed_files(last: Option<&Manifest>, next: &Manifest) -> Vec<String> {
+    let before = |path: &String| last.and_then(|last| last.files.get(path));
+    let written = next.files.iter().filter(|(path, hash)| before(path) != Some(hash)).map(|(path, _)| path);
+    let removed = last.into_iter().flat_map(|last| last.files.keys()).filter(|path| !next.files.contains_key(*path));
+    written.chain(removed).cloned().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The files of each commit; the manifest goes with the last one.
+fn in_parts(changed: &[String]) -> Vec<&[String]> {
+    match changed.len() < COMMIT_FILES_MAX {
+        true => vec![changed],
+        // One file less in each leaves room for the manifest in the last.
+        false => changed.chunks(COMMIT_FILES_MAX - 1).collect(),
+    }
+}
+
+/// A repository of ours, without files, in which commits are made.
+#[derive(Debug)]
+struct Git {
+    folder: PathBuf,
+    /// Keeps another rendering from making its commits here meanwhile.
+    _lock: File,
+}
+
+impl Git {
+    fn open(folder: &Path) -> Result<Self, RenderedError> {
+        std::fs::create_dir_all(folder).map_err(|error| RenderedError::file("create", folder, error))?;
+        let lock = folder.join("levada.lock");
+        let opened = File::create(&lock).and_then(|file| file.lock().map(|()| file));
+        let git = Self {
+            folder: folder.to_owned(),
+            _lock: opened.map_err(|error| RenderedError::file("lock", lock, error))?,
+        };
+        if !folder.join("HEAD").is_file() {
+            git.text("make a repository", &["init", "--quiet", "--bare", "."])?;
+        }
+        Ok(git)
+    }
+
+    /// Fetches the branch with its history; gives its tip, `None` where there is no such branch.
+    fn fetch(&self, target: &BranchTarget) -> Result<Option<String>, RenderedError> {
+        let BranchTarget { repository, branch } = target;
+        let listed =
+            self.text("look at the repository", &["ls-remote", "--", repository, &format!("refs/heads/{branch}")])?;
+        let Some(tip) = listed.split_whitespace().next() else { return Ok(None) };
+        let reference = format!("+refs/heads/{branch}:refs/levada/tip");
+        self.text("fetch the branch", &["fetch", "--quiet", "--no-tags", "--", repository, &reference])?;
+        // Somebody may have pushed between the two: what was fetched counts.
+        let fetched = self
+            .text("fetch the branch", &["rev-parse", "--verify", "refs/levada/tip"])
+            .map(|it| it.trim().to_owned())?;
+        debug_assert_eq!(fetched.len(), tip.len());
+        Ok(Some(fetched))
+    }
+
+    /// A file of a commit.
+    fn show(&self, commit: &str, path: &str) -> Result<Option<Vec<u8>>, RenderedError> {
+        let output = self.run(&["cat-file", "blob", &format!("{commit}:{path}")])?;
+        Ok(output.status.success().then_some(output.stdout))
+    }
+
+    /// Makes one commit per part, the first one on `tip`.
+    fn import(
+        &self,
+        tip: Option<&str>,
+        parts: &[&[String]],
+        tree: &Tree,
+        manifest: &Manifest,
+    ) -> Result<(), RenderedError> {
+        // What an earlier try left must not become a parent.
+        self.text("forget earlier commits", &["update-ref", "-d", NEW_REFERENCE])?;
+        let mut stream = Vec::new();
+        for (index, paths) in parts.iter().enumerate() {
+            let from = tip.filter(|_| index == 0);
+            commit(&mut stream, &message(manifest, index + 1, parts.len(), paths.len()), from);
+            paths.iter().for_each(|path| change(&mut stream, path, tree.get(path).map(Vec::as_slice)));
+            if index + 1 == parts.len() {
+                change(&mut stream, MANIFEST, Some(&manifest.to_bytes()));
+            }
+        }
+        stream.extend(b"done\n");
+        self.feed(&["fast-import", "--quiet", "--done", "--date-format=now"], &stream)
+    }
+
+    fn feed(&self, arguments: &[&str], input: &[u8]) -> Result<(), RenderedError> {
+        let started = self.command(arguments).stdin(Stdio::piped()).spawn();
+        let mut child = started.map_err(|error| RenderedError::file("start", "git", error))?;
+        let mut stdin = child.stdin.take().expect("standard input is piped");
+        // Where git ends early its own words say why.
+        let fed = stdin.write_all(input);
+        drop(stdin);
+        let output = child.wait_with_output().map_err(|error| RenderedError::file("wait for", "git", error))?;
+        match output.status.success() && fed.is_ok() {
+            true => Ok(()),
+            false => Err(failed("make the commits", &output)),
+        }
+    }
+
+    fn text(&self, operation: &'static str, arguments: &[&str]) -> Result<String, RenderedError> {
+        let output = self.run(arguments)?;
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(failed(operation, &output)),
+        }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<Output, RenderedError> {
+        let output = self.command(arguments).stdin(Stdio::null()).output();
+        output.map_err(|error| RenderedError::file("start", "git", error))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(&self.folder).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Nobody is there to be asked, and nobody's language changes what is read here.
+        command.env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
+        // A hook of an outer repository must not point git elsewhere.
+        for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+            command.env_remove(name);
+        }
+        command
+    }
+}
+
+fn failed(operation: &'static str, output: &Output) -> RenderedError {
+    let output = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    RenderedError::Git { operation, output }
+}
+
+fn message(manifest: &Manifest, part: usize, parts: usize, files: usize) -> String {
+    let Manifest { platform, revision, .. } = manifest;
+    let what = if parts == 1 { String::new() } else { format!(", part {part} of {parts}") };
+    let mut text = format!("Render {platform}{what}: {files} files\n\n{REVISION_TRAILER}: {revision}\n");
+    if parts > 1 {
+        text.push_str(&format!("Levada-Part: {part}/{parts}\n"));
+    }
+    text
+}
+
+fn commit(stream: &mut Vec<u8>, message: &str, from: Option<&str>) {
+    stream.extend(format!("commit {NEW_REFERENCE}\ncommitter {COMMITTER} now\n").bytes());
+    data(stream, message.as_bytes());
+    if let Some(from) = from {
+        stream.extend(format!("from {from}\n").bytes());
+    }
+}
+
+/// Writes a file, or removes it.
+fn change(stream: &mut Vec<u8>, path: &str, bytes: Option<&[u8]>) {
+    match bytes {
+        Some(bytes) => {
+            stream.extend(format!("M 100644 inline {}\n", quoted(path)).bytes());
+            data(stream, bytes);
+        }
+        None => stream.extend(format!("D {}\n", quoted(path)).bytes()),
+    }
+}
+
+fn data(stream: &mut Vec<u8>, bytes: &[u8]) {
+    stream.extend(format!("data {}\n", bytes.len()).bytes());
+    stream.extend(bytes);
+    stream.push(b'\n');
+}
+
+/// A path in the manner of fast-import's quotes.
+fn quoted(path: &str) -> String {
+    let mut text = String::from("\"");
+    for character in path.chars() {
+        match character {
+            '"' | '\\' => text.extend(['\\', character]),
+            '\n' => text.push_str("\\n"),
+            other => text.push(other),
+        }
+    }
+    text + "\""
+}
