@@ -4,6 +4,7 @@
 
 pub mod embedded;
 pub mod recording;
+pub mod terraform;
 
 use levada_planner::PlatformRegistry;
 

@@ -1,4 +1,5 @@
 //! The kinds of platforms, on the worked example of the project.
 
 mod rendering;
+mod terraform;
 mod worked_example;
