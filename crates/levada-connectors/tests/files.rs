@@ -371,6 +371,28 @@ async fn the_files_of_the_delivery_before_stay_one_delivery_more() {
 }
 
 #[tokio::test]
+async fn two_platforms_that_deliver_one_dataset_write_apart_and_leave_each_other_alone() {
+    let folder = Folder::new(FileFormat::Parquet);
+    let by = |batch, name: &str, workspace: &str, expected| {
+        let mut next = delivery(batch, 1, expected);
+        next.table.live = Some(format!("levada/D/{name}/live"));
+        next.table.views[0].schema = workspace.to_owned();
+        next
+    };
+    let (first, second) = (by(1, "ids", "reporting", None), by(2, "ids~2f", "lab", None));
+    let (own, other) = (first.table.clone(), second.table.clone());
+    folder.sink().deliver(vec![first]).await.expect("the first platform");
+    folder.sink().deliver(vec![second]).await.expect("the second platform");
+    let latest = |table: &DeliveredTable| folder.latest(table, &table.views[0]).expect("it is there");
+    assert_eq!((latest(&own).batch, latest(&other).batch), (1, 2));
+    assert_eq!(latest(&own).live.expect("live"), ["levada/D/ids/live/batch=1/part-00000.parquet"]);
+    assert_eq!(latest(&other).live.expect("live"), ["levada/D/ids~2f/live/batch=2/part-00000.parquet"]);
+    folder.sink().remove(std::slice::from_ref(&other), 1).await.expect("the second one leaves");
+    assert_eq!(latest(&own).batch, 1);
+    assert!(!folder.root().join("levada/D/ids~2f").exists() && !folder.root().join("lab").exists());
+}
+
+#[tokio::test]
 async fn a_workspace_that_a_crash_left_behind_is_told_by_whoever_comes_next() {
     let folder = Folder::new(FileFormat::Parquet);
     let first = delivery(1, 1, None);

@@ -18,7 +18,7 @@ impl Platform for Running {
         let tables = [IngestMode::Snapshot, IngestMode::Watermark];
         Capabilities {
             sources: [(ContainerKind::Postgres, tables.into()), (ContainerKind::Sqlite, tables.into())].into(),
-            sinks: [ContainerKind::Postgres, ContainerKind::Sqlite].into(),
+            sinks: [ContainerKind::Postgres, ContainerKind::Sqlite, ContainerKind::Files].into(),
             code: [CodeKind::Sql].into(),
             feeds: ["store".to_owned()].into(),
         }
