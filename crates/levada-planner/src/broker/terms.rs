@@ -67,7 +67,7 @@ impl Strictest {
 /// Derived terms flow against the data until nothing changes; joining only ever makes them
 /// stricter, and there are few grades, so this is linear in sinks for any ecosystem without long
 /// chains of transformers, and ends for all, cycles included.
-pub(super) fn resolve(model: &Model, bindings: &Bindings) -> Vec<Vec<Terms>> {
+pub(crate) fn resolve(model: &Model, bindings: &Bindings) -> Vec<Vec<Terms>> {
     let mut terms: Vec<Vec<Terms>> =
         model.workspaces.iter().map(|workspace| workspace.groups.iter().map(stated_or_default).collect()).collect();
     let mut derived: Vec<Option<Strictest>> = vec![None; model.workspaces.len()];
