@@ -2,31 +2,41 @@
 
 use super::{Context, codes, sink_span};
 use crate::binding::dataset_ref;
-use crate::blueprint::{DeliveredReading, view_name, view_schema};
+use crate::blueprint::{keeps_folders, readings, view_name, view_schema};
+use crate::broker::{Terms, resolve};
 use levada_model::address::DatasetRef;
 use levada_model::connection::ContainerKind;
 use levada_model::model::{Dataset, Workspace};
 use levada_model::{Address, Finding, Findings, Span};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
+    let terms = resolve(context.model, context.bindings);
+    let mut taken = Taken::new();
     for (workspace_id, workspace) in context.model.workspaces.iter().enumerate() {
         let Some(container) = context.bindings.container_of_workspace[workspace_id] else { continue };
         let kind = context.model.containers[container as usize].kind();
-        let mut pass = Pass { context, workspace, kind, findings };
+        let mut pass = Pass { context, workspace, container, kind, findings };
         pass.schema();
-        pass.views(workspace_id);
+        // Folders have no flat names: each dataset has one of its own.
+        if !keeps_folders(kind) {
+            pass.views(workspace_id, &terms[workspace_id], &mut taken);
+        }
     }
 }
+
+/// Who has which view of which container, by its full name.
+type Taken<'m> = HashMap<(u32, String), (&'m Workspace, DatasetRef)>;
 
 struct Pass<'p, 'm> {
     context: &'p Context<'m>,
     workspace: &'m Workspace,
+    container: u32,
     kind: ContainerKind,
     findings: &'p mut Findings,
 }
 
-impl Pass<'_, '_> {
+impl<'m> Pass<'_, 'm> {
     fn schema(&mut self) {
         let schema = view_schema(self.workspace.name.as_str());
         if !is_reserved(self.kind, &schema) {
@@ -38,8 +48,7 @@ impl Pass<'_, '_> {
         self.findings.push(finding.about(about).hint("give the workspace another name"));
     }
 
-    fn views(&mut self, workspace_id: usize) {
-        let mut taken: HashMap<String, DatasetRef> = HashMap::new();
+    fn views(&mut self, workspace_id: usize, terms: &[Terms], taken: &mut Taken<'m>) {
         let uses = &self.context.bindings.uses_of_workspace[workspace_id];
         for uses in uses.chunk_by(|a, b| a.dataset == b.dataset) {
             let model = self.context.model;
@@ -48,19 +57,29 @@ impl Pass<'_, '_> {
             // Looked up only for a finding: a group may have very many sinks.
             let span = || sink_span(group, &of);
             let dataset = &model.datastores[uses[0].dataset.store as usize].datasets[uses[0].dataset.dataset as usize];
-            // Both names are kept free: a group may ask for the other reading tomorrow.
-            for reading in [DeliveredReading::Live, DeliveredReading::History] {
+            let delivered = uses.iter().flat_map(|of| readings(terms[of.group.group as usize].milestoning));
+            for reading in delivered.collect::<BTreeSet<_>>() {
                 let name = view_name(&of, reading);
-                if let Some(other) = taken.insert(name.clone(), of.clone()) {
-                    let message = format!("{other} and {of} would both be seen as {name:?}");
-                    self.push(codes::VIEW_COLLISION, message, span(), "consume one of them in another workspace");
-                    break;
-                }
-                if reading == DeliveredReading::History {
-                    self.length(&name, &span);
-                }
+                self.collision(&of, &name, &span, taken);
+                self.length(&name, &span);
             }
             self.columns(&of, dataset, &span);
+        }
+    }
+
+    fn collision(&mut self, of: &DatasetRef, view: &str, span: &dyn Fn() -> Span, taken: &mut Taken<'m>) {
+        let name = full_name(self.kind, &view_schema(self.workspace.name.as_str()), view);
+        let Some((owner, other)) = taken.insert((self.container, name.clone()), (self.workspace, of.clone())) else {
+            return;
+        };
+        if owner.name == self.workspace.name {
+            let message = format!("{other} and {of} would both be seen as {name:?}");
+            self.push(codes::VIEW_COLLISION, message, span(), "consume one of them in another workspace");
+        } else {
+            let (workspace, owner) = (&self.workspace.name, &owner.name);
+            let message = format!("{other} of {owner} and {of} of {workspace} would both be seen as {name:?}");
+            let hint = "rename one of the workspaces, or deliver one of them to another container";
+            self.push(codes::VIEW_COLLISION, message, span(), hint);
         }
     }
 
@@ -99,6 +118,15 @@ impl Pass<'_, '_> {
                 "give it a shorter name here and its own one in `from:`",
             );
         }
+    }
+}
+
+/// A view as its container spells it.
+fn full_name(kind: ContainerKind, schema: &str, view: &str) -> String {
+    match kind {
+        // Without schemas, all views are in one space of names.
+        ContainerKind::Sqlite => format!("{schema}__{view}"),
+        _ => format!("{schema}.{view}"),
     }
 }
 
