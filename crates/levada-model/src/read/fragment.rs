@@ -17,6 +17,8 @@ pub struct Fragment {
     pub(super) workspaces: Vec<Workspace>,
     pub(super) assignments: Vec<AssignmentEntry>,
     pub(super) primaries: Vec<PrimaryEntry>,
+    /// Objects with a name that could not be read otherwise, and whether a whole document is missing.
+    pub(super) unread: Unread,
 }
 
 /// A team without its zone.
