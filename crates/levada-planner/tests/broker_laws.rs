@@ -1,6 +1,6 @@
 //! The laws of the broker over random models.
 
-use crate::models::Builder;
+use crate::models::{Builder, name};
 use crate::platforms::registry;
 use crate::random::plots;
 use levada_model::NodeKind;
@@ -177,4 +177,22 @@ fn production_goes_to_production_platforms_and_their_ingestion_too() {
     let choices = assignment.choices();
     assert_eq!(choices.primaries.values().map(ToString::to_string).collect::<Vec<_>>(), ["P"]);
     assert_eq!(assignment.groups.values().next().expect("one group").platforms[0].platform.as_str(), "P");
+}
+
+#[test]
+fn derived_terms_keep_what_a_regulator_asks_of_the_consumer() {
+    use levada_model::model::Regulator;
+    let mut builder = twins()
+        .workspace("W", "C")
+        .group("G", None, &["S.d"])
+        .transformer("O", &["x"])
+        .workspace("Bank", "C")
+        .group("G", Some("hours live 1d"), &["O.x"]);
+    let span = builder.span();
+    let retention = "6y".parse().expect("a period");
+    builder.model.zones[0].regulators.push(Regulator { name: name("SEC"), span, documentation: None, retention });
+    let requires = builder.model.workspaces[1].groups[0].requires.as_mut().expect("stated");
+    requires.regulator = Some(levada_model::Spanned::new(name("SEC"), span));
+    let (assignment, _) = assign(&builder.build(), &registry(), &Choices::default());
+    assert_eq!(assignment.groups[&(name("W"), name("G"))].terms.retention, retention);
 }

@@ -8,7 +8,7 @@ use crate::blueprint::Choices;
 use crate::graph::demand::ExportRole;
 use crate::lint::codes;
 use crate::policy::{PolicyId, is_about};
-use levada_model::model::{AssignmentEntry, AssignmentState, Group, Status, Workspace};
+use levada_model::model::{AssignmentEntry, AssignmentState, Group, ObjectKind, Status, Workspace};
 use levada_model::name::{GroupName, PlatformName, WorkspaceName};
 use levada_model::{Address, Finding, Findings};
 use std::collections::{BTreeMap, HashMap};
@@ -78,7 +78,7 @@ fn choose_one(
         let finding = Finding::error(codes::PIN_REJECTED, message).about(address.clone());
         findings.push(finding.at(pin.map_or(asked.group.span, |pin| pin.platform.span)));
     }
-    if platforms.is_empty() {
+    if platforms.is_empty() && !table.model.unread.may_have_some(ObjectKind::Platform) {
         let message = format!("no platform fits the group: {}", exclusions(&candidates));
         let hint = "relax `requires`, or add a platform that fits";
         findings.push(Finding::error(codes::NO_PLATFORM_FITS, message).at(asked.group.span).about(address).hint(hint));

@@ -9,7 +9,7 @@ use crate::blueprint::Choices;
 use crate::lint::codes;
 use crate::platform::{CodeKind, IngestMode};
 use crate::policy::PolicyId;
-use levada_model::model::{AssignmentState, Datastore, Latency, Origin, PrimaryEntry, Status};
+use levada_model::model::{AssignmentState, Datastore, Latency, ObjectKind, Origin, PrimaryEntry, Status};
 use levada_model::name::{DatastoreName, WorkspaceName};
 use levada_model::{Address, Finding, Findings};
 use std::collections::{BTreeMap, HashMap};
@@ -81,6 +81,7 @@ fn choose_one(
     let chosen = candidates.iter().find(|candidate| candidate.is_chosen());
     let address = Address::Datastore(needs.store.name.clone());
     match chosen {
+        None if table.model.unread.may_have_some(ObjectKind::Platform) => {}
         None => {
             let message = format!("no platform can ingest the datastore: {}", exclusions(&candidates));
             findings.push(Finding::error(codes::NO_PRIMARY_FITS, message).at(needs.store.span).about(address));
@@ -117,6 +118,9 @@ fn rejections(table: &Table<'_>, needs: &Needs<'_>, platform: usize) -> Vec<Reje
             if let Some(container) = kind.filter(|&kind| !capabilities.reads(kind, mode)) {
                 rejections.push(Rejection::Source { container, ingest: mode });
             }
+            let catch_up = ingest.trigger.as_ref().map(|trigger| trigger.catch_up);
+            let unserved = catch_up.filter(|wanted| !capabilities.catch_up.contains(wanted));
+            rejections.extend(unserved.map(Rejection::CatchUp));
         }
         Origin::Transformer { .. } => {
             let Some(workspace) = table.bindings.transformer_of_store[needs.store_id] else { return rejections };

@@ -5,7 +5,7 @@ use crate::platform::{CodeKind, IngestMode};
 use crate::policy::BrokenPolicy;
 use levada_model::address::DatasetRef;
 use levada_model::connection::ContainerKind;
-use levada_model::model::{AssignmentState, Latency, Milestoning, Style};
+use levada_model::model::{AssignmentState, CatchUp, Latency, Milestoning, Style};
 use levada_model::name::WorkspaceName;
 use serde::Serialize;
 use std::fmt;
@@ -111,6 +111,8 @@ pub enum Rejection {
         /// How the datastore is read.
         ingest: IngestMode,
     },
+    /// It can't make such things of missed ticks.
+    CatchUp(CatchUp),
     /// It can't run such code.
     Code(CodeKind),
     /// A policy doesn't want the data there.
@@ -138,6 +140,7 @@ impl fmt::Display for Rejection {
             Self::Source { container, ingest } => {
                 write!(f, "it can't read {} containers by {}", container.word(), ingest.word())
             }
+            Self::CatchUp(wanted) => write!(f, "it can't do `catch-up: {}`", wanted.word()),
             Self::Code(kind) => write!(f, "it can't run {} code", kind.word()),
             Self::Policy { dataset, broken } => write!(f, "{broken} for {dataset}"),
         }

@@ -3,12 +3,16 @@
 use super::{Context, codes};
 use crate::platform::{Capabilities, CodeKind, IngestMode, KNOWN_KINDS};
 use levada_model::connection::ContainerKind;
-use levada_model::model::Origin;
+use levada_model::model::{ObjectKind, Origin};
 use levada_model::{Address, Finding, Findings};
 use std::collections::BTreeSet;
 
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
     kinds(context, findings);
+    // A platform that nobody could read may serve anything.
+    if context.model.unread.may_have_some(ObjectKind::Platform) {
+        return;
+    }
     let offered = offered(context);
     sources(context, &offered, findings);
     sinks(context, &offered, findings);
@@ -65,6 +69,12 @@ fn sources(context: &Context<'_>, offered: &[&Capabilities], findings: &mut Find
         } else if !offered.iter().any(|capabilities| capabilities.reads(kind, mode)) {
             let message = format!("no platform of the ecosystem reads {} containers by {}", kind.word(), mode.word());
             findings.push(Finding::error(codes::SOURCE_UNSERVED, message).at(ingest.span).about(about));
+        } else if let Some(wanted) = ingest.trigger.as_ref().map(|trigger| trigger.catch_up)
+            && !offered.iter().any(|capabilities| capabilities.catch_up.contains(&wanted))
+        {
+            let message = format!("no platform of the ecosystem does `catch-up: {}`", wanted.word());
+            let finding = Finding::error(codes::CATCH_UP_UNSERVED, message).at(ingest.span).about(about);
+            findings.push(finding.hint("leave it out: missed ticks become one"));
         }
     }
 }

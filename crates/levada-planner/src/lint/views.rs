@@ -105,8 +105,16 @@ impl<'m> Pass<'_, 'm> {
         }
     }
 
-    /// Columns keep their names: a system that cuts long ones would lose or mix them.
+    /// Columns keep their names: a system that cuts long ones would lose or mix them, and its own
+    /// come first.
     fn columns(&mut self, of: &DatasetRef, dataset: &Dataset, span: &dyn Fn() -> Span) {
+        let own = system_columns(self.kind);
+        for column in dataset.columns.iter().filter(|column| own.contains(&column.name.folded().as_str())) {
+            let (kind, name) = (self.kind.word(), column.name.as_str());
+            let message = format!("column {name:?} of {of} is called like one that every {kind} table has");
+            let hint = "give it another name here and its own one in `from:`";
+            self.push(codes::COLUMN_NAME_TARGET, message, span(), hint);
+        }
         let Some(limit) = name_bytes_max(self.kind) else { return };
         for column in dataset.columns.iter().filter(|column| column.name.as_str().len() > limit) {
             let (kind, name) = (self.kind.word(), column.name.as_str());
@@ -127,6 +135,14 @@ fn full_name(kind: ContainerKind, schema: &str, view: &str) -> String {
         // Without schemas, all views are in one space of names.
         ContainerKind::Sqlite => format!("{schema}__{view}"),
         _ => format!("{schema}.{view}"),
+    }
+}
+
+/// The columns that a system puts into each table.
+fn system_columns(kind: ContainerKind) -> &'static [&'static str] {
+    match kind {
+        ContainerKind::Postgres => &["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"],
+        _ => &[],
     }
 }
 
