@@ -44,6 +44,9 @@ pub struct Model {
 pub struct Unread {
     /// Whether some document could not be read at all: any name may stand in it.
     pub has_documents: bool,
+    /// Whether the ecosystem's own document is among them: the names that only it declares may
+    /// stand there.
+    pub is_ecosystem_among_them: bool,
     /// The objects whose names are known, folded.
     pub objects: BTreeSet<(ObjectKind, String)>,
 }
@@ -63,12 +66,20 @@ pub enum ObjectKind {
 impl Unread {
     /// Whether an object of this name may have been declared.
     pub fn may_have(&self, kind: ObjectKind, name: &str) -> bool {
-        self.has_documents || self.objects.contains(&(kind, name.to_lowercase()))
+        self.has_documents_of(kind) || self.objects.contains(&(kind, name.to_lowercase()))
     }
 
     /// Whether any object of this kind may have been declared.
     pub fn may_have_some(&self, kind: ObjectKind) -> bool {
-        self.has_documents || self.objects.iter().any(|(unread, _)| *unread == kind)
+        self.has_documents_of(kind) || self.objects.iter().any(|(unread, _)| *unread == kind)
+    }
+
+    /// Whether a document that may declare objects of this kind could not be read.
+    fn has_documents_of(&self, kind: ObjectKind) -> bool {
+        match kind {
+            ObjectKind::Platform | ObjectKind::Infrastructure => self.is_ecosystem_among_them,
+            _ => self.has_documents,
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! The files of a loaded model, and the places of spans in them.
 
 use levada_model::address::DatasetRef;
-use levada_model::locate::column_span;
+use levada_model::locate::column_spans;
 use levada_model::name::ColumnName;
 use levada_model::{Address, FileId, Findings, Fingerprint, Model, Span};
 use rayon::prelude::*;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -141,21 +141,23 @@ impl FileTable {
         Some(Place { path, line, column, text: text.to_owned() })
     }
 
-    /// The span of a column, found by reading its dataset's file again.
-    pub fn column_span(&self, model: &Model, dataset: &DatasetRef, column: &ColumnName) -> Option<Span> {
-        let span = model.dataset(dataset)?.span;
-        let offset = column_span(&self.kept(span.file).text, span.offset, column)?;
-        Some(Span::new(span.file, offset))
-    }
-
     /// Moves findings about columns from their datasets, where the model knows places, to the
-    /// columns themselves. What stands at a place of its own stays there.
+    /// columns themselves, found by reading each file again. What stands at a place of its own stays.
     pub fn locate_columns(&self, model: &Model, findings: &mut Findings) {
-        for finding in &mut findings.0 {
+        let mut by_file: BTreeMap<FileId, Vec<(usize, u32, ColumnName)>> = BTreeMap::new();
+        for (position, finding) in findings.0.iter().enumerate() {
             let Some(Address::Column(store, dataset, column)) = &finding.address else { continue };
-            let of = DatasetRef::new(store.clone(), dataset.clone());
-            if model.dataset(&of).map(|dataset| dataset.span) == finding.span {
-                finding.span = self.column_span(model, &of, column).or(finding.span);
+            let dataset = model.dataset(&DatasetRef::new(store.clone(), dataset.clone()));
+            if let Some(span) = dataset.map(|dataset| dataset.span).filter(|span| Some(*span) == finding.span) {
+                by_file.entry(span.file).or_default().push((position, span.offset, column.clone()));
+            }
+        }
+        for (file, found) in by_file {
+            let wanted: Vec<(u32, &ColumnName)> = found.iter().map(|(_, offset, column)| (*offset, column)).collect();
+            let offsets = column_spans(&self.kept(file).text, &wanted);
+            for ((position, ..), offset) in found.iter().zip(offsets) {
+                let place = offset.map(|offset| Span::new(file, offset));
+                findings.0[*position].span = place.or(findings.0[*position].span);
             }
         }
     }

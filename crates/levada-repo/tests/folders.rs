@@ -97,15 +97,6 @@ fn places_name_path_line_column_and_the_line_itself() {
     assert_eq!(places, ["ü/d.yaml:1:1 datastore: D", "ü/d.yaml:3:1 contaner: c"]);
 }
 
-#[test]
-fn a_column_has_a_place_of_its_own() {
-    let loaded = load(&northwind()).expect("load");
-    let dataset = "NW_Data.customers".parse().expect("a dataset");
-    let column = "phone".parse().expect("a column");
-    let span = loaded.files.column_span(&loaded.model, &dataset, &column).expect("it is there");
-    assert_eq!(loaded.files.place(span).expect("a place").text, "      phone: varchar(24)");
-}
-
 #[cfg(unix)]
 #[test]
 fn links_are_followed_and_loops_are_not() {

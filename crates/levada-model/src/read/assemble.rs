@@ -123,7 +123,9 @@ impl Assembly<'_> {
         }
         if self.model.ecosystem.name.is_empty() {
             self.model.ecosystem.classifications.extend(usual_classifications(Span::default()));
-            if fragments.iter().any(|(path, fragment)| is_root(path) && fragment.unread.has_documents) {
+            let mut unread = fragments.iter().filter(|(_, fragment)| fragment.unread.has_documents);
+            self.model.unread.is_ecosystem_among_them = unread.any(|(path, _)| is_root(path));
+            if self.model.unread.is_ecosystem_among_them {
                 return;
             }
             let finding = Finding::error(codes::ECOSYSTEM_PLACE, "no document begins with `ecosystem:`");

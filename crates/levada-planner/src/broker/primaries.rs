@@ -7,9 +7,11 @@ use super::{PrimaryChoice, Rejection, Table, Terms};
 use crate::binding::DatasetId;
 use crate::blueprint::Choices;
 use crate::lint::codes;
-use crate::platform::{CodeKind, IngestMode};
+use crate::platform::{Capabilities, CodeKind, IngestMode};
 use crate::policy::PolicyId;
-use levada_model::model::{AssignmentState, Datastore, Latency, ObjectKind, Origin, PrimaryEntry, Status};
+use levada_model::model::{
+    AssignmentState, CatchUp, Datastore, Latency, ObjectKind, Origin, PrimaryEntry, Status, TransformTrigger,
+};
 use levada_model::name::{DatastoreName, WorkspaceName};
 use levada_model::{Address, Finding, Findings};
 use std::collections::{BTreeMap, HashMap};
@@ -119,12 +121,17 @@ fn rejections(table: &Table<'_>, needs: &Needs<'_>, platform: usize) -> Vec<Reje
                 rejections.push(Rejection::Source { container, ingest: mode });
             }
             let catch_up = ingest.trigger.as_ref().map(|trigger| trigger.catch_up);
-            let unserved = catch_up.filter(|wanted| !capabilities.catch_up.contains(wanted));
-            rejections.extend(unserved.map(Rejection::CatchUp));
+            rejections.extend(unserved(catch_up, capabilities));
         }
         Origin::Transformer { .. } => {
             let Some(workspace) = table.bindings.transformer_of_store[needs.store_id] else { return rejections };
-            let code = table.model.workspaces[workspace as usize].transformer.as_ref().map(|it| CodeKind::of(&it.code));
+            let transformer = table.model.workspaces[workspace as usize].transformer.as_ref();
+            let code = transformer.map(|it| CodeKind::of(&it.code));
+            let catch_up = transformer.and_then(|it| match &it.trigger {
+                TransformTrigger::Cron(trigger) => Some(trigger.catch_up),
+                TransformTrigger::OnChange => None,
+            });
+            rejections.extend(unserved(catch_up, capabilities));
             if let Some(code) = code.filter(|code| !capabilities.code.contains(code)) {
                 rejections.push(Rejection::Code(code));
             }
@@ -137,4 +144,8 @@ fn rejections(table: &Table<'_>, needs: &Needs<'_>, platform: usize) -> Vec<Reje
     }
     rejections.extend(broken_policies(table, &needs.policies, platform));
     rejections
+}
+
+fn unserved(catch_up: Option<CatchUp>, capabilities: &Capabilities) -> Option<Rejection> {
+    catch_up.filter(|wanted| !capabilities.catch_up.contains(wanted)).map(Rejection::CatchUp)
 }

@@ -45,6 +45,20 @@ struct Pass<'p, 'm> {
 }
 
 impl<'m> Pass<'_, 'm> {
+    /// Whether a document that nobody could read may answer a finding of this code.
+    fn may_be_unread(&self, code: Code) -> bool {
+        let unread = &self.context.model.unread;
+        match code {
+            codes::UNKNOWN_VENDOR
+            | codes::UNKNOWN_LOCATION
+            | codes::UNKNOWN_PLATFORM
+            | codes::UNKNOWN_INFRASTRUCTURE => unread.is_ecosystem_among_them,
+            // Its datastore was read as a whole.
+            codes::UNKNOWN_DATASET => false,
+            _ => unread.has_documents,
+        }
+    }
+
     fn unknown<'k>(
         &mut self,
         code: Code,
@@ -54,8 +68,7 @@ impl<'m> Pass<'_, 'm> {
         word: &str,
         known: impl IntoIterator<Item = &'k str>,
     ) {
-        // What nobody could read may have the name.
-        if self.context.model.unread.has_documents {
+        if self.may_be_unread(code) {
             return;
         }
         let mut finding = Finding::error(code, message).at(span).about(about);

@@ -57,8 +57,10 @@ fn dependants<'m>(delta: &Delta, next: &'m Blueprint) -> Dependants<'m> {
 /// The sinks of groups by dataset, each group looked through once and only when it is asked for.
 struct Sinks<'m> {
     model: &'m Model,
-    by_group: RefCell<HashMap<(WorkspaceName, GroupName), HashMap<&'m DatasetRef, Span>>>,
+    by_group: RefCell<HashMap<(WorkspaceName, GroupName), SinkSpans<'m>>>,
 }
+
+type SinkSpans<'m> = HashMap<&'m DatasetRef, Span>;
 
 impl<'m> Sinks<'m> {
     /// Where a workspace asks for a dataset, and in which group.
@@ -70,7 +72,7 @@ impl<'m> Sinks<'m> {
     fn of_group(&self, workspace: &'m Workspace, group: &'m Group, of: &DatasetRef) -> Option<Span> {
         let mut by_group = self.by_group.borrow_mut();
         let sinks = by_group.entry((workspace.name.clone(), group.name.clone())).or_insert_with(|| {
-            let mut sinks = HashMap::with_capacity(group.sinks.len());
+            let mut sinks = SinkSpans::with_capacity(group.sinks.len());
             for sink in &group.sinks {
                 sinks.entry(&sink.dataset.value).or_insert(sink.dataset.span);
             }
