@@ -83,7 +83,52 @@ pub struct Latest {
     pub changes: Option<Vec<String>>,
 }
 
+impl Latest {
+    /// Joins what two platforms deliver to one workspace, the live reading and the history: both
+    /// are there up to the older batch.
+    fn join(self, other: &Latest) -> Latest {
+        let Latest { live, history, history_since, changes, .. } = self.clone();
+        let older = if other.batch < self.batch { other.clone() } else { self };
+        Latest {
+            live: live.or_else(|| other.live.clone()),
+            history: history.or_else(|| other.history.clone()),
+            history_since: history_since.or(other.history_since),
+            changes: changes.or_else(|| other.changes.clone()),
+            ..older
+        }
+    }
+}
+
+impl Applied {
+    /// What each workspace reads, of all rows.
+    fn latest(&self) -> BTreeMap<&str, Latest> {
+        let mut all: BTreeMap<&str, Latest> = BTreeMap::new();
+        for (workspace, latest) in self.rows.values().flat_map(|row| &row.workspaces) {
+            let joined = match all.remove(workspace.as_str()) {
+                Some(known) => known.join(latest),
+                None => latest.clone(),
+            };
+            all.insert(workspace, joined);
+        }
+        all
+    }
+}
+
 impl Row {
+    /// Leaves to another row what that one shows from now on: a view that moved to another platform.
+    pub(super) fn leave_to(&mut self, other: &Row) {
+        self.workspaces.retain(|workspace, latest| {
+            let theirs = other.workspaces.get(workspace);
+            if theirs.is_some_and(|theirs| theirs.live.is_some()) {
+                latest.live = None;
+            }
+            if theirs.is_some_and(|theirs| theirs.history.is_some()) {
+                (latest.history, latest.history_since, latest.changes) = (None, None, None);
+            }
+            latest.live.is_some() || latest.history.is_some()
+        });
+    }
+
     pub(super) fn mark(&self) -> Mark {
         Mark { batch: self.batch, incarnation: self.incarnation.clone(), epoch: self.epoch, shape: self.shape.clone() }
     }
@@ -204,9 +249,9 @@ impl DatasetFolder {
 
     /// Writes each `_latest.json` that is behind.
     pub(super) fn tell(&self, applied: &Applied) -> Result<(), FlowError> {
-        for (workspace, latest) in applied.rows.values().flat_map(|row| &row.workspaces) {
+        for (workspace, latest) in applied.latest() {
             let path = self.latest(workspace);
-            let bytes = serde_json::to_vec_pretty(latest).expect("plain data always serialises");
+            let bytes = serde_json::to_vec_pretty(&latest).expect("plain data always serialises");
             if std::fs::read(&path).ok().as_deref() != Some(&bytes) {
                 replace(&path, &bytes)?;
             }

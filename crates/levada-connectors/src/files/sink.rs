@@ -187,10 +187,7 @@ fn write(folder: &DatasetFolder, before: &Applied, delivery: TableDelivery) -> R
     let surplus = row.changes.len().saturating_sub(CHANGES_MAX);
     row.previous.extend(row.changes.drain(..surplus));
     row.show(&table)?;
-    // A view that moved from another platform's delivery is this one's from now on.
-    for other in after.rows.values_mut() {
-        other.workspaces.retain(|workspace, _| !row.workspaces.contains_key(workspace));
-    }
+    after.rows.values_mut().for_each(|other| other.leave_to(&row));
     after.rows.insert(name, row);
     Ok((after, delivered))
 }
