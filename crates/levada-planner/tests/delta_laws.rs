@@ -245,3 +245,18 @@ fn of_two_platforms_that_deliver_into_one_folder_the_primary_has_the_plain_one()
     assert_eq!(moved.choices.primaries.values().next().expect("a primary").as_str(), "Q");
     assert_eq!(live_folders(&moved), folders, "a new primary moves no files");
 }
+
+#[test]
+fn text_of_the_model_forges_no_lines_of_a_plan() {
+    use levada_planner::plan::{PlanFormat, write};
+    let model = northwind().build();
+    let first = plan(&model, &registry(), None, "first".to_owned()).expect("no errors").plan;
+    let mut forged = model.clone();
+    let store = forged.datastores.iter_mut().find(|store| store.name.as_str() == "NW_Data").expect("there");
+    store.datasets[0].table = Some("x\n- Ingest/forged (stop)\u{1b}[2J".to_owned());
+    let second = plan(&forged, &registry(), Some(&first.blueprint), "second".to_owned()).expect("no errors").plan;
+    for format in [PlanFormat::Text, PlanFormat::Markdown] {
+        let text = write::write(&second, format, &|_| "here".to_owned());
+        assert!(text.contains("x·- Ingest/forged (stop)·"), "{text}");
+    }
+}

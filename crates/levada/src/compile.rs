@@ -48,12 +48,12 @@ impl Compiler {
 
     /// Plans on top of a blueprint. `None`: the findings forbid it and were told on stderr.
     pub fn plan(&self, parent: Option<&Blueprint>) -> Option<PlanOutcome> {
-        let outcome = match levada_planner::plan(&self.model, &self.registry, parent, self.revision.clone()) {
-            Ok(outcome) if !self.findings.has_errors() => Ok(outcome),
-            Ok(outcome) => Err(outcome.plan.warnings),
-            Err(findings) => Err(findings),
-        };
-        match outcome {
+        // What could not be read looks as if it had changed: it is not compared.
+        if self.findings.has_errors() {
+            self.tell(&self.weave().findings);
+            return None;
+        }
+        match levada_planner::plan(&self.model, &self.registry, parent, self.revision.clone()) {
             Ok(outcome) => Some(outcome),
             Err(findings) => {
                 let all = self.with_loading(findings);

@@ -144,7 +144,9 @@ impl ExportSpec {
     /// beside the old ones; where it is the same, they are adapted and fed on.
     pub fn shape(&self) -> Fingerprint {
         let Self { stream, schema, live, history, history_retention, .. } = self;
-        fingerprint(&(stream, schema, live, history, history_retention))
+        // Consumers never see what columns are called at the source.
+        let columns: Vec<_> = schema.columns.iter().map(|it| (&it.name, &it.data_type, it.nullable, it.key)).collect();
+        fingerprint(&(stream, columns, live, history, history_retention))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::blueprint::{keeps_folders, readings, view_name, view_schema};
 use crate::broker::{Terms, resolve};
 use levada_model::address::DatasetRef;
 use levada_model::connection::ContainerKind;
-use levada_model::model::{Dataset, Workspace};
+use levada_model::model::{Column, Dataset, Workspace};
 use levada_model::{Address, Finding, Findings, Span};
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,7 +16,8 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
     for (workspace_id, workspace) in context.model.workspaces.iter().enumerate() {
         let Some(container) = context.bindings.container_of_workspace[workspace_id] else { continue };
         let kind = context.model.containers[container as usize].kind();
-        let mut pass = Pass { context, workspace, container, kind, findings };
+        let schema = view_schema(workspace.name.as_str());
+        let mut pass = Pass { context, workspace, container, kind, schema, findings };
         pass.schema();
         // Folders have no flat names: each dataset has one of its own.
         if !keeps_folders(kind) {
@@ -33,13 +34,14 @@ struct Pass<'p, 'm> {
     workspace: &'m Workspace,
     container: u32,
     kind: ContainerKind,
+    schema: String,
     findings: &'p mut Findings,
 }
 
 impl<'m> Pass<'_, 'm> {
     fn schema(&mut self) {
-        let schema = view_schema(self.workspace.name.as_str());
-        if !is_reserved(self.kind, &schema) {
+        let schema = &self.schema;
+        if !is_reserved(self.kind, schema) {
             return;
         }
         let message = format!("workspace {} would own the schema {schema:?}, which is taken", self.workspace.name);
@@ -68,7 +70,7 @@ impl<'m> Pass<'_, 'm> {
     }
 
     fn collision(&mut self, of: &DatasetRef, view: &str, span: &dyn Fn() -> Span, taken: &mut Taken<'m>) {
-        let name = full_name(self.kind, &view_schema(self.workspace.name.as_str()), view);
+        let name = full_name(self.kind, &self.schema, view);
         let Some((owner, other)) = taken.insert((self.container, name.clone()), (self.workspace, of.clone())) else {
             return;
         };
@@ -90,7 +92,7 @@ impl<'m> Pass<'_, 'm> {
 
     fn length(&mut self, view: &str, span: &dyn Fn() -> Span) {
         let Some(limit) = name_bytes_max(self.kind) else { return };
-        let schema = view_schema(self.workspace.name.as_str());
+        let schema = self.schema.clone();
         for name in [view, &schema] {
             if name.len() > limit {
                 let (kind, length) = (self.kind.word(), name.len());
@@ -109,7 +111,8 @@ impl<'m> Pass<'_, 'm> {
     /// come first.
     fn columns(&mut self, of: &DatasetRef, dataset: &Dataset, span: &dyn Fn() -> Span) {
         let own = system_columns(self.kind);
-        for column in dataset.columns.iter().filter(|column| own.contains(&column.name.folded().as_str())) {
+        let is_own = |column: &&Column| own.iter().any(|name| column.name.as_str().eq_ignore_ascii_case(name));
+        for column in dataset.columns.iter().filter(is_own) {
             let (kind, name) = (self.kind.word(), column.name.as_str());
             let message = format!("column {name:?} of {of} is called like one that every {kind} table has");
             let hint = "give it another name here and its own one in `from:`";
