@@ -397,7 +397,7 @@ impl<'m> Freezer<'m> {
 
 type ViewOwners = HashMap<(u32, DatasetId, DeliveredReading), u32>;
 
-pub(crate) fn readings(milestoning: Milestoning) -> Vec<DeliveredReading> {
+fn readings(milestoning: Milestoning) -> Vec<DeliveredReading> {
     match milestoning {
         Milestoning::Live => vec![DeliveredReading::Live],
         Milestoning::History => vec![DeliveredReading::History],

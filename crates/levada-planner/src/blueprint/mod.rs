@@ -6,7 +6,6 @@ mod owed;
 pub mod spec;
 
 pub use freeze::freeze;
-pub(crate) use freeze::readings;
 pub(crate) use names::keeps_folders;
 pub use names::{PHYSICAL_NAME_BYTES_MAX, view_name, view_schema};
 pub use spec::*;

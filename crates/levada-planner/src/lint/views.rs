@@ -1,14 +1,15 @@
 //! Delivered names: views that collide, schemas that are taken, names that are too long.
 
 use super::{Context, codes, sink_span};
-use crate::binding::dataset_ref;
-use crate::blueprint::{keeps_folders, readings, view_name, view_schema};
+use crate::binding::{DatasetId, SinkUse, dataset_ref};
+use crate::blueprint::{DeliveredReading, keeps_folders, view_name, view_schema};
 use crate::broker::{Terms, resolve};
 use levada_model::address::DatasetRef;
 use levada_model::connection::ContainerKind;
-use levada_model::model::{Column, Dataset, Workspace};
+use levada_model::model::{Column, Dataset, Milestoning, Workspace};
 use levada_model::{Address, Finding, Findings, Span};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
     let terms = resolve(context.model, context.bindings);
@@ -26,8 +27,12 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
+/// The readings, each with the milestoning that goes without it.
+const READINGS: [(DeliveredReading, Milestoning); 2] =
+    [(DeliveredReading::Live, Milestoning::History), (DeliveredReading::History, Milestoning::Live)];
+
 /// Who has which view of which container, by its full name.
-type Taken<'m> = HashMap<(u32, String), (&'m Workspace, DatasetRef)>;
+type Taken<'m> = HashMap<(u32, String), (&'m Workspace, DatasetId)>;
 
 struct Pass<'p, 'm> {
     context: &'p Context<'m>,
@@ -59,21 +64,28 @@ impl<'m> Pass<'_, 'm> {
             // Looked up only for a finding: a group may have very many sinks.
             let span = || sink_span(group, &of);
             let dataset = &model.datastores[uses[0].dataset.store as usize].datasets[uses[0].dataset.dataset as usize];
-            let delivered = uses.iter().flat_map(|of| readings(terms[of.group.group as usize].milestoning));
-            for reading in delivered.collect::<BTreeSet<_>>() {
+            let milestoning = |of: &SinkUse| terms[of.group.group as usize].milestoning;
+            for (reading, other) in READINGS {
+                // Nobody sees a reading that all ask to do without.
+                if uses.iter().all(|of| milestoning(of) == other) {
+                    continue;
+                }
                 let name = view_name(&of, reading);
-                self.collision(&of, &name, &span, taken);
+                self.collision(uses[0].dataset, &name, &span, taken);
                 self.length(&name, &span);
             }
             self.columns(&of, dataset, &span);
         }
     }
 
-    fn collision(&mut self, of: &DatasetRef, view: &str, span: &dyn Fn() -> Span, taken: &mut Taken<'m>) {
-        let name = full_name(self.kind, &self.schema, view);
-        let Some((owner, other)) = taken.insert((self.container, name.clone()), (self.workspace, of.clone())) else {
-            return;
+    fn collision(&mut self, id: DatasetId, view: &str, span: &dyn Fn() -> Span, taken: &mut Taken<'m>) {
+        let key = (self.container, full_name(self.kind, &self.schema, view));
+        let (owner, other) = match taken.entry(key) {
+            Entry::Vacant(free) => return drop(free.insert((self.workspace, id))),
+            Entry::Occupied(taken) => *taken.get(),
         };
+        let name = full_name(self.kind, &self.schema, view);
+        let (other, of) = (dataset_ref(self.context.model, other), dataset_ref(self.context.model, id));
         if owner.name == self.workspace.name {
             let message = format!("{other} and {of} would both be seen as {name:?}");
             self.push(codes::VIEW_COLLISION, message, span(), "consume one of them in another workspace");
