@@ -81,7 +81,10 @@ impl<'m> Pass<'_, 'm> {
     fn collision(&mut self, id: DatasetId, view: &str, span: &dyn Fn() -> Span, taken: &mut Taken<'m>) {
         let key = (self.container, full_name(self.kind, &self.schema, view));
         let (owner, other) = match taken.entry(key) {
-            Entry::Vacant(free) => return drop(free.insert((self.workspace, id))),
+            Entry::Vacant(free) => {
+                free.insert((self.workspace, id));
+                return;
+            }
             Entry::Occupied(taken) => *taken.get(),
         };
         let name = full_name(self.kind, &self.schema, view);
