@@ -312,6 +312,11 @@ async fn a_file_that_has_not_settled_waits() {
 }
 
 fn delivery(batch: i64, epoch: i64, expected: Option<Mark>) -> TableDelivery {
+    delivery_of(batch, epoch, expected, false)
+}
+
+/// The live reading of a dataset, or its history.
+fn delivery_of(batch: i64, epoch: i64, expected: Option<Mark>, is_history: bool) -> TableDelivery {
     let schema = schema_of(&[("id", "int64", true)]);
     let mut ledger = Ledger::new(&schema);
     for number in 1..=batch {
@@ -321,18 +326,18 @@ fn delivery(batch: i64, epoch: i64, expected: Option<Mark>) -> TableDelivery {
     let view = DeliveredView {
         schema: "reporting".to_owned(),
         name: "d_ids".to_owned(),
-        is_history: false,
+        is_history,
         since: None,
         readers: Vec::new(),
     };
     let table = DeliveredTable {
         source: DatasetRef::new("D".parse().expect("a name"), "ids".parse().expect("a name")),
         schema,
-        live: Some("d_ids".to_owned()),
-        history: None,
+        live: (!is_history).then(|| "d_ids".to_owned()),
+        history: is_history.then(|| "d_ids_history".to_owned()),
         views: vec![view],
     };
-    let content = ledger.content(Form::Everything, batch - 1, true, false);
+    let content = ledger.content(Form::Everything, batch - 1, !is_history, is_history);
     let mark = Mark { batch, incarnation: "i".to_owned(), epoch, shape: "s".to_owned() };
     TableDelivery { table, content, mark, expected }
 }
@@ -368,6 +373,44 @@ async fn the_files_of_the_delivery_before_stay_one_delivery_more() {
     let again = TableDelivery { mark: Mark { epoch: 2, ..mark.clone().expect("delivered") }, ..delivery(4, 2, mark) };
     folder.sink().deliver(vec![again]).await.expect("the same batch anew");
     assert_eq!(names_in(&dataset.join("live")), ["batch=4", "batch=4.2"]);
+}
+
+#[tokio::test]
+async fn two_platforms_that_deliver_one_dataset_write_apart_and_leave_each_other_alone() {
+    let folder = Folder::new(FileFormat::Parquet);
+    let by = |batch, name: &str, workspace: &str, expected| {
+        let mut next = delivery(batch, 1, expected);
+        next.table.live = Some(format!("levada/D/{name}/live"));
+        next.table.views[0].schema = workspace.to_owned();
+        next
+    };
+    let (first, second) = (by(1, "ids", "reporting", None), by(2, "ids~2f", "lab", None));
+    let (own, other) = (first.table.clone(), second.table.clone());
+    folder.sink().deliver(vec![first]).await.expect("the first platform");
+    folder.sink().deliver(vec![second]).await.expect("the second platform");
+    let latest = |table: &DeliveredTable| folder.latest(table, &table.views[0]).expect("it is there");
+    assert_eq!((latest(&own).batch, latest(&other).batch), (1, 2));
+    assert_eq!(latest(&own).live.expect("live"), ["levada/D/ids/live/batch=1/part-00000.parquet"]);
+    assert_eq!(latest(&other).live.expect("live"), ["levada/D/ids~2f/live/batch=2/part-00000.parquet"]);
+    folder.sink().remove(std::slice::from_ref(&other), 1).await.expect("the second one leaves");
+    assert_eq!(latest(&own).batch, 1);
+    assert!(!folder.root().join("levada/D/ids~2f").exists() && !folder.root().join("lab").exists());
+}
+
+#[tokio::test]
+async fn a_workspace_reads_what_two_platforms_deliver_to_it() {
+    let folder = Folder::new(FileFormat::Parquet);
+    let mut live = delivery(2, 1, None);
+    live.table.live = Some("levada/D/ids/live".to_owned());
+    let table = live.table.clone();
+    let mut history = delivery_of(1, 1, None, true);
+    history.table.history = Some("levada/D/ids~2f/history".to_owned());
+    folder.sink().deliver(vec![live]).await.expect("one platform");
+    folder.sink().deliver(vec![history]).await.expect("the other platform");
+    let latest = folder.latest(&table, &table.views[0]).expect("it is there");
+    assert_eq!(latest.batch, 1, "both are there up to the older batch");
+    assert_eq!(latest.live.expect("live"), ["levada/D/ids/live/batch=2/part-00000.parquet"]);
+    assert_eq!(latest.history.expect("history"), ["levada/D/ids~2f/history/batch=1/part-00000.parquet"]);
 }
 
 #[tokio::test]

@@ -63,6 +63,8 @@ impl Fit {
             let is_expected = expected.iter().any(|column| column.name.folded() == *name);
             if found[..position].contains(name) {
                 problems.push(format!("column {name} comes twice"));
+            } else if !is_expected && *name == OPERATION {
+                problems.push(format!("column {name} goes with `mode: changes` only"));
             } else if !is_expected {
                 problems.push(format!("column {name} is not in the model: leave it out or declare it"));
             }
@@ -290,6 +292,16 @@ mod tests {
         assert!(long.contains("row 2") && long.contains("\"name\""), "{long}");
         assert!(fit(&rows(vec![None], vec![None])).is_err());
         assert!(fit(&rows(vec![Some(i64::MAX)], vec![None])).is_err());
+    }
+
+    #[test]
+    fn operations_are_told_to_go_with_changes() {
+        let fields = [Field::new("id", Arrow::Int32, false), Field::new("name", Arrow::Utf8, true)];
+        let operation = Field::new(OPERATION, Arrow::Int32, false);
+        let found = arrow::datatypes::Schema::new(fields.into_iter().chain([operation]).collect::<Vec<_>>());
+        assert!(Fit::new(&found, &schema(), true).is_ok());
+        let error = Fit::new(&found, &schema(), false).expect_err("nobody asked for operations").to_string();
+        assert!(error.contains("`mode: changes`"), "{error}");
     }
 
     #[test]

@@ -17,16 +17,20 @@ pub fn line_column(text: &str, offset: u32) -> (u32, u32) {
     (count(before.matches('\n').count() + 1), count(before[line_start..].chars().count() + 1))
 }
 
-/// The byte offset of a column's name, in the text of its dataset's file. `offset` is where the
-/// dataset's name stands; `None` where the text is no longer the one that was read.
-pub fn column_span(text: &str, offset: u32, column: &ColumnName) -> Option<u32> {
+/// The byte offsets of columns' names, in the text of their datasets' file, which is parsed once.
+/// Wanted is a column of the dataset whose name stands at an offset; `None` where the text is no
+/// longer the one that was read.
+pub fn column_spans(text: &str, wanted: &[(u32, &ColumnName)]) -> Vec<Option<u32>> {
     let mut ignored = Findings::default();
     let text = syntax::clean(FileId::default(), text.as_bytes(), is_json(text), &mut ignored);
     let documents = syntax::parse(FileId::default(), &text, &mut ignored);
-    let document = documents.iter().rev().find(|document| document.root.offset <= offset)?;
-    let dataset = entry_at(&document.root, offset)?;
-    let entry = dataset.get("columns")?.entries().iter().find(|entry| entry.key == column.as_str())?;
-    Some(entry.offset)
+    let find = |offset: u32, column: &ColumnName| {
+        let document = documents.iter().rev().find(|document| document.root.offset <= offset)?;
+        let dataset = entry_at(&document.root, offset)?;
+        let entry = dataset.get("columns")?.entries().iter().find(|entry| entry.key == column.as_str())?;
+        Some(entry.offset)
+    };
+    wanted.iter().map(|(offset, column)| find(*offset, column)).collect()
 }
 
 /// Whether a text is a JSON file's: its name is not known here.
@@ -57,8 +61,8 @@ mod tests {
     fn a_column_is_found_by_its_dataset() {
         let text = "# ü\ndatastore: D\ndatasets:\n  a: { columns: { x: text } }\n  b:\n    columns:\n      x: text\n";
         let dataset = text.find("b:").expect("there") as u32;
-        let column = column_span(text, dataset, &ColumnName::parse("x").expect("valid"));
-        assert_eq!(column, Some(text.rfind("x:").expect("there") as u32));
-        assert_eq!(column_span(text, dataset, &ColumnName::parse("y").expect("valid")), None);
+        let (x, y) = (ColumnName::parse("x").expect("valid"), ColumnName::parse("y").expect("valid"));
+        let columns = column_spans(text, &[(dataset, &x), (dataset, &y)]);
+        assert_eq!(columns, [Some(text.rfind("x:").expect("there") as u32), None]);
     }
 }

@@ -9,7 +9,7 @@ use crate::period::Period;
 use crate::schema::Schema;
 use crate::{DataType, Span, Spanned};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The whole ecosystem.
 #[derive(Clone, Debug, Default)]
@@ -32,8 +32,55 @@ pub struct Model {
     pub assignments: Vec<AssignmentEntry>,
     /// Operations' choices of primaries.
     pub primaries: Vec<PrimaryEntry>,
+    /// What was declared and could not be read.
+    pub unread: Unread,
     /// Finds objects by folded name. Made by [`Model::index`].
     pub index: Index,
+}
+
+/// What was declared and could not be read: a finding says why, and whoever refers to it makes no
+/// mistake of his own.
+#[derive(Clone, Debug, Default)]
+pub struct Unread {
+    /// Whether some document could not be read at all: any name may stand in it.
+    pub has_documents: bool,
+    /// Whether the ecosystem's own document is among them: the names that only it declares may
+    /// stand there.
+    pub is_ecosystem_among_them: bool,
+    /// The objects whose names are known, folded.
+    pub objects: BTreeSet<(ObjectKind, String)>,
+}
+
+/// The kinds of objects that others refer to and that may be unreadable.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[expect(missing_docs, reason = "the names are the model's own words")]
+pub enum ObjectKind {
+    Container,
+    Datastore,
+    Workspace,
+    Platform,
+    Infrastructure,
+    Regulator,
+}
+
+impl Unread {
+    /// Whether an object of this name may have been declared.
+    pub fn may_have(&self, kind: ObjectKind, name: &str) -> bool {
+        self.has_documents_of(kind) || self.objects.contains(&(kind, name.to_lowercase()))
+    }
+
+    /// Whether any object of this kind may have been declared.
+    pub fn may_have_some(&self, kind: ObjectKind) -> bool {
+        self.has_documents_of(kind) || self.objects.iter().any(|(unread, _)| *unread == kind)
+    }
+
+    /// Whether a document that may declare objects of this kind could not be read.
+    fn has_documents_of(&self, kind: ObjectKind) -> bool {
+        match kind {
+            ObjectKind::Platform | ObjectKind::Infrastructure => self.is_ecosystem_among_them,
+            _ => self.has_documents,
+        }
+    }
 }
 
 /// Positions by folded name.
@@ -458,7 +505,7 @@ pub struct Cron {
 }
 
 /// What happens with ticks that were missed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CatchUp {
     /// They become one.
@@ -468,6 +515,17 @@ pub enum CatchUp {
     All,
     /// They are forgotten.
     None,
+}
+
+impl CatchUp {
+    /// The word in the model.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Latest => "latest",
+            Self::All => "all",
+            Self::None => "none",
+        }
+    }
 }
 
 /// When something runs by the clock.

@@ -19,6 +19,7 @@ pub mod lint;
 pub mod plan;
 pub mod platform;
 pub mod policy;
+mod text;
 
 pub use blueprint::{Blueprint, Generation, Node, NodeSpec, freeze};
 pub use broker::{Assignment, assign};

@@ -7,7 +7,7 @@ use crate::blueprint::{Blueprint, Node};
 use crate::diff::{Delta, NodeChange};
 use levada_model::address::NodeAddress;
 use levada_model::connection::ContainerKind;
-use levada_model::model::{Code, Infrastructure, IngestKind, PlatformEntry, Run};
+use levada_model::model::{CatchUp, Code, Infrastructure, IngestKind, PlatformEntry, Run};
 use levada_model::name::PlatformName;
 use levada_model::{Findings, Model};
 use serde::{Deserialize, Serialize};
@@ -96,6 +96,8 @@ pub struct Capabilities {
     pub code: BTreeSet<CodeKind>,
     /// The feeds it publishes and reads; two platforms link where they share one.
     pub feeds: BTreeSet<String>,
+    /// What it can make of ticks that were missed.
+    pub catch_up: BTreeSet<CatchUp>,
 }
 
 impl Capabilities {

@@ -2,7 +2,8 @@
 //!
 //! A policy binds what its zone produces, wherever it goes, or what its zone consumes, wherever it
 //! comes from. An `allow` restricts a container or a platform only where it says something about
-//! locations or about that very sort of place; a `deny` hits what lies in, or around, its places.
+//! locations or about that very sort of place; a `deny` hits what lies in, or around, its places. A
+//! platform that names no location may be anywhere: it breaks both.
 
 use crate::binding::Bindings;
 use levada_model::Model;
@@ -19,7 +20,7 @@ pub enum Breach {
     NotAllowed(String),
     /// The policy denies it; what this place is.
     Denied(String),
-    /// The policy allows certain places, and this platform names none.
+    /// The policy allows or denies certain places, and this platform names none.
     NoLocation,
 }
 
@@ -28,7 +29,7 @@ impl std::fmt::Display for Breach {
         match self {
             Self::NotAllowed(place) => write!(f, "does not allow {place}"),
             Self::Denied(place) => write!(f, "denies {place}"),
-            Self::NoLocation => f.write_str("allows certain locations only, and the platform names none"),
+            Self::NoLocation => f.write_str("depends on locations, and the platform names none"),
         }
     }
 }
@@ -146,6 +147,9 @@ impl<'m> PolicyBook<'m> {
         if is_named(deny) {
             return Some(Breach::Denied("it by name".to_owned()));
         }
+        if says_where(deny) && locations.is_empty() {
+            return Some(Breach::NoLocation);
+        }
         let denied = locations.iter().find(|location| {
             let overlaps = |place: &LocationRef| place.covers(location) || location.covers(place);
             deny.locations.iter().any(|place| overlaps(&place.value)) || self.is_hosted_in(deny, location)
@@ -161,7 +165,7 @@ impl<'m> PolicyBook<'m> {
         own_list_length: &dyn Fn(&Places) -> usize,
     ) -> Option<Breach> {
         let allow = allow?;
-        let says_where = !(allow.locations.is_empty() && allow.clouds.is_empty() && allow.vendors.is_empty());
+        let says_where = says_where(allow);
         if is_named(allow) || (!says_where && own_list_length(allow) == 0) {
             return None;
         }
@@ -183,6 +187,11 @@ impl<'m> PolicyBook<'m> {
         places.vendors.iter().any(|vendor| vendor.value == location.vendor)
             || places.clouds.iter().any(|wanted| cloud.is_some_and(|cloud| *cloud == wanted.value))
     }
+}
+
+/// Whether the places are parts of the world, and not only containers and platforms by name.
+fn says_where(places: &Places) -> bool {
+    !(places.locations.is_empty() && places.clouds.is_empty() && places.vendors.is_empty())
 }
 
 fn names_container(places: &Places, name: &ContainerName) -> bool {

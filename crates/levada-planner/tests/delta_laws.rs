@@ -161,9 +161,10 @@ proptest! {
         group.sinks.push(sink);
         let workspace = grown.workspaces[position].name.clone();
         let after = frozen(&grown, Some(&before));
-        let is_kept = |primary: Option<&levada_model::name::PlatformName>| primary == after.choices.primaries.get(&of.datastore);
-        if !is_kept(before.choices.primaries.get(&of.datastore)) {
-            // Nobody ingested it before, or the one who did is too slow for the new consumer.
+        let is_kept = |(store, primary)| after.choices.primaries.get(store) == Some(primary);
+        let was_read = before.choices.primaries.contains_key(&of.datastore);
+        if !(was_read && before.choices.primaries.iter().all(is_kept) && before.choices.groups == after.choices.groups) {
+            // Nobody ingested it before, or a platform in force is too slow or not allowed for it.
             return Ok(());
         }
         for (address, change) in diff(Some(&before), &after).changes {
@@ -204,4 +205,58 @@ fn what_changed_places_but_not_meaning_changes_no_hash() {
     let reader = levada_model::model::Reader::Role("analysts".to_owned());
     other.workspaces[0].readers.push(levada_model::Spanned::new(reader, model.workspaces[0].span));
     assert_ne!(hash(&model), hash(&other));
+}
+
+/// One dataset that goes to a folder by two platforms.
+fn shared_folder() -> crate::models::Builder {
+    use levada_model::connection::{ContainerKind, Place};
+    use levada_model::model::Style;
+    crate::models::Builder::new()
+        .platform("P", Style::Batch)
+        .platform("Q", Style::Forensic)
+        .container("C")
+        .container_with("folder", |container| {
+            container.connection.kind = ContainerKind::Files;
+            container.connection.place = Place::Path { path: "out".to_owned() };
+        })
+        .store("S", "C", &["d"])
+        .workspace("L", "folder")
+        .group("G", Some("hours live 1d"), &["S.d"])
+        .workspace("H", "folder")
+        .group("G", Some("hours both 1d"), &["S.d"])
+}
+
+/// The live folder of each platform's export.
+fn live_folders(blueprint: &Blueprint) -> BTreeMap<String, String> {
+    let exports = blueprint.nodes.values().filter_map(|node| match &node.spec {
+        NodeSpec::Export(export) => Some((node.address.platform().to_string(), export.live.clone()?)),
+        _ => None,
+    });
+    exports.collect()
+}
+
+#[test]
+fn of_two_platforms_that_deliver_into_one_folder_the_primary_has_the_plain_one() {
+    let first = frozen(&shared_folder().build(), None);
+    let folders = live_folders(&first);
+    assert_eq!(folders["P"], "levada/S/d/live");
+    assert!(folders["Q"].starts_with("levada/S/d~"), "{}", folders["Q"]);
+    let moved = frozen(&shared_folder().primary("S", "Q").build(), Some(&first));
+    assert_eq!(moved.choices.primaries.values().next().expect("a primary").as_str(), "Q");
+    assert_eq!(live_folders(&moved), folders, "a new primary moves no files");
+}
+
+#[test]
+fn text_of_the_model_forges_no_lines_of_a_plan() {
+    use levada_planner::plan::{PlanFormat, write};
+    let model = northwind().build();
+    let first = plan(&model, &registry(), None, "first".to_owned()).expect("no errors").plan;
+    let mut forged = model.clone();
+    let store = forged.datastores.iter_mut().find(|store| store.name.as_str() == "NW_Data").expect("there");
+    store.datasets[0].table = Some("x\n- Ingest/forged (stop)\u{1b}[2J".to_owned());
+    let second = plan(&forged, &registry(), Some(&first.blueprint), "second".to_owned()).expect("no errors").plan;
+    for format in [PlanFormat::Text, PlanFormat::Markdown] {
+        let text = write::write(&second, format, &|_| "here".to_owned());
+        assert!(text.contains("x·- Ingest/forged (stop)·"), "{text}");
+    }
 }

@@ -4,6 +4,7 @@ mod broker_laws;
 mod delta_laws;
 mod golden;
 mod graph_laws;
+mod lint_laws;
 mod models;
 mod platforms;
 mod random;

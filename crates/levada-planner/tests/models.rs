@@ -66,6 +66,24 @@ impl Builder {
         self
     }
 
+    /// Lets a zone deny a platform to all that it produces.
+    pub fn deny_platform(mut self, zone: &str, platform: &str) -> Self {
+        let span = self.span();
+        let deny = Places { platforms: vec![Spanned::new(name(platform), span)], ..Places::default() };
+        let policy = Policy {
+            name: name(&format!("not on {platform}")),
+            span,
+            documentation: None,
+            binds: Binds::Produced,
+            classifications: Vec::new(),
+            allow: None,
+            deny: Some(deny),
+            retention_at_least: None,
+        };
+        self.model.zones.iter_mut().find(|it| it.name == name(zone)).expect("a zone").policies.push(policy);
+        self
+    }
+
     pub fn platform(self, platform: &str, style: Style) -> Self {
         self.platform_with(platform, style, |_| {})
     }

@@ -2,7 +2,7 @@
 
 use levada_model::Findings;
 use levada_model::connection::ContainerKind;
-use levada_model::model::{Infrastructure, PlatformEntry};
+use levada_model::model::{CatchUp, Infrastructure, PlatformEntry};
 use levada_planner::platform::{Capabilities, CodeKind, IngestMode, Part, Platform, PlatformRegistry, Rendering};
 use std::collections::BTreeMap;
 
@@ -18,9 +18,10 @@ impl Platform for Running {
         let tables = [IngestMode::Snapshot, IngestMode::Watermark];
         Capabilities {
             sources: [(ContainerKind::Postgres, tables.into()), (ContainerKind::Sqlite, tables.into())].into(),
-            sinks: [ContainerKind::Postgres, ContainerKind::Sqlite].into(),
+            sinks: [ContainerKind::Postgres, ContainerKind::Sqlite, ContainerKind::Files].into(),
             code: [CodeKind::Sql].into(),
             feeds: ["store".to_owned()].into(),
+            catch_up: [CatchUp::Latest].into(),
         }
     }
 

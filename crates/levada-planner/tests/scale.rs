@@ -1,4 +1,4 @@
-//! A thousand datastores: a small change stays small.
+//! A thousand datastores: a small change stays small. Very many sinks: a large one stays linear.
 
 use crate::models::Builder;
 use crate::platforms::registry;
@@ -40,4 +40,33 @@ fn one_dataset_more_among_a_thousand_stores_changes_two_nodes() {
     let second = plan(&grown, &registry(), Some(&first.blueprint), "second".to_owned()).expect("no errors").plan;
     let kinds: Vec<NodeKind> = second.delta.changes.keys().map(|address| address.kind()).collect();
     assert_eq!(kinds, [NodeKind::Ingest, NodeKind::Export]);
+}
+
+/// How many datasets the one large workspace asks for.
+const SINKS: usize = 20_000;
+
+/// A workspace that asks for very many datasets, each with a label of this type.
+fn deep(data_type: levada_model::DataType) -> Model {
+    let datasets: Vec<String> = (0..SINKS).map(|number| format!("d{number}")).collect();
+    let names: Vec<&str> = datasets.iter().map(String::as_str).collect();
+    let sinks: Vec<String> = datasets.iter().map(|dataset| format!("S.{dataset}")).collect();
+    let sinks: Vec<&str> = sinks.iter().map(String::as_str).collect();
+    let builder = Builder::new().platform("P", Style::Batch).container("source").container("C");
+    let builder = builder.store_with("S", "source", &names, |store| {
+        for dataset in &mut store.datasets {
+            dataset.columns[1].data_type = data_type.clone();
+        }
+    });
+    builder.workspace("W", "C").group("G", None, &sinks).build()
+}
+
+#[test]
+fn a_change_of_all_datasets_of_one_workspace_finds_all_causes() {
+    let model = deep(levada_model::DataType::Varchar(40));
+    let first = plan(&model, &registry(), None, "first".to_owned()).expect("no errors").plan;
+    assert_eq!(first.causes.len(), SINKS + 1);
+    let wider = deep(levada_model::DataType::Text);
+    let second = plan(&wider, &registry(), Some(&first.blueprint), "second".to_owned()).expect("no errors").plan;
+    assert_eq!(second.delta.changes.len(), SINKS + 1);
+    assert_eq!(second.causes.len(), SINKS + 1);
 }

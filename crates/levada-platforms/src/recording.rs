@@ -5,7 +5,7 @@
 
 use levada_model::Findings;
 use levada_model::connection::ContainerKind;
-use levada_model::model::{Infrastructure, PlatformEntry};
+use levada_model::model::{CatchUp, Infrastructure, PlatformEntry};
 use levada_planner::platform::{Capabilities, CodeKind, IngestMode, Part, Platform, Rendering};
 use std::collections::BTreeMap;
 
@@ -27,6 +27,7 @@ impl Platform for Recording {
             sinks: ContainerKind::ALL.into(),
             code: [CodeKind::Sql, CodeKind::Command, CodeKind::Image].into(),
             feeds: ["recording".to_owned()].into(),
+            catch_up: [CatchUp::Latest].into(),
         }
     }
 

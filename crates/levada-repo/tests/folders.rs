@@ -97,15 +97,6 @@ fn places_name_path_line_column_and_the_line_itself() {
     assert_eq!(places, ["ü/d.yaml:1:1 datastore: D", "ü/d.yaml:3:1 contaner: c"]);
 }
 
-#[test]
-fn a_column_has_a_place_of_its_own() {
-    let loaded = load(&northwind()).expect("load");
-    let dataset = "NW_Data.customers".parse().expect("a dataset");
-    let column = "phone".parse().expect("a column");
-    let span = loaded.files.column_span(&loaded.model, &dataset, &column).expect("it is there");
-    assert_eq!(loaded.files.place(span).expect("a place").text, "      phone: varchar(24)");
-}
-
 #[cfg(unix)]
 #[test]
 fn links_are_followed_and_loops_are_not() {
@@ -148,4 +139,30 @@ fn a_revision_is_a_commit_and_whether_files_differ() {
     write(root, "d.yaml", STORE);
     let dirty = folder.revision().expect("a commit");
     assert_eq!((dirty.commit, dirty.is_dirty), (clean.commit, true));
+}
+
+#[test]
+fn findings_about_columns_stand_at_the_columns() {
+    use levada_model::{Address, Finding, Findings};
+    let folder = small();
+    write(folder.path(), "d.yaml", STORE);
+    let loaded = load(folder.path()).expect("load");
+    let dataset = loaded.model.datastores[0].datasets[0].span;
+    let about =
+        Address::Column("D".parse().expect("a name"), "a".parse().expect("a name"), "x".parse().expect("a name"));
+    let finding = Finding::error(levada_model::codes::SYNTAX, "it is odd").at(dataset).about(about);
+    let mut findings = Findings(vec![finding]);
+    loaded.files.locate_columns(&loaded.model, &mut findings);
+    let place = findings.0[0].span.and_then(|span| loaded.files.place(span)).expect("it has a place");
+    assert_eq!(place.to_string(), "d.yaml:4:29");
+}
+
+#[test]
+fn the_content_of_a_folder_has_a_fingerprint_of_its_own() {
+    let folder = small();
+    let fingerprint = || load(folder.path()).expect("load").files.fingerprint();
+    let first = fingerprint();
+    assert_eq!(fingerprint(), first);
+    write(folder.path(), "d.yaml", STORE);
+    assert_ne!(fingerprint(), first);
 }

@@ -5,7 +5,8 @@ use crate::show;
 use crate::waiting::Waiting;
 use anyhow::Result;
 use levada_model::{Findings, Model, Severity};
-use levada_planner::{Blueprint, PlanOutcome, PlatformRegistry};
+use levada_planner::blueprint::Choices;
+use levada_planner::{Assignment, Blueprint, IntentionGraph, PlanOutcome, PlatformRegistry};
 use levada_repo::{FileTable, Loaded};
 use std::path::Path;
 
@@ -19,8 +20,18 @@ pub struct Compiler {
     pub files: FileTable,
     /// The kinds of platforms of this build.
     pub registry: PlatformRegistry,
-    /// The model's revision, for people.
+    /// The model's git revision or, outside git, the fingerprint of its content, for people.
     pub revision: String,
+}
+
+/// Choices and graphs of a model that may have errors.
+pub struct Woven {
+    /// The broker's choices and reasons.
+    pub assignment: Assignment,
+    /// The graphs of all platforms.
+    pub graphs: Vec<IntentionGraph>,
+    /// Everything that was found, of loading and behind it.
+    pub findings: Findings,
 }
 
 impl Compiler {
@@ -37,7 +48,7 @@ impl Compiler {
         let Loaded { model, findings, files } = loaded?;
         drop(waiting);
         let revision = levada_repo::revision(dir).map_or_else(
-            || "without git".to_owned(),
+            || format!("content {}", files.fingerprint()),
             |revision| format!("{}{}", revision.commit, if revision.is_dirty { " with changes" } else { "" }),
         );
         Ok(Self { model, findings, files, registry: levada_platforms::registry(), revision })
@@ -45,16 +56,12 @@ impl Compiler {
 
     /// Plans on top of a blueprint. `None`: the findings forbid it and were told on stderr.
     pub fn plan(&self, parent: Option<&Blueprint>) -> Option<PlanOutcome> {
-        if self.is_broken() {
-            self.tell(&self.findings);
+        // What could not be read looks as if it had changed: it is not compared.
+        if self.findings.has_errors() {
+            self.tell(&self.weave().findings);
             return None;
         }
-        let outcome = match levada_planner::plan(&self.model, &self.registry, parent, self.revision.clone()) {
-            Ok(outcome) if !self.findings.has_errors() => Ok(outcome),
-            Ok(outcome) => Err(outcome.plan.warnings),
-            Err(findings) => Err(findings),
-        };
-        match outcome {
+        match levada_planner::plan(&self.model, &self.registry, parent, self.revision.clone()) {
             Ok(outcome) => Some(outcome),
             Err(findings) => {
                 let all = self.with_loading(findings);
@@ -64,18 +71,31 @@ impl Compiler {
         }
     }
 
-    /// Whether a document could not be read at all: what refers into it would only be reported as
-    /// missing, so nothing behind the loader is worth saying.
-    pub fn is_broken(&self) -> bool {
-        self.findings.0.iter().any(|finding| finding.code == levada_model::codes::SYNTAX)
+    /// What can be said of the model as it is, errors and all, without a blueprint in force.
+    pub fn weave(&self) -> Woven {
+        let mut findings = levada_planner::lint(&self.model, &self.registry);
+        let (assignment, rejected) = levada_planner::assign(&self.model, &self.registry, &Choices::default());
+        let (graphs, entangled) = levada_planner::weave(&self.model, &assignment);
+        findings.extend(rejected);
+        findings.extend(entangled);
+        Woven { assignment, graphs, findings: self.with_loading(findings) }
     }
 
     /// Joins what loading found with what came later, in the order of places.
     pub fn with_loading(&self, later: Findings) -> Findings {
         let mut all = self.findings.clone();
         all.extend(later);
+        self.files.locate_columns(&self.model, &mut all);
         all.sort();
         all
+    }
+
+    /// Whether a command may end well: without errors. Otherwise all findings are told on stderr.
+    pub fn accept(&self, findings: &Findings) -> bool {
+        if findings.has_errors() {
+            self.tell(findings);
+        }
+        !findings.has_errors()
     }
 
     /// Tells findings on stderr, with a last line that counts them.

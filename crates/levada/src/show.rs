@@ -4,6 +4,7 @@
 
 use crate::waiting;
 use levada_model::Severity;
+use levada_model::printable::one_line;
 use levada_repo::FileTable;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,11 +74,6 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Replaces control characters, so that data can't drive the terminal.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '·' } else { c }).collect()
-}
-
 /// A time in µs as RFC 3339 in UTC, to the second.
 pub fn time(micros: i64) -> String {
     jiff::Timestamp::from_microsecond(micros)
@@ -102,7 +98,7 @@ pub fn finding(finding: &levada_model::Finding, files: &FileTable) -> String {
         Severity::Error => "error",
         Severity::Warning => "warning",
     };
-    let mut text = format!("{kind}[{}]: {}\n", finding.code, finding.message);
+    let mut text = format!("{kind}[{}]: {}\n", finding.code, one_line(&finding.message));
     if let Some(place) = finding.span.and_then(|span| files.place(span)) {
         let number = place.line.to_string();
         let pad = " ".repeat(number.len());
@@ -110,7 +106,7 @@ pub fn finding(finding: &levada_model::Finding, files: &FileTable) -> String {
         write!(
             text,
             "{pad}--> {}:{}:{}\n{pad} |\n{number} | {}\n{pad} | {caret}^\n",
-            place.path,
+            one_line(&place.path),
             place.line,
             place.column,
             one_line(&place.text)
@@ -118,10 +114,10 @@ pub fn finding(finding: &levada_model::Finding, files: &FileTable) -> String {
         .expect("writing to a string never fails");
     }
     if let Some(address) = &finding.address {
-        writeln!(text, "  = about: {address}").expect("writing to a string never fails");
+        writeln!(text, "  = about: {}", one_line(&address.to_string())).expect("writing to a string never fails");
     }
     if let Some(hint) = &finding.hint {
-        writeln!(text, "  = hint: {hint}").expect("writing to a string never fails");
+        writeln!(text, "  = hint: {}", one_line(hint)).expect("writing to a string never fails");
     }
     text
 }

@@ -111,3 +111,51 @@ fn a_program_that_leaves_no_output_or_does_not_exist_is_told_so() {
     let missing = ecosystem(&with_command("no-such-program-anywhere", ""));
     assert!(reason(&missing).contains("can't be started"));
 }
+
+const CHANGES: &str = r#"zone: Lab
+---
+team: Data
+containers:
+  - { container: edits, kind: sqlite, location: "here:lab", path: edits.db }
+  - { container: board, kind: sqlite, location: "here:lab", path: board.db }
+---
+datastore: Edits
+container: edits
+ingest: { kind: snapshot, trigger: { cron: "*/10 * * * *" } }
+datasets:
+  edits:
+    columns: { id: { type: int64, key: true }, amount: int64, what: { type: int64, nullable: false } }
+---
+workspace: Apply
+container: board
+groups: { Edits: { datasets: [Edits.edits] } }
+transformer: { transformer: Apply, output: Stock, mode: changes, trigger: on-change, code: { sql: apply.sql } }
+datasets:
+  items: { columns: { id: { type: int64, key: true }, amount: int64 } }
+---
+workspace: Board
+container: board
+groups: { Items: { datasets: [Stock.items] } }
+"#;
+
+#[test]
+fn a_transformer_of_mode_changes_inserts_updates_and_deletes() {
+    let ecosystem = Ecosystem::new();
+    let platform = r#"{ platform: Laptop, kind: embedded, style: batch, locations: ["here:lab"] }"#;
+    let vendor = "{ vendor: here, cloud: private, locations: { lab: {} } }";
+    ecosystem.write("ecosystem.yaml", &format!("ecosystem: changes\nvendors: [{vendor}]\nplatforms: [{platform}]\n"));
+    ecosystem.write("team.yaml", CHANGES);
+    ecosystem.write("apply.sql", "SELECT id, amount, CAST(what AS INT) AS lv_op FROM edits");
+    ecosystem.sqlite(
+        "edits.db",
+        "CREATE TABLE edits (id INTEGER PRIMARY KEY, amount INTEGER, what INTEGER NOT NULL);
+        INSERT INTO edits VALUES (1, 10, 0), (2, 20, 0);",
+    );
+    ecosystem.levada(&["apply", "--yes"]).succeeded();
+    ecosystem.levada(&["run", "--until-idle"]).succeeded();
+    let items = "SELECT id, amount FROM board__stock_items ORDER BY id";
+    assert_eq!(ecosystem.sqlite_rows("board.db", items), ["1|10", "2|20"]);
+    ecosystem.sqlite("edits.db", "DELETE FROM edits; INSERT INTO edits VALUES (1, 11, 1), (2, NULL, 2), (3, 30, 0);");
+    ecosystem.levada(&["run", "--until-idle"]).succeeded();
+    assert_eq!(ecosystem.sqlite_rows("board.db", items), ["1|11", "3|30"]);
+}

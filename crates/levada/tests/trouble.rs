@@ -97,3 +97,20 @@ fn a_second_worker_is_refused_by_name() {
     assert_eq!(second.code, 1);
     assert!(second.stderr.contains(&first.id().to_string()), "{}", second.stderr);
 }
+
+#[test]
+fn a_document_that_cannot_be_read_hides_neither_other_mistakes_nor_the_graph() {
+    let ecosystem = ecosystem("kind: sqlite, path: ../../bad.db");
+    ecosystem.write("z/t/broken.yaml", "datastore: [\n");
+    ecosystem.write("z/t/model.yaml", &model("Good.t, Bad.t, Broken.t").replace("name: text", "lv_name: text"));
+    let check = ecosystem.levada(&["check"]);
+    assert_eq!(check.code, 1, "{}", check.stderr);
+    assert!(check.stdout.contains("E-YAML-001") && check.stdout.contains("E-DATASET-010"), "{}", check.stdout);
+    assert!(!check.stdout.contains("E-REF-007"), "Broken may be in the broken document: {}", check.stdout);
+    for command in [&["graph"][..], &["explain", "Datastore/Good"][..]] {
+        let shown = ecosystem.levada(command);
+        assert_eq!(shown.code, 1, "{}", shown.stderr);
+        assert!(shown.stdout.contains("Ingest/P/Good"), "{}", shown.stdout);
+        assert!(shown.stderr.contains("E-YAML-001"), "{}", shown.stderr);
+    }
+}

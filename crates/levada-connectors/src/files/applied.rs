@@ -83,7 +83,52 @@ pub struct Latest {
     pub changes: Option<Vec<String>>,
 }
 
+impl Latest {
+    /// Joins what two platforms deliver to one workspace, the live reading and the history: both
+    /// are there up to the older batch.
+    fn join(self, other: &Latest) -> Latest {
+        let Latest { live, history, history_since, changes, .. } = self.clone();
+        let older = if other.batch < self.batch { other.clone() } else { self };
+        Latest {
+            live: live.or_else(|| other.live.clone()),
+            history: history.or_else(|| other.history.clone()),
+            history_since: history_since.or(other.history_since),
+            changes: changes.or_else(|| other.changes.clone()),
+            ..older
+        }
+    }
+}
+
+impl Applied {
+    /// What each workspace reads, of all rows.
+    fn latest(&self) -> BTreeMap<&str, Latest> {
+        let mut all: BTreeMap<&str, Latest> = BTreeMap::new();
+        for (workspace, latest) in self.rows.values().flat_map(|row| &row.workspaces) {
+            let joined = match all.remove(workspace.as_str()) {
+                Some(known) => known.join(latest),
+                None => latest.clone(),
+            };
+            all.insert(workspace, joined);
+        }
+        all
+    }
+}
+
 impl Row {
+    /// Leaves to another row what that one shows from now on: a view that moved to another platform.
+    pub(super) fn leave_to(&mut self, other: &Row) {
+        self.workspaces.retain(|workspace, latest| {
+            let theirs = other.workspaces.get(workspace);
+            if theirs.is_some_and(|theirs| theirs.live.is_some()) {
+                latest.live = None;
+            }
+            if theirs.is_some_and(|theirs| theirs.history.is_some()) {
+                (latest.history, latest.history_since, latest.changes) = (None, None, None);
+            }
+            latest.live.is_some() || latest.history.is_some()
+        });
+    }
+
     pub(super) fn mark(&self) -> Mark {
         Mark { batch: self.batch, incarnation: self.incarnation.clone(), epoch: self.epoch, shape: self.shape.clone() }
     }
@@ -128,7 +173,7 @@ impl Row {
 
 /// One dataset's folder, held by this process alone.
 pub(super) struct DatasetFolder {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     /// From the container's root.
     pub(super) folder: String,
     store: String,
@@ -165,6 +210,15 @@ impl DatasetFolder {
         self.root.join(&self.folder)
     }
 
+    /// Where the files of a row lie, from the container's root: `levada/STORE/DATASET~…` where its
+    /// physical name says so, the dataset's own folder for all other names.
+    pub(super) fn rows_folder(&self, name: &str) -> String {
+        let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let ending = folder.strip_prefix(&self.folder).and_then(|ending| ending.strip_prefix('~'));
+        let is_beside = ending.is_some_and(|hash| hash.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        if is_beside { folder.to_owned() } else { self.folder.clone() }
+    }
+
     /// What was delivered.
     pub(super) fn read(&self) -> Result<Applied, FlowError> {
         let path = self.path().join("_applied.json");
@@ -195,9 +249,9 @@ impl DatasetFolder {
 
     /// Writes each `_latest.json` that is behind.
     pub(super) fn tell(&self, applied: &Applied) -> Result<(), FlowError> {
-        for (workspace, latest) in applied.rows.values().flat_map(|row| &row.workspaces) {
+        for (workspace, latest) in applied.latest() {
             let path = self.latest(workspace);
-            let bytes = serde_json::to_vec_pretty(latest).expect("plain data always serialises");
+            let bytes = serde_json::to_vec_pretty(&latest).expect("plain data always serialises");
             if std::fs::read(&path).ok().as_deref() != Some(&bytes) {
                 replace(&path, &bytes)?;
             }
@@ -228,25 +282,43 @@ impl DatasetFolder {
     }
 
     /// Deletes what no row needs any more, and what a crash left behind.
-    pub(super) fn sweep(&self, applied: &Applied) -> Result<(), FlowError> {
-        let rows = applied.rows.values();
-        let needed: BTreeSet<&str> = rows
+    pub(super) fn sweep(&self, before: &Applied, after: &Applied) -> Result<(), FlowError> {
+        let folders = |applied: &Applied| -> BTreeSet<String> {
+            applied.rows.keys().map(|name| self.rows_folder(name)).collect()
+        };
+        let (were, are) = (folders(before), folders(after));
+        for gone in were.difference(&are).filter(|folder| **folder != self.folder) {
+            let path = self.root.join(gone);
+            match std::fs::remove_dir_all(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(failed("removed", &path, error));
+                }
+                _ => {}
+            }
+        }
+        let needed: BTreeSet<&str> = after
+            .rows
+            .values()
             .flat_map(|row| {
                 let folders = row.live.iter().chain(&row.history).map(|files| files.folder.as_str());
                 folders.chain(row.changes.iter().chain(&row.previous).map(String::as_str))
             })
             .collect();
+        are.iter().chain([&self.folder]).try_for_each(|folder| self.sweep_folder(folder, &needed))
+    }
+
+    fn sweep_folder(&self, folder: &str, needed: &BTreeSet<&str>) -> Result<(), FlowError> {
         for reading in ["live", "history", "changes"] {
-            let folder = self.path().join(reading);
-            let entries = match std::fs::read_dir(&folder) {
+            let path = self.root.join(folder).join(reading);
+            let entries = match std::fs::read_dir(&path) {
                 Ok(entries) => entries,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(failed("listed", &folder, error)),
+                Err(error) => return Err(failed("listed", &path, error)),
             };
             for entry in entries {
-                let entry = entry.map_err(|error| failed("listed", &folder, error))?;
+                let entry = entry.map_err(|error| failed("listed", &path, error))?;
                 let path = entry.path();
-                let name = format!("{}/{reading}/{}", self.folder, entry.file_name().to_string_lossy());
+                let name = format!("{folder}/{reading}/{}", entry.file_name().to_string_lossy());
                 if !needed.contains(name.as_str()) {
                     let removed =
                         if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };

@@ -2,7 +2,7 @@
 //!
 //! Unlike most readers this one tells `""` from nothing: only an unquoted value can be null.
 
-use super::config::ReadOptions;
+use levada_model::file_options::ReadOptions;
 use std::io::BufRead;
 
 /// The longest record; an unclosed quote swallows no more than this.

@@ -6,6 +6,7 @@
 
 use super::config::failed;
 use levada_flow::FlowError;
+use levada_model::file_options::{is_path_part, pattern_problem};
 use std::path::{Path, PathBuf};
 
 /// The most files one pattern may name; beyond it the pull fails instead of swallowing the machine.
@@ -34,21 +35,17 @@ pub(super) struct Pattern {
 impl Pattern {
     /// Reads a pattern for one dataset.
     pub(super) fn parse(pattern: &str, table: &str) -> Result<Self, FlowError> {
-        let wrong = |why: &str| FlowError::never(format!("the pattern {pattern:?} {why}"));
-        let parse = |part: &str| match part {
-            "" | "." => Err(wrong("has an empty part")),
-            ".." => Err(wrong("leaves its folder")),
-            "**" => Ok(Part::Folders),
-            part => Ok(Part::Name(tokens(part, table))),
-        };
-        let parts = pattern.split('/').map(parse).collect::<Result<Vec<_>, _>>()?;
-        if matches!(table, "" | "." | "..") || table.contains(['/', '\0']) {
+        if let Some(why) = pattern_problem(pattern) {
+            return Err(FlowError::never(format!("the pattern {pattern:?} {why}")));
+        }
+        if !is_path_part(table) {
             return Err(FlowError::never(format!("{table:?} can't be part of a path")));
         }
-        match parts.last() {
-            Some(Part::Folders) => Err(wrong("names folders only")),
-            _ => Ok(Self { parts }),
-        }
+        let part = |part: &str| match part {
+            "**" => Part::Folders,
+            part => Part::Name(tokens(part, table)),
+        };
+        Ok(Self { parts: pattern.split('/').map(part).collect() })
     }
 
     /// The paths below `root` that the pattern names, `/`-separated and sorted.

@@ -2,7 +2,8 @@
 //!
 //! Rows are Parquet files under `levada/STORE/DATASET/`, written once whoever reads them:
 //! `changes/batch=N.parquet`, `live/batch=N/part-*.parquet`, `history/batch=N/part-*.parquet`. A
-//! workspace reads what `WORKSPACE/STORE/DATASET/_latest.json` names; it is replaced last. Where
+//! workspace reads what `WORKSPACE/STORE/DATASET/_latest.json` names; it is replaced last. A second
+//! platform that delivers the dataset writes its files under `levada/STORE/DATASET~HASH/`. Where
 //! `batch=N` is taken (the same batch in a new shape), the folder is `batch=N.2` and so on. The files
 //! of the delivery before stay one more delivery, for readers that have them open.
 //!
@@ -135,8 +136,8 @@ fn deliver(root: &Path, deliveries: Vec<TableDelivery>) -> Result<Delivered, Flo
     for Written { folder, before, after } in &written {
         folder.commit(before, after)?;
     }
-    for Written { folder, after, .. } in &written {
-        folder.sweep(after)?;
+    for Written { folder, before, after } in &written {
+        folder.sweep(before, after)?;
     }
     Ok(all)
 }
@@ -165,19 +166,20 @@ fn write(folder: &DatasetFolder, before: &Applied, delivery: TableDelivery) -> R
         workspaces: Default::default(),
     };
     let mut delivered = Delivered::default();
+    let (root, place) = (&folder.root, folder.rows_folder(&name));
     match content {
         Content::Nothing => {}
         Content::Changes { .. } => return Err(FlowError::never("a folder of files takes everything, not changes")),
         Content::Everything { changes, live, history } => {
             if let Some((rows, _)) = changes {
-                row.changes.extend(write_changes(folder, row.batch, rows, &mut delivered)?);
+                row.changes.extend(write_changes(root, &place, row.batch, rows, &mut delivered)?);
             }
             if let Some(rows) = live.filter(|_| table.live.is_some()) {
-                row.live = Some(write_reading(folder, "live", row.batch, &table.schema, rows, &mut delivered)?);
+                row.live = Some(write_reading(root, &place, "live", row.batch, &table.schema, rows, &mut delivered)?);
             }
             if let Some(rows) = history.filter(|_| table.history.is_some()) {
                 let schema = history_schema(&table.schema);
-                row.history = Some(write_reading(folder, "history", row.batch, &schema, rows, &mut delivered)?);
+                row.history = Some(write_reading(root, &place, "history", row.batch, &schema, rows, &mut delivered)?);
             }
         }
     }
@@ -185,6 +187,7 @@ fn write(folder: &DatasetFolder, before: &Applied, delivery: TableDelivery) -> R
     let surplus = row.changes.len().saturating_sub(CHANGES_MAX);
     row.previous.extend(row.changes.drain(..surplus));
     row.show(&table)?;
+    after.rows.values_mut().for_each(|other| other.leave_to(&row));
     after.rows.insert(name, row);
     Ok((after, delivered))
 }
@@ -200,14 +203,15 @@ fn previous(old: Option<&Row>, new: &Row) -> Vec<String> {
 
 /// Writes one reading beside, then gives it its name.
 fn write_reading(
-    folder: &DatasetFolder,
+    root: &Path,
+    place: &str,
     reading: &str,
     batch: i64,
     schema: &Schema,
     rows: RowStream,
     delivered: &mut Delivered,
 ) -> Result<Files, FlowError> {
-    let parent = folder.path().join(reading);
+    let parent = root.join(place).join(reading);
     let beside = parent.join(".new");
     if beside.exists() {
         std::fs::remove_dir_all(&beside).map_err(|error| failed("removed", &beside, error))?;
@@ -216,22 +220,23 @@ fn write_reading(
     let (names, written) = parquet::write(&beside, &arrow_schema(schema), rows)?;
     sync_folder(&beside)?;
     let name = free_name(&parent, batch, "");
-    let place = parent.join(&name);
-    std::fs::rename(&beside, &place).map_err(|error| failed("named", &place, error))?;
+    let path = parent.join(&name);
+    std::fs::rename(&beside, &path).map_err(|error| failed("named", &path, error))?;
     sync_folder(&parent)?;
     delivered.rows += written.rows;
     delivered.bytes += written.bytes;
-    Ok(Files { folder: format!("{}/{reading}/{name}", folder.folder), names, rows: written.rows })
+    Ok(Files { folder: format!("{place}/{reading}/{name}"), names, rows: written.rows })
 }
 
 /// Writes the net changes; no file where there are none.
 fn write_changes(
-    folder: &DatasetFolder,
+    root: &Path,
+    place: &str,
     batch: i64,
     rows: RowStream,
     delivered: &mut Delivered,
 ) -> Result<Option<String>, FlowError> {
-    let parent = folder.path().join("changes");
+    let parent = root.join(place).join("changes");
     make_folder(&parent)?;
     let beside = parent.join(".new");
     let written = parquet::write_one(&beside, rows)?;
@@ -239,12 +244,12 @@ fn write_changes(
         return Ok(None);
     }
     let name = free_name(&parent, batch, ".parquet");
-    let place = parent.join(&name);
-    std::fs::rename(&beside, &place).map_err(|error| failed("named", &place, error))?;
+    let path = parent.join(&name);
+    std::fs::rename(&beside, &path).map_err(|error| failed("named", &path, error))?;
     sync_folder(&parent)?;
     delivered.rows += written.rows;
     delivered.bytes += written.bytes;
-    Ok(Some(format!("{}/changes/{name}", folder.folder)))
+    Ok(Some(format!("{place}/changes/{name}")))
 }
 
 /// `batch=N`, or the next number behind it where that is taken.
@@ -266,7 +271,7 @@ fn remove(root: &Path, table: &DeliveredTable, epoch: i64) -> Result<(), FlowErr
     let mut after = before.clone();
     after.rows.remove(&name);
     folder.commit(&before, &after)?;
-    folder.sweep(&after)?;
+    folder.sweep(&before, &after)?;
     match after.rows.is_empty() {
         false => Ok(()),
         true => {

@@ -9,7 +9,7 @@
 //! finished files into the folder need none of this. **Consistency**: each file by itself.
 //! **Incarnation**: always the same one; positions name every file.
 
-use super::config::{ReadOptions, failed, folder};
+use super::config::{failed, folder, refused};
 use super::csv::{CsvError, CsvReader};
 use super::pattern::Pattern;
 use crate::literal::RowsBuilder;
@@ -19,6 +19,7 @@ use levada_flow::source::{Coverage, PullDataset, PullEnd, PullRequest, Pulled};
 use levada_flow::{BATCH_ROWS_MAX, FlowError, Position, Retry, Source};
 use levada_model::Schema;
 use levada_model::connection::Connection;
+use levada_model::file_options::ReadOptions;
 use levada_model::model::{EachFile, FileFormat, IngestKind};
 use levada_model::nearest::nearest;
 use std::collections::BTreeMap;
@@ -89,7 +90,7 @@ impl<'a> Pull<'a> {
         let IngestKind::Files { pattern, format, options, each_file } = &request.kind else {
             return Err(FlowError::never("a folder is read by `kind: files` only"));
         };
-        let options = ReadOptions::parse(*format, options)?;
+        let options = ReadOptions::parse(*format, options).map_err(refused)?;
         let (seen, is_first) = match &request.previous {
             Some(Position::Files { seen }) => (seen.clone(), false),
             _ => (BTreeMap::new(), true),

@@ -24,6 +24,7 @@ pub fn assemble(
     fragments.sort_by(|(a, _), (b, _)| a.cmp(b));
     let paths = fragments.iter().map(|(path, fragment)| (fragment.file, path.clone())).collect();
     let mut assembly = Assembly { model: Model::default(), findings: Findings::default(), paths, read_code };
+    assembly.unread(&fragments);
     let folders = assembly.folders(&fragments);
     assembly.ecosystem(&mut fragments);
     for (path, fragment) in fragments {
@@ -40,6 +41,8 @@ pub fn assemble(
 struct Folders {
     zones: HashMap<String, ZoneName>,
     teams: HashMap<String, Owner>,
+    /// Folders with documents that could not be read: those of a zone or a team may be among them.
+    unread: HashMap<String, ()>,
 }
 
 struct Assembly<'c> {
@@ -64,8 +67,17 @@ fn nearest_above<'f, T>(folders: &'f HashMap<String, T>, from: &str) -> Option<&
 }
 
 impl Assembly<'_> {
+    fn unread(&mut self, fragments: &[(String, Fragment)]) {
+        for (_, Fragment { unread, .. }) in fragments {
+            self.model.unread.has_documents |= unread.has_documents;
+            self.model.unread.objects.extend(unread.objects.iter().cloned());
+        }
+    }
+
     fn folders(&mut self, fragments: &[(String, Fragment)]) -> Folders {
-        let mut folders = Folders { zones: HashMap::new(), teams: HashMap::new() };
+        let unread = fragments.iter().filter(|(_, fragment)| fragment.unread.has_documents);
+        let unread = unread.map(|(path, _)| (folder(path).to_owned(), ())).collect();
+        let mut folders = Folders { zones: HashMap::new(), teams: HashMap::new(), unread };
         for (path, fragment) in fragments {
             for zone in &fragment.zones {
                 match folders.zones.get(folder(path)) {
@@ -95,7 +107,7 @@ impl Assembly<'_> {
     fn ecosystem(&mut self, fragments: &mut [(String, Fragment)]) {
         let is_root = |path: &str| matches!(path, "ecosystem.yaml" | "ecosystem.yml" | "ecosystem.json");
         let mut all: Vec<(bool, Ecosystem)> = Vec::new();
-        for (path, fragment) in fragments {
+        for (path, fragment) in fragments.iter_mut() {
             all.extend(fragment.ecosystems.drain(..).map(|ecosystem| (is_root(path), ecosystem)));
         }
         let chosen = all.iter().position(|(is_root, _)| *is_root).unwrap_or(0);
@@ -110,15 +122,21 @@ impl Assembly<'_> {
             }
         }
         if self.model.ecosystem.name.is_empty() {
+            self.model.ecosystem.classifications.extend(usual_classifications(Span::default()));
+            let mut unread = fragments.iter().filter(|(_, fragment)| fragment.unread.has_documents);
+            self.model.unread.is_ecosystem_among_them = unread.any(|(path, _)| is_root(path));
+            if self.model.unread.is_ecosystem_among_them {
+                return;
+            }
             let finding = Finding::error(codes::ECOSYSTEM_PLACE, "no document begins with `ecosystem:`");
             self.findings.push(finding.about(Address::Ecosystem).hint("ecosystem.yaml begins with `ecosystem: NAME`"));
-            self.model.ecosystem.classifications.extend(usual_classifications(Span::default()));
         }
     }
 
     fn add(&mut self, folder: &str, fragment: Fragment, folders: &Folders) {
         let owner = nearest_above(&folders.teams, folder).cloned();
-        self.report_homeless(&fragment, owner.is_some());
+        let may_be_owned = owner.is_some() || nearest_above(&folders.unread, folder).is_some();
+        self.report_homeless(&fragment, may_be_owned);
         let owner = owner.unwrap_or_else(unknown_owner);
         let model = &mut self.model;
         model.zones.extend(fragment.zones);
@@ -130,7 +148,7 @@ impl Assembly<'_> {
         model.workspaces.extend(fragment.workspaces.into_iter().map(|it| Workspace { owner: owner.clone(), ..it }));
         let zone = zone_of(folders, folder);
         for TeamPart { name, span, documentation } in fragment.teams {
-            if zone == unknown_zone() {
+            if zone == unknown_zone() && nearest_above(&folders.unread, folder).is_none() {
                 let message = format!("team `{name}` lies in no zone's folder");
                 let finding = Finding::error(codes::NO_ZONE, message).at(span);
                 self.findings.push(finding.hint("put a zone.yaml that begins with `zone:` into a folder around it"));
@@ -139,8 +157,8 @@ impl Assembly<'_> {
         }
     }
 
-    fn report_homeless(&mut self, fragment: &Fragment, has_team: bool) {
-        if has_team {
+    fn report_homeless(&mut self, fragment: &Fragment, may_be_owned: bool) {
+        if may_be_owned {
             return;
         }
         let datastores = fragment.datastores.iter().filter(|it| matches!(it.origin, Origin::Container { .. }));

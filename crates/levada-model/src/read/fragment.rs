@@ -20,6 +20,10 @@ pub struct Fragment {
     pub(super) workspaces: Vec<Workspace>,
     pub(super) assignments: Vec<AssignmentEntry>,
     pub(super) primaries: Vec<PrimaryEntry>,
+    /// Objects with a name that could not be read otherwise, and whether a whole document is missing.
+    /// Empty where there was no finding; others are not cached.
+    #[serde(skip)]
+    pub(super) unread: Unread,
 }
 
 /// Names the form in which this build writes fragments to a cache: another build's may differ.

@@ -21,6 +21,10 @@ pub use fragment::{CACHE_FORM, Fragment};
 use crate::syntax;
 use crate::{FileId, Findings};
 
+/// The mistakes behind which documents may stand that nobody has read.
+const HIDES_DOCUMENTS: [crate::Code; 4] =
+    [crate::codes::SYNTAX, crate::codes::MERGE_CONFLICT, crate::codes::TOO_DEEP, crate::codes::FILE_TOO_LARGE];
+
 /// Reads one file. `path` starts at the model's root and has `/` between its parts.
 ///
 /// Linear in the length of the text.
@@ -30,9 +34,13 @@ pub fn read_file(file: FileId, path: &str, text: &[u8]) -> (Fragment, Findings) 
     let documents = syntax::parse(file, &text, &mut findings);
     let mut fragment = Fragment::default();
     for document in &documents {
-        let Some(object) = check::document(file, &document.root, &mut findings) else { continue };
+        let Some(object) = check::document(file, &document.root, &mut findings) else {
+            fragment.unread.has_documents |= !document.root.entries().is_empty();
+            continue;
+        };
         lower::document(file, path, object, &document.root, &mut fragment, &mut findings);
     }
+    fragment.unread.has_documents |= findings.0.iter().any(|finding| HIDES_DOCUMENTS.contains(&finding.code));
     findings.sort();
     (fragment, findings)
 }

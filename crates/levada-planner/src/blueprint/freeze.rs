@@ -3,7 +3,7 @@
 //! Takes the model, the broker's assignment and the woven graphs, gives the blueprint that follows
 //! its parent. Linear in nodes but for sorting.
 
-use super::names::{NameRegistry, view_name, view_schema};
+use super::names::{NameForm, NameRegistry, is_plain_folder, keeps_folders, view_name, view_schema};
 use super::owed::Obligations;
 use super::*;
 use crate::binding::{DatasetId, dataset_ref};
@@ -15,9 +15,9 @@ use levada_model::address::DatasetRef;
 use levada_model::model::{
     Container, Dataset, IngestKind, Latency, Milestoning, Origin, Reader, Transformer, Workspace,
 };
-use levada_model::name::{CalendarName, DatasetName};
+use levada_model::name::{CalendarName, ContainerName, DatasetName};
 use levada_model::period::Period;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Freezes the graphs into the blueprint that follows `parent`; the first has generation 1.
 pub fn freeze(
@@ -27,7 +27,7 @@ pub fn freeze(
     parent: Option<&Blueprint>,
     revision: String,
 ) -> Blueprint {
-    let mut specs = Freezer::new(model, assignment).all_specs();
+    let mut specs = Freezer::new(model, assignment, parent).all_specs();
     let mut nodes = BTreeMap::new();
     for graph in graphs {
         nodes.extend(join(graph, &mut specs).map(|node| (node.address.clone(), node)));
@@ -62,11 +62,52 @@ struct Freezer<'m> {
     assignment: &'m Assignment,
     demand: Demand,
     names: NameRegistry,
+    folders: Folders<'m>,
+}
+
+/// Who has which folder in the blueprint in force: a change of the primary moves no files.
+#[derive(Default)]
+struct Folders<'m> {
+    /// Which platform has the plain folder of a dataset in a container.
+    plain: HashMap<(&'m ContainerName, &'m DatasetRef), &'m PlatformName>,
+    /// Every export into folders.
+    exports: HashSet<&'m NodeAddress>,
+}
+
+impl<'m> Folders<'m> {
+    fn of(parent: Option<&'m Blueprint>) -> Self {
+        let mut folders = Self::default();
+        for node in parent.iter().flat_map(|parent| parent.nodes.values()) {
+            if let (NodeAddress::Export(platform, container, of), NodeSpec::Export(export)) =
+                (&node.address, &node.spec)
+                && keeps_folders(export.connection.kind)
+            {
+                folders.exports.insert(&node.address);
+                if is_plain_folder(export) {
+                    folders.plain.insert((container, of), platform);
+                }
+            }
+        }
+        folders
+    }
+
+    /// Whoever has the plain folder keeps it; a free one is the primary's.
+    fn form(&self, platform: &PlatformName, container: &ContainerName, of: &DatasetRef, is_primary: bool) -> NameForm {
+        let is_plain = match self.plain.get(&(container, of)) {
+            Some(holder) => *holder == platform,
+            None => {
+                let address = NodeAddress::Export(platform.clone(), container.clone(), of.clone());
+                is_primary && !self.exports.contains(&address)
+            }
+        };
+        if is_plain { NameForm::PlainFolder } else { NameForm::HashedFolder }
+    }
 }
 
 impl<'m> Freezer<'m> {
-    fn new(model: &'m Model, assignment: &'m Assignment) -> Self {
-        Self { model, assignment, demand: Demand::of(model, assignment), names: NameRegistry::default() }
+    fn new(model: &'m Model, assignment: &'m Assignment, parent: Option<&'m Blueprint>) -> Self {
+        let (demand, folders) = (Demand::of(model, assignment), Folders::of(parent));
+        Self { model, assignment, demand, names: NameRegistry::default(), folders }
     }
 
     fn all_specs(mut self) -> HashMap<NodeAddress, NodeSpec> {
@@ -217,13 +258,18 @@ impl<'m> Freezer<'m> {
         let history_retention = wanted.iter().filter(|(_, _, milestoning)| *milestoning != Milestoning::Live);
         let history_retention = history_retention.map(|(_, terms, _)| terms.retention).max();
         let latency = wanted.iter().map(|(_, terms, _)| terms.latency).min().unwrap_or(Latency::Hours);
-        let (has_live, has_history) = (has(DeliveredReading::Live), has(DeliveredReading::History));
+        let form = self.name_form(platform, container, of.dataset, &source);
+        let mut table = |reading| {
+            let name = &self.model.ecosystem.platforms[platform as usize].name;
+            has(reading).then(|| self.names.name(form, name, &container.name, &source, reading))
+        };
+        let (live, history) = (table(DeliveredReading::Live), table(DeliveredReading::History));
         ExportSpec {
             connection: container.connection.clone(),
             stream: stream_name(self.model, self.demand.stream(of.dataset)),
             schema: self.dataset(of.dataset).schema(),
-            live: has_live.then(|| self.physical_name(platform, container, &source, DeliveredReading::Live)),
-            history: has_history.then(|| self.physical_name(platform, container, &source, DeliveredReading::History)),
+            live,
+            history,
             history_retention,
             latency,
             views,
@@ -232,9 +278,12 @@ impl<'m> Freezer<'m> {
         }
     }
 
-    fn physical_name(&mut self, platform: u32, to: &Container, of: &DatasetRef, reading: DeliveredReading) -> String {
-        let platform = &self.model.ecosystem.platforms[platform as usize].name;
-        self.names.name(to.kind(), platform, &to.name, of, reading)
+    fn name_form(&self, platform: u32, to: &Container, id: DatasetId, of: &DatasetRef) -> NameForm {
+        let name = &self.model.ecosystem.platforms[platform as usize].name;
+        match keeps_folders(to.kind()) {
+            true => self.folders.form(name, &to.name, of, self.demand.primary(id.store) == platform),
+            false => NameForm::Table,
+        }
     }
 
     fn terms(&self, sharer: &ExportUse) -> &'m Terms {

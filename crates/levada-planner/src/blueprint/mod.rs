@@ -6,6 +6,7 @@ mod owed;
 pub mod spec;
 
 pub use freeze::freeze;
+pub(crate) use names::keeps_folders;
 pub use names::{PHYSICAL_NAME_BYTES_MAX, view_name, view_schema};
 pub use spec::*;
 

@@ -2,6 +2,7 @@
 
 use levada_model::address::{DatasetRef, NodeAddress, Stream};
 use levada_model::connection::Connection;
+use levada_model::fingerprint::{Fingerprint, fingerprint};
 use levada_model::model::{
     Code, CronTrigger, IngestKind, Latency, OutputMode, Reader, Style, TransformTrigger, Windows,
 };
@@ -136,6 +137,17 @@ pub struct ExportSpec {
     pub views: Vec<ViewSpec>,
     /// When the container may be written.
     pub calendars: Vec<CalendarSpec>,
+}
+
+impl ExportSpec {
+    /// What the delivered tables are made of. Where it is another, they are built anew from the store
+    /// beside the old ones; where it is the same, they are adapted and fed on.
+    pub fn shape(&self) -> Fingerprint {
+        let Self { stream, schema, live, history, history_retention, .. } = self;
+        // Consumers never see what columns are called at the source.
+        let columns: Vec<_> = schema.columns.iter().map(|it| (&it.name, &it.data_type, it.nullable, it.key)).collect();
+        fingerprint(&(stream, columns, live, history, history_retention))
+    }
 }
 
 /// Which of the two delivered readings.

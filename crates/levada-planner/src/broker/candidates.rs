@@ -2,8 +2,10 @@
 
 use super::style::cost_milli;
 use super::{ChoiceReason, PassedOver, Rejection, Table};
+use levada_model::model::AssignmentState;
 use levada_model::name::PlatformName;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// A platform with what the broker thinks of it for one group or datastore.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -52,10 +54,14 @@ impl std::fmt::Display for Candidate {
     }
 }
 
-/// Judges all platforms; positions in `pinned` and `in_force` are those of the model's platforms.
+/// What operations say about platforms, by position in the model.
+pub(super) type Pinned = BTreeMap<usize, AssignmentState>;
+
+/// Judges all platforms; positions in `in_force` are those of the model's platforms, in the order in
+/// which they were preferred.
 pub(super) fn judge(
     table: &Table<'_>,
-    pinned: &[usize],
+    pinned: &Pinned,
     in_force: &[usize],
     mut rejections: impl FnMut(usize) -> Vec<Rejection>,
 ) -> Vec<Candidate> {
@@ -63,17 +69,18 @@ pub(super) fn judge(
     let fits = |position: &usize| all[*position].is_empty();
     let price = |position: usize| (cost_milli(table.platforms[position].entry), &table.platforms[position].entry.name);
     let fitting: Vec<usize> = (0..all.len()).filter(fits).collect();
-    let kept = in_force.iter().copied().filter(fits).min_by_key(|&position| price(position));
+    let kept = in_force.iter().copied().find(|position| fits(position) && !pinned.contains_key(position));
     let best = fitting.iter().copied().min_by_key(|&position| price(position));
+    let is_decided = pins_decide(pinned, in_force, kept);
 
     let verdict = |position: usize| -> Verdict {
-        if pinned.contains(&position) {
-            return Verdict::Chosen(ChoiceReason::Pinned);
+        if let Some(state) = pinned.get(&position) {
+            return Verdict::Chosen(ChoiceReason::of_pin(*state));
         }
         if !all[position].is_empty() {
             return Verdict::Rejected;
         }
-        if !pinned.is_empty() {
+        if is_decided {
             return Verdict::PassedOver(PassedOver::OtherPinned);
         }
         match (kept, best) {
@@ -96,6 +103,13 @@ pub(super) fn judge(
         Candidate { platform: offer.entry.name.clone(), cost_milli: cost_milli(offer.entry), verdict, rejections }
     });
     candidates.collect()
+}
+
+/// Whether the pins leave nothing to choose. A platform that is only provisioned comes beside the
+/// choice in force, unless it is that choice itself.
+fn pins_decide(pinned: &Pinned, in_force: &[usize], kept: Option<usize>) -> bool {
+    let is_replacing = pinned.values().any(|state| *state != AssignmentState::Provisioning);
+    is_replacing || (kept.is_none() && in_force.iter().any(|position| pinned.contains_key(position)))
 }
 
 /// Everything that excludes each platform, for a finding.

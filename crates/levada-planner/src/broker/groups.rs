@@ -1,13 +1,14 @@
 //! Which platforms deliver each group.
 
-use super::candidates::{exclusions, judge};
+use super::candidates::{Pinned, exclusions, judge};
 use super::style::{delivers, meets};
 use super::{Delivering, GroupChoice, Rejection, Table, Terms, Verdict};
 use crate::binding::{DatasetId, SinkUse, dataset_ref};
 use crate::blueprint::Choices;
+use crate::graph::demand::ExportRole;
 use crate::lint::codes;
 use crate::policy::{PolicyId, is_about};
-use levada_model::model::{AssignmentEntry, AssignmentState, Group, Status, Workspace};
+use levada_model::model::{AssignmentEntry, AssignmentState, Group, ObjectKind, Status, Workspace};
 use levada_model::name::{GroupName, PlatformName, WorkspaceName};
 use levada_model::{Address, Finding, Findings};
 use std::collections::{BTreeMap, HashMap};
@@ -57,7 +58,7 @@ fn choose_one(
 ) -> GroupChoice {
     let policies = policies_of(table, uses);
     let position = |name: &PlatformName| table.model.platform_id(name).map(|id| id as usize);
-    let pinned: Vec<usize> = pins.iter().filter_map(|pin| position(&pin.platform.value)).collect();
+    let pinned: Pinned = pins.iter().filter_map(|pin| Some((position(&pin.platform.value)?, pin.state))).collect();
     let kept = in_force.groups.get(&asked.workspace.name).and_then(|groups| groups.get(&asked.group.name));
     let kept: Vec<usize> = kept.into_iter().flatten().filter_map(position).collect();
     let candidates = judge(table, &pinned, &kept, |platform| rejections(table, asked, &policies, platform));
@@ -65,9 +66,10 @@ fn choose_one(
         pins.iter().find(|pin| pin.platform.value == *platform).map_or(AssignmentState::Active, |pin| pin.state)
     };
     let chosen = candidates.iter().filter(|candidate| candidate.is_chosen());
-    let platforms: Vec<Delivering> = chosen
+    let mut platforms: Vec<Delivering> = chosen
         .map(|candidate| Delivering { platform: candidate.platform.clone(), state: state_of(&candidate.platform) })
         .collect();
+    platforms.sort_by_key(|by| ExportRole::of(by.state));
     let address = Address::Group(asked.workspace.name.clone(), asked.group.name.clone());
     for candidate in candidates.iter().filter(|candidate| candidate.is_chosen() && !candidate.rejections.is_empty()) {
         let pin = pins.iter().find(|pin| pin.platform.value == candidate.platform);
@@ -76,7 +78,7 @@ fn choose_one(
         let finding = Finding::error(codes::PIN_REJECTED, message).about(address.clone());
         findings.push(finding.at(pin.map_or(asked.group.span, |pin| pin.platform.span)));
     }
-    if platforms.is_empty() {
+    if platforms.is_empty() && !table.model.unread.may_have_some(ObjectKind::Platform) {
         let message = format!("no platform fits the group: {}", exclusions(&candidates));
         let hint = "relax `requires`, or add a platform that fits";
         findings.push(Finding::error(codes::NO_PLATFORM_FITS, message).at(asked.group.span).about(address).hint(hint));
@@ -142,17 +144,12 @@ pub(super) fn broken_policies(
     })
 }
 
-/// The pins of each group; one that is being retired counts only where it is the last.
+/// The pins of each group.
 fn pins<'m>(table: &Table<'m>) -> Pins<'m> {
     let mut pins: Pins<'m> = HashMap::new();
     for entry in &table.model.assignments {
         if table.model.platform(&entry.platform.value).is_some() {
             pins.entry((&entry.workspace, &entry.group)).or_default().push(entry);
-        }
-    }
-    for entries in pins.values_mut() {
-        if entries.iter().any(|entry| entry.state != AssignmentState::Decommissioning) {
-            entries.retain(|entry| entry.state != AssignmentState::Decommissioning);
         }
     }
     pins

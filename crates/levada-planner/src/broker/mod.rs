@@ -15,6 +15,7 @@ mod terms;
 pub use candidates::{Candidate, Verdict};
 pub use reason::{ChoiceReason, PassedOver, Rejection};
 pub use style::{cost_milli, delivers, meets};
+pub(crate) use terms::resolve;
 pub use terms::{Terms, TermsOrigin};
 
 use crate::binding::Bindings;
@@ -41,7 +42,8 @@ pub struct Assignment {
 pub struct GroupChoice {
     /// What the group asks for, stated or derived.
     pub terms: Terms,
-    /// Who delivers; several in a parallel run; empty where nothing fits.
+    /// Who delivers, the one that shows the views first; several in a parallel run; empty where
+    /// nothing fits.
     pub platforms: Vec<Delivering>,
     /// Every platform of the ecosystem with what the broker thinks of it, by name.
     pub candidates: Vec<Candidate>,
@@ -87,7 +89,7 @@ impl Assignment {
 /// Chooses platforms for every group and a primary for every datastore in use.
 pub fn assign(model: &Model, registry: &PlatformRegistry, in_force: &Choices) -> (Assignment, Findings) {
     let bindings = Bindings::of(model);
-    let terms = terms::resolve(model, &bindings);
+    let terms = resolve(model, &bindings);
     let table =
         Table { model, bindings: &bindings, platforms: platforms(model, registry), book: PolicyBook::of(model) };
     let mut findings = Findings::default();

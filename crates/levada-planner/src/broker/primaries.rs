@@ -7,9 +7,11 @@ use super::{PrimaryChoice, Rejection, Table, Terms};
 use crate::binding::DatasetId;
 use crate::blueprint::Choices;
 use crate::lint::codes;
-use crate::platform::{CodeKind, IngestMode};
+use crate::platform::{Capabilities, CodeKind, IngestMode};
 use crate::policy::PolicyId;
-use levada_model::model::{Datastore, Latency, Origin, PrimaryEntry, Status};
+use levada_model::model::{
+    AssignmentState, CatchUp, Datastore, Latency, ObjectKind, Origin, PrimaryEntry, Status, TransformTrigger,
+};
 use levada_model::name::{DatastoreName, WorkspaceName};
 use levada_model::{Address, Finding, Findings};
 use std::collections::{BTreeMap, HashMap};
@@ -39,7 +41,8 @@ struct Needs<'m> {
     store_id: usize,
     store: &'m Datastore,
     latency: Latency,
-    /// A consumer that is production, the first by name.
+    /// A workspace that is production, the first by name: a consumer, or the one whose transformer
+    /// makes the datastore.
     production: Option<&'m WorkspaceName>,
     policies: BTreeMap<PolicyId, DatasetId>,
 }
@@ -49,11 +52,13 @@ impl<'m> Needs<'m> {
         let uses = &table.bindings.uses_of_store[store_id];
         let latency_of = |group: crate::binding::GroupId| terms[group.workspace as usize][group.group as usize].latency;
         let latency = uses.iter().map(|of| latency_of(of.group)).min().unwrap_or(Latency::Days);
-        let workspaces = uses.iter().map(|of| &table.model.workspaces[of.group.workspace as usize]);
-        let production = workspaces.filter(|workspace| workspace.status == Status::Production);
         let mut policies = policies_of(table, uses);
         // A transformer's whole workspace is woven in where its output is ingested.
-        if let Some(workspace) = table.bindings.transformer_of_store[store_id] {
+        let transformer = table.bindings.transformer_of_store[store_id];
+        let workspaces = uses.iter().map(|of| of.group.workspace).chain(transformer);
+        let workspaces = workspaces.map(|workspace| &table.model.workspaces[workspace as usize]);
+        let production = workspaces.filter(|workspace| workspace.status == Status::Production);
+        if let Some(workspace) = transformer {
             for (id, dataset) in policies_of(table, &table.bindings.uses_of_workspace[workspace as usize]) {
                 policies.entry(id).or_insert(dataset);
             }
@@ -71,12 +76,14 @@ fn choose_one(
     findings: &mut Findings,
 ) -> PrimaryChoice {
     let position = |name| table.model.platform_id(name).map(|id| id as usize);
-    let pinned: Vec<usize> = pin.and_then(|pin| position(&pin.platform.value)).into_iter().collect();
+    let pinned = pin.and_then(|pin| position(&pin.platform.value));
+    let pinned = pinned.map(|position| (position, AssignmentState::Active)).into_iter().collect();
     let kept: Vec<usize> = in_force.primaries.get(&needs.store.name).and_then(position).into_iter().collect();
     let candidates = judge(table, &pinned, &kept, |platform| rejections(table, needs, platform));
     let chosen = candidates.iter().find(|candidate| candidate.is_chosen());
     let address = Address::Datastore(needs.store.name.clone());
     match chosen {
+        None if table.model.unread.may_have_some(ObjectKind::Platform) => {}
         None => {
             let message = format!("no platform can ingest the datastore: {}", exclusions(&candidates));
             findings.push(Finding::error(codes::NO_PRIMARY_FITS, message).at(needs.store.span).about(address));
@@ -113,10 +120,18 @@ fn rejections(table: &Table<'_>, needs: &Needs<'_>, platform: usize) -> Vec<Reje
             if let Some(container) = kind.filter(|&kind| !capabilities.reads(kind, mode)) {
                 rejections.push(Rejection::Source { container, ingest: mode });
             }
+            let catch_up = ingest.trigger.as_ref().map(|trigger| trigger.catch_up);
+            rejections.extend(unserved(catch_up, capabilities));
         }
         Origin::Transformer { .. } => {
             let Some(workspace) = table.bindings.transformer_of_store[needs.store_id] else { return rejections };
-            let code = table.model.workspaces[workspace as usize].transformer.as_ref().map(|it| CodeKind::of(&it.code));
+            let transformer = table.model.workspaces[workspace as usize].transformer.as_ref();
+            let code = transformer.map(|it| CodeKind::of(&it.code));
+            let catch_up = transformer.and_then(|it| match &it.trigger {
+                TransformTrigger::Cron(trigger) => Some(trigger.catch_up),
+                TransformTrigger::OnChange => None,
+            });
+            rejections.extend(unserved(catch_up, capabilities));
             if let Some(code) = code.filter(|code| !capabilities.code.contains(code)) {
                 rejections.push(Rejection::Code(code));
             }
@@ -129,4 +144,8 @@ fn rejections(table: &Table<'_>, needs: &Needs<'_>, platform: usize) -> Vec<Reje
     }
     rejections.extend(broken_policies(table, &needs.policies, platform));
     rejections
+}
+
+fn unserved(catch_up: Option<CatchUp>, capabilities: &Capabilities) -> Option<Rejection> {
+    catch_up.filter(|wanted| !capabilities.catch_up.contains(wanted)).map(Rejection::CatchUp)
 }

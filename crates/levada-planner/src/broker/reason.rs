@@ -5,7 +5,7 @@ use crate::platform::{CodeKind, IngestMode};
 use crate::policy::BrokenPolicy;
 use levada_model::address::DatasetRef;
 use levada_model::connection::ContainerKind;
-use levada_model::model::{Latency, Milestoning, Style};
+use levada_model::model::{AssignmentState, CatchUp, Latency, Milestoning, Style};
 use levada_model::name::WorkspaceName;
 use serde::Serialize;
 use std::fmt;
@@ -16,6 +16,10 @@ use std::fmt;
 pub enum ChoiceReason {
     /// `assignments.yaml` says so.
     Pinned,
+    /// `assignments.yaml` brings it in beside the one that serves so far.
+    Provisioning,
+    /// `assignments.yaml` takes it out of service; it delivers until the entry is removed.
+    Decommissioning,
     /// It fits and is in force: choices stay while they can.
     InForce,
     /// Only this one fits.
@@ -26,10 +30,23 @@ pub enum ChoiceReason {
     FirstByName,
 }
 
+impl ChoiceReason {
+    /// The reason that a pin of such a state is.
+    pub(super) fn of_pin(state: AssignmentState) -> Self {
+        match state {
+            AssignmentState::Active => Self::Pinned,
+            AssignmentState::Provisioning => Self::Provisioning,
+            AssignmentState::Decommissioning => Self::Decommissioning,
+        }
+    }
+}
+
 impl fmt::Display for ChoiceReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pinned => "pinned by the assignments",
+            Self::Provisioning => "provisioned by the assignments, beside the one that serves so far",
+            Self::Decommissioning => "decommissioned by the assignments, delivers until its entry is removed",
             Self::InForce => "it fits and is in force",
             Self::OnlyFit => "the only one that fits",
             Self::Cheapest => "the cheapest that fits",
@@ -94,6 +111,8 @@ pub enum Rejection {
         /// How the datastore is read.
         ingest: IngestMode,
     },
+    /// It can't make such things of missed ticks.
+    CatchUp(CatchUp),
     /// It can't run such code.
     Code(CodeKind),
     /// A policy doesn't want the data there.
@@ -121,6 +140,7 @@ impl fmt::Display for Rejection {
             Self::Source { container, ingest } => {
                 write!(f, "it can't read {} containers by {}", container.word(), ingest.word())
             }
+            Self::CatchUp(wanted) => write!(f, "it can't do `catch-up: {}`", wanted.word()),
             Self::Code(kind) => write!(f, "it can't run {} code", kind.word()),
             Self::Policy { dataset, broken } => write!(f, "{broken} for {dataset}"),
         }

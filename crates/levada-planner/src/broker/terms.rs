@@ -3,7 +3,7 @@
 
 use crate::binding::Bindings;
 use levada_model::Model;
-use levada_model::model::{Group, Latency, Milestoning};
+use levada_model::model::{Group, Latency, Milestoning, Workspace};
 use levada_model::name::RuleName;
 use levada_model::period::{Period, PeriodUnit};
 use serde::Serialize;
@@ -44,8 +44,13 @@ struct Strictest {
 }
 
 impl Strictest {
-    fn of(terms: &Terms) -> Self {
-        Self { latency: terms.latency, milestoning: terms.milestoning, retention: terms.retention }
+    /// What a group of a workspace demands, its regulator's retention included.
+    fn of(model: &Model, workspace: &Workspace, terms: &Terms) -> Self {
+        let zone = terms.regulator.as_ref().and_then(|_| model.zone(&workspace.owner.zone));
+        let regulators = zone.into_iter().flat_map(|zone| &zone.regulators);
+        let by_law = regulators.filter(|it| Some(&it.name) == terms.regulator.as_ref()).map(|it| it.retention);
+        let retention = by_law.chain([terms.retention]).max().unwrap_or(terms.retention);
+        Self { latency: terms.latency, milestoning: terms.milestoning, retention }
     }
 
     fn join(self, other: Self) -> Self {
@@ -67,7 +72,7 @@ impl Strictest {
 /// Derived terms flow against the data until nothing changes; joining only ever makes them
 /// stricter, and there are few grades, so this is linear in sinks for any ecosystem without long
 /// chains of transformers, and ends for all, cycles included.
-pub(super) fn resolve(model: &Model, bindings: &Bindings) -> Vec<Vec<Terms>> {
+pub(crate) fn resolve(model: &Model, bindings: &Bindings) -> Vec<Vec<Terms>> {
     let mut terms: Vec<Vec<Terms>> =
         model.workspaces.iter().map(|workspace| workspace.groups.iter().map(stated_or_default).collect()).collect();
     let mut derived: Vec<Option<Strictest>> = vec![None; model.workspaces.len()];
@@ -79,7 +84,10 @@ pub(super) fn resolve(model: &Model, bindings: &Bindings) -> Vec<Vec<Terms>> {
             let demand = match (group.requires.is_some(), is_derived(model, consumer), derived[consumer as usize]) {
                 (false, true, Some(strictest)) => strictest,
                 (false, true, None) if bindings.is_consumed_by_others(consumer) => continue,
-                _ => Strictest::of(&terms[consumer as usize][sink_use.group.group as usize]),
+                _ => {
+                    let terms = &terms[consumer as usize][sink_use.group.group as usize];
+                    Strictest::of(model, &model.workspaces[consumer as usize], terms)
+                }
             };
             if producer == consumer {
                 continue;

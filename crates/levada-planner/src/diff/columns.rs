@@ -54,6 +54,20 @@ pub enum ColumnDifference {
     Reordered,
 }
 
+impl ColumnDifference {
+    /// The column that is different; `None`: their order is.
+    pub fn column(&self) -> Option<&ColumnName> {
+        match self {
+            Self::Added { column } | Self::Removed { column } => Some(&column.name),
+            Self::Retyped { column, .. }
+            | Self::Nullability { column, .. }
+            | Self::Key { column, .. }
+            | Self::Source { column, .. } => Some(column),
+            Self::Reordered => None,
+        }
+    }
+}
+
 impl fmt::Display for ColumnDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -3,15 +3,12 @@
 //! Takes both models, gives findings about data that somebody consumed before. Linear in datasets
 //! and their consumers.
 
-use super::widens;
+use super::{broken_law, hit};
 use crate::binding::Bindings;
 use crate::diff::{ColumnDifference, of_schemas};
 use crate::lint::codes;
 use levada_model::model::{Dataset, Datastore};
 use levada_model::{Address, Code, Finding, Findings, Model, Span};
-
-/// How many consumers a finding names before it counts the others.
-const HIT_SHOWN_MAX: usize = 5;
 
 /// Compares a model with an earlier revision of it; places are those of the later one.
 pub fn evolve(before: &Model, after: &Model) -> Findings {
@@ -34,14 +31,6 @@ pub fn evolve(before: &Model, after: &Model) -> Findings {
     }
     findings.sort();
     findings
-}
-
-/// Names the consumers, as many as fit in a sentence.
-fn hit(mut groups: Vec<String>) -> String {
-    let more = groups.len().saturating_sub(HIT_SHOWN_MAX);
-    groups.truncate(HIT_SHOWN_MAX);
-    let names = groups.join(", ");
-    if more > 0 { format!("{names} and {more} more") } else { names }
 }
 
 struct Change<'m> {
@@ -71,20 +60,12 @@ impl Change<'_> {
 
     fn columns(&self, new: &Dataset, findings: &mut Findings) {
         for difference in of_schemas(&self.dataset.schema(), &new.schema()) {
-            let (code, hint) = match &difference {
-                ColumnDifference::Removed { .. } => {
+            let (code, hint) = match broken_law(&difference) {
+                Some(code) => (code, "offer a new dataset beside it, and deprecate this one"),
+                None if matches!(difference, ColumnDifference::Removed { .. }) => {
                     (codes::COLUMN_DROPPED, "keep the column, or offer a new dataset without it")
                 }
-                ColumnDifference::Retyped { from, to, .. } if !widens(from, to) => {
-                    (codes::TYPE_NARROWED, "a new type holds every old value; offer a new column or dataset")
-                }
-                ColumnDifference::Added { column } if !column.nullable => {
-                    (codes::COLUMN_NOT_NULLABLE, "make it nullable: old versions have no value for it")
-                }
-                ColumnDifference::Key { .. } => {
-                    (codes::KEY_CHANGED, "a key never changes in place; offer a new dataset")
-                }
-                _ => continue,
+                None => continue,
             };
             findings.push(self.finding(code, &difference.to_string(), Some(new.span), hint));
         }

@@ -4,12 +4,18 @@
 //! nothing in use goes without being deprecated first.
 
 mod against;
+mod in_force;
 
 pub use against::evolve;
+pub(crate) use in_force::check;
 
 use crate::diff::ColumnDifference;
-use levada_model::DataType;
+use crate::lint::codes;
+use levada_model::{Code, DataType};
 use serde::{Deserialize, Serialize};
+
+/// How many consumers a finding names before it counts the others.
+const HIT_SHOWN_MAX: usize = 5;
 
 /// What a change means for a consumer who does nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -46,6 +52,25 @@ pub fn effect_of(difference: &ColumnDifference) -> ContractEffect {
         | ColumnDifference::Removed { .. }
         | ColumnDifference::Key { .. } => ContractEffect::Breaking,
     }
+}
+
+/// The law that a difference breaks in place, whoever consumes it.
+fn broken_law(difference: &ColumnDifference) -> Option<Code> {
+    match difference {
+        ColumnDifference::Retyped { from, to, .. } if !widens(from, to) => Some(codes::TYPE_NARROWED),
+        ColumnDifference::Added { column } if !column.nullable => Some(codes::COLUMN_NOT_NULLABLE),
+        ColumnDifference::Key { .. } => Some(codes::KEY_CHANGED),
+        ColumnDifference::Removed { column } if column.key => Some(codes::KEY_CHANGED),
+        _ => None,
+    }
+}
+
+/// Names the consumers that a change hits, as many as fit in a sentence.
+fn hit(mut consumers: Vec<String>) -> String {
+    let more = consumers.len().saturating_sub(HIT_SHOWN_MAX);
+    consumers.truncate(HIT_SHOWN_MAX);
+    let names = consumers.join(", ");
+    if more > 0 { format!("{names} and {more} more") } else { names }
 }
 
 /// Whether the new type holds every value of the old one, exactly.

@@ -3,8 +3,8 @@
 use super::about::cost_text;
 use super::{Choice, Explanation};
 use crate::broker::Verdict;
+use crate::text::line;
 use levada_model::address::NodeAddress;
-use std::fmt::Write as _;
 
 /// How many nodes of a list a text shows before it says how many more there are.
 const NODES_SHOWN_MAX: usize = 40;
@@ -35,7 +35,8 @@ fn choice_lines(choice: &Choice, out: &mut String) {
     let chosen: Vec<&str> =
         choice.candidates.iter().filter(|it| it.is_chosen()).map(|it| it.platform.as_str()).collect();
     let chosen = if chosen.is_empty() { "no platform fits".to_owned() } else { chosen.join(" and ") };
-    line(out, format_args!("\n{} -> {chosen}", choice.about));
+    out.push('\n');
+    line(out, format_args!("{} -> {chosen}", choice.about));
     line(out, format_args!("  asked: {}", choice.asked));
     for candidate in &choice.candidates {
         let sign = match candidate.verdict {
@@ -52,16 +53,12 @@ fn list(out: &mut String, title: &str, nodes: &[NodeAddress]) {
     if nodes.is_empty() {
         return;
     }
-    line(out, format_args!("\n{title}"));
+    out.push('\n');
+    line(out, format_args!("{title}"));
     for node in nodes.iter().take(NODES_SHOWN_MAX) {
         line(out, format_args!("  {node}"));
     }
     if nodes.len() > NODES_SHOWN_MAX {
         line(out, format_args!("  … and {} more", nodes.len() - NODES_SHOWN_MAX));
     }
-}
-
-fn line(out: &mut String, arguments: std::fmt::Arguments<'_>) {
-    out.write_fmt(arguments).expect("writing to a string does not fail");
-    out.push('\n');
 }

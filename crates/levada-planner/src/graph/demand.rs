@@ -37,6 +37,17 @@ pub(crate) enum ExportRole {
     FeedsTransformer,
 }
 
+impl ExportRole {
+    /// The role of a platform that a group is matched to.
+    pub fn of(state: AssignmentState) -> Self {
+        match state {
+            AssignmentState::Active => Self::Active,
+            AssignmentState::Decommissioning => Self::Decommissioning,
+            AssignmentState::Provisioning => Self::Provisioning,
+        }
+    }
+}
+
 /// Everything the assignment demands.
 #[derive(Debug)]
 pub(crate) struct Demand {
@@ -118,7 +129,7 @@ fn matched_exports(model: &Model, assignment: &Assignment, bindings: &Bindings) 
             .map(|group| {
                 let choice = assignment.groups.get(&(workspace.name.clone(), group.name.clone()));
                 let delivering = choice.into_iter().flat_map(|choice| &choice.platforms);
-                delivering.filter_map(|by| Some((model.platform_id(&by.platform)?, role(by.state)))).collect()
+                delivering.filter_map(|by| Some((model.platform_id(&by.platform)?, ExportRole::of(by.state)))).collect()
             })
             .collect();
         for &of in &bindings.uses_of_workspace[workspace_id] {
@@ -127,14 +138,6 @@ fn matched_exports(model: &Model, assignment: &Assignment, bindings: &Bindings) 
         }
     }
     exports
-}
-
-fn role(state: AssignmentState) -> ExportRole {
-    match state {
-        AssignmentState::Active => ExportRole::Active,
-        AssignmentState::Decommissioning => ExportRole::Decommissioning,
-        AssignmentState::Provisioning => ExportRole::Provisioning,
-    }
 }
 
 fn transformer_exports<'a>(

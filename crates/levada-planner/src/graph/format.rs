@@ -1,9 +1,9 @@
 //! The four ways to show intention graphs: for people, for Mermaid, for Graphviz, for programs.
 
 use super::IntentionGraph;
+use crate::text::line;
 use levada_model::model::Priority;
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 
 /// How graphs are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,9 +140,4 @@ fn platform_json(graph: &IntentionGraph) -> Value {
 
 fn count(number: usize, word: &str) -> String {
     format!("{number} {word}{}", if number == 1 { "" } else { "s" })
-}
-
-fn line(out: &mut String, arguments: std::fmt::Arguments<'_>) {
-    out.write_fmt(arguments).expect("writing to a string does not fail");
-    out.push('\n');
 }

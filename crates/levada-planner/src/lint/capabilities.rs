@@ -3,12 +3,16 @@
 use super::{Context, codes};
 use crate::platform::{Capabilities, CodeKind, IngestMode, KNOWN_KINDS};
 use levada_model::connection::ContainerKind;
-use levada_model::model::Origin;
-use levada_model::{Address, Finding, Findings};
+use levada_model::model::{CronTrigger, ObjectKind, Origin, TransformTrigger};
+use levada_model::{Address, Finding, Findings, Span};
 use std::collections::BTreeSet;
 
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
     kinds(context, findings);
+    // A platform that nobody could read may serve anything.
+    if context.model.unread.may_have_some(ObjectKind::Platform) {
+        return;
+    }
     let offered = offered(context);
     sources(context, &offered, findings);
     sinks(context, &offered, findings);
@@ -65,7 +69,18 @@ fn sources(context: &Context<'_>, offered: &[&Capabilities], findings: &mut Find
         } else if !offered.iter().any(|capabilities| capabilities.reads(kind, mode)) {
             let message = format!("no platform of the ecosystem reads {} containers by {}", kind.word(), mode.word());
             findings.push(Finding::error(codes::SOURCE_UNSERVED, message).at(ingest.span).about(about));
+        } else if let Some(trigger) = &ingest.trigger {
+            catch_up(trigger, offered, ingest.span, about, findings);
         }
+    }
+}
+
+fn catch_up(trigger: &CronTrigger, offered: &[&Capabilities], span: Span, about: Address, findings: &mut Findings) {
+    let wanted = trigger.catch_up;
+    if !offered.iter().any(|capabilities| capabilities.catch_up.contains(&wanted)) {
+        let message = format!("no platform of the ecosystem does `catch-up: {}`", wanted.word());
+        let finding = Finding::error(codes::CATCH_UP_UNSERVED, message).at(span).about(about);
+        findings.push(finding.hint("leave it out: missed ticks become one"));
     }
 }
 
@@ -101,6 +116,9 @@ fn code(context: &Context<'_>, offered: &[&Capabilities], findings: &mut Finding
             let message = format!("no platform of the ecosystem runs {} code", kind.word());
             let finding = Finding::error(codes::CODE_UNSERVED, message).at(transformer.span);
             findings.push(finding.about(Address::Transformer(workspace.name.clone())));
+        } else if let TransformTrigger::Cron(trigger) = &transformer.trigger {
+            let about = Address::Transformer(workspace.name.clone());
+            catch_up(trigger, offered, transformer.span, about, findings);
         }
     }
 }

@@ -65,6 +65,26 @@ codes! {
     CDC_KEY = "W-DATASET-011";
     /// Two datasets of a datastore read one table.
     TABLE_TWICE = "W-DATASET-012";
+    /// An overlap is a length of time, and needs a watermark column of dates or times.
+    OVERLAP_TYPE = "E-DATASET-013";
+    /// A pattern of files stays in its folder, and says which file is whose.
+    FILE_PATTERN = "E-DATASET-014";
+    /// The format of the files has such options.
+    FILE_OPTION = "E-DATASET-015";
+    /// A table has a name; among files it stands for one part of a path.
+    TABLE_NAME = "E-DATASET-016";
+
+    /// A schedule has a next tick.
+    NEVER_TICKS = "E-SCHEDULE-001";
+    /// A window lasts, and ends after it begins.
+    WINDOW_EMPTY = "E-SCHEDULE-002";
+    /// A jitter is shorter than the time between two ticks.
+    JITTER_LONG = "W-SCHEDULE-003";
+
+    /// A list names something once.
+    NAMED_TWICE = "W-LIST-001";
+    /// A group without datasets gets nothing.
+    GROUP_EMPTY = "W-LIST-002";
 
     /// Production data is classified, by its dataset or by its columns.
     UNCLASSIFIED = "E-CLASS-001";
@@ -105,25 +125,27 @@ codes! {
     NOTHING_FIRES = "E-TRANSFORM-007";
     /// Transformers wait for each other.
     TRANSFORMER_CYCLE = "E-TRANSFORM-008";
-    /// Nobody consumes the output: the transformer does not run.
+    /// Nobody consumes the output, or nobody but the transformer itself.
     OUTPUT_UNUSED = "W-TRANSFORM-009";
     /// A transformer without outputs makes nothing.
     OUTPUT_EMPTY = "E-TRANSFORM-010";
-    /// Mode `changes` says what happened to each row in a column `lv_op`, and knows rows by their key.
+    /// Mode `changes` knows rows by their key.
     CHANGES_KEY = "E-TRANSFORM-011";
 
     /// The container's system asks who is there, and the container names no credential.
     CREDENTIAL_MISSING = "E-CONTAINER-001";
     /// The system has no roles or users that could read.
     READERS_IGNORED = "W-CONTAINER-002";
+    /// A container says where it is.
+    PLACE_EMPTY = "E-CONTAINER-003";
 
-    /// Two views of one workspace have one name.
+    /// Two views of one container have one name.
     VIEW_COLLISION = "E-VIEW-001";
     /// The system, or Levada, keeps this schema for itself.
     VIEW_SCHEMA_RESERVED = "E-VIEW-002";
     /// The system has a limit for names.
     VIEW_NAME_TOO_LONG = "E-VIEW-003";
-    /// A column's name is longer than the system keeps, or the system does not tell it from another.
+    /// A column's name is longer than the system keeps, or the system has a column of that name itself.
     COLUMN_NAME_TARGET = "E-VIEW-004";
 
     /// No platform of the ecosystem reads such containers in such a way.
@@ -138,6 +160,8 @@ codes! {
     KIND_UNKNOWN = "E-CAPABILITY-005";
     /// Such containers can't be read in such a way by anybody.
     INGEST_KIND = "E-CAPABILITY-006";
+    /// No platform of the ecosystem makes that of missed ticks.
+    CATCH_UP_UNSERVED = "E-CAPABILITY-007";
 
     /// No platform fits a group.
     NO_PLATFORM_FITS = "E-BROKER-001";

@@ -2,7 +2,7 @@
 
 use super::{Context, codes};
 use crate::binding::dataset_id;
-use levada_model::model::{Datastore, Deprecated, Group, Sink, Status, Workspace};
+use levada_model::model::{Datastore, Deprecated, Group, ObjectKind, Sink, Status, Workspace};
 use levada_model::{Address, Finding, Findings};
 use std::collections::{HashMap, HashSet};
 
@@ -114,7 +114,7 @@ fn replacements(context: &Context<'_>, findings: &mut Findings) {
             let is_store = instead.parse().is_ok_and(|name| context.model.datastore(&name).is_some());
             let is_own = instead.parse().is_ok_and(|name| store.dataset(&name).is_some());
             let is_other = instead.parse().is_ok_and(|of| context.model.dataset(&of).is_some());
-            if !(is_store || is_own || is_other) {
+            if !(is_store || is_own || is_other || context.model.unread.may_have_some(ObjectKind::Datastore)) {
                 let message = format!("nothing is called {instead:?}");
                 let mut finding =
                     Finding::warning(codes::UNKNOWN_REPLACEMENT, message).at(deprecated.span).about(about);

@@ -8,8 +8,11 @@ mod classification;
 pub mod codes;
 mod consumption;
 mod containers;
+mod files;
+mod lists;
 mod policies;
 mod references;
+mod schedules;
 mod schemas;
 mod transformers;
 mod views;
@@ -47,6 +50,9 @@ const CHECKS: &[fn(&Context<'_>, &mut Findings)] = &[
     containers::check,
     views::check,
     capabilities::check,
+    files::check,
+    schedules::check,
+    lists::check,
 ];
 
 /// What every topic looks at.

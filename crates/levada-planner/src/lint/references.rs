@@ -2,7 +2,7 @@
 
 use super::{Context, codes};
 use levada_model::address::DatasetRef;
-use levada_model::model::{LocationRef, Origin, Places, Workspace, Zone};
+use levada_model::model::{LocationRef, ObjectKind, Origin, Places, Workspace, Zone};
 use levada_model::name::{CalendarName, ClassificationName, ContainerName, PlatformName};
 use levada_model::{Address, Code, Finding, Findings, Span, Spanned};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -45,6 +45,20 @@ struct Pass<'p, 'm> {
 }
 
 impl<'m> Pass<'_, 'm> {
+    /// Whether a document that nobody could read may answer a finding of this code.
+    fn may_be_unread(&self, code: Code) -> bool {
+        let unread = &self.context.model.unread;
+        match code {
+            codes::UNKNOWN_VENDOR
+            | codes::UNKNOWN_LOCATION
+            | codes::UNKNOWN_PLATFORM
+            | codes::UNKNOWN_INFRASTRUCTURE => unread.is_ecosystem_among_them,
+            // Its datastore was read as a whole.
+            codes::UNKNOWN_DATASET => false,
+            _ => unread.has_documents,
+        }
+    }
+
     fn unknown<'k>(
         &mut self,
         code: Code,
@@ -54,6 +68,9 @@ impl<'m> Pass<'_, 'm> {
         word: &str,
         known: impl IntoIterator<Item = &'k str>,
     ) {
+        if self.may_be_unread(code) {
+            return;
+        }
         let mut finding = Finding::error(code, message).at(span).about(about);
         finding.hint = self.context.did_you_mean(word, known);
         self.findings.push(finding);
@@ -72,6 +89,7 @@ impl<'m> Pass<'_, 'm> {
             let Some(named) = &platform.infrastructure else { continue };
             let all = &model.ecosystem.infrastructures;
             match all.iter().find(|infrastructure| infrastructure.name == named.value) {
+                None if model.unread.may_have(ObjectKind::Infrastructure, named.value.as_str()) => {}
                 None => {
                     let message = format!("no infrastructure is called {:?}", named.value.as_str());
                     let known = all.iter().map(|infrastructure| infrastructure.name.as_str());
@@ -183,6 +201,7 @@ impl<'m> Pass<'_, 'm> {
         let model = self.context.model;
         let found = name.parse().ok().and_then(|name| model.workspace(&name));
         match (found, group) {
+            (None, _) if model.unread.may_have(ObjectKind::Workspace, name) => {}
             (None, _) => {
                 let message = format!("no workspace is called {name:?}");
                 let known = model.workspaces.iter().map(|workspace| workspace.name.as_str());
@@ -251,7 +270,8 @@ impl<'m> Pass<'_, 'm> {
     fn regulator(&mut self, workspace: &Workspace, named: &Spanned<levada_model::name::RuleName>, about: Address) {
         let zone = self.context.model.zone(&workspace.owner.zone);
         let regulators = || zone.into_iter().flat_map(|zone| &zone.regulators).map(|regulator| regulator.name.as_str());
-        if !regulators().any(|known| known == named.value.as_str()) {
+        let may_be_unread = self.context.model.unread.may_have(ObjectKind::Regulator, named.value.as_str());
+        if !may_be_unread && !regulators().any(|known| known == named.value.as_str()) {
             let (zone, name) = (&workspace.owner.zone, named.value.as_str());
             let message = format!("zone {:?} has no regulator {name:?}", zone.as_str());
             self.unknown(codes::UNKNOWN_REGULATOR, message, named.span, about, name, regulators());
@@ -275,6 +295,9 @@ impl<'m> Pass<'_, 'm> {
     }
 
     fn unknown_datastore(&mut self, name: &str, span: Span, about: &Address) {
+        if self.context.model.unread.may_have(ObjectKind::Datastore, name) {
+            return;
+        }
         let message = format!("no datastore is called {name:?}");
         let known = self.context.model.datastores.iter().map(|store| store.name.as_str());
         self.unknown(codes::UNKNOWN_DATASTORE, message, span, about.clone(), name, known);
@@ -296,7 +319,8 @@ impl<'m> Pass<'_, 'm> {
 
     fn container(&mut self, named: &Spanned<ContainerName>, about: &Address) {
         let model = self.context.model;
-        if model.container(&named.value).is_none() {
+        let may_be_unread = model.unread.may_have(ObjectKind::Container, named.value.as_str());
+        if !may_be_unread && model.container(&named.value).is_none() {
             let name = named.value.as_str();
             let known = model.containers.iter().map(|container| container.name.as_str());
             let message = format!("no container is called {name:?}");
@@ -306,7 +330,8 @@ impl<'m> Pass<'_, 'm> {
 
     fn platform(&mut self, named: &Spanned<PlatformName>, about: &Address) {
         let model = self.context.model;
-        if model.platform(&named.value).is_none() {
+        let may_be_unread = model.unread.may_have(ObjectKind::Platform, named.value.as_str());
+        if !may_be_unread && model.platform(&named.value).is_none() {
             let name = named.value.as_str();
             let known = model.ecosystem.platforms.iter().map(|platform| platform.name.as_str());
             let message = format!("no platform is called {name:?}");

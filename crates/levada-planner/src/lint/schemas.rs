@@ -4,6 +4,7 @@ use super::{Context, codes};
 use crate::platform::IngestMode;
 use levada_model::model::{Column, Dataset, Datastore, IngestKind, Origin, OutputMode};
 use levada_model::name::ColumnName;
+use levada_model::period::Period;
 use levada_model::{Address, Code, DataType, Finding, Findings, Span};
 use std::collections::{HashMap, HashSet};
 
@@ -60,8 +61,7 @@ impl Pass<'_, '_> {
         let mut folded: HashSet<String> = HashSet::with_capacity(dataset.columns.len());
         for column in &dataset.columns {
             let name = column.name.folded();
-            let is_reserved = name.starts_with("lv_") && !self.is_op_of_changes(&name);
-            if is_reserved || HISTORY_COLUMNS.contains(&name.as_str()) {
+            if name.starts_with("lv_") || HISTORY_COLUMNS.contains(&name.as_str()) {
                 let message = format!("column {:?} has a name that Levada keeps for itself", column.name.as_str());
                 let hint = "give it another name here and its own one in `from:`";
                 self.push_column(codes::COLUMN_RESERVED, column, message, hint);
@@ -73,10 +73,6 @@ impl Pass<'_, '_> {
             }
             self.key_column(column);
         }
-    }
-
-    fn is_op_of_changes(&self, name: &str) -> bool {
-        name == "lv_op" && matches!(self.store.origin, Origin::Transformer { mode: OutputMode::Changes, .. })
     }
 
     fn key_column(&mut self, column: &Column) {
@@ -124,8 +120,8 @@ impl Pass<'_, '_> {
 
     fn ingest(&mut self, kind: &IngestKind) {
         let dataset = self.dataset;
-        if let IngestKind::Watermark { column, .. } = kind {
-            return self.watermark(column.as_ref());
+        if let IngestKind::Watermark { column, overlap, .. } = kind {
+            return self.watermark(column.as_ref(), *overlap);
         }
         if let Some(watermark) = &dataset.watermark {
             let message = format!(
@@ -146,7 +142,7 @@ impl Pass<'_, '_> {
         }
     }
 
-    fn watermark(&mut self, of_store: Option<&ColumnName>) {
+    fn watermark(&mut self, of_store: Option<&ColumnName>, overlap: Option<Period>) {
         let dataset = self.dataset;
         let own = dataset.watermark.as_ref().map(|own| (&own.value, own.span));
         let Some((name, span)) = own.or_else(|| of_store.map(|name| (name, dataset.span))) else {
@@ -164,6 +160,23 @@ impl Pass<'_, '_> {
             );
         }
         let data_type = self.known_column(name, span, "watermark").map(|column| column.data_type.clone());
+        let is_time =
+            |data_type: &DataType| matches!(data_type, DataType::Date | DataType::Timestamp | DataType::Timestamptz);
+        if let (Some(overlap), Some(data_type)) =
+            (overlap, data_type.as_ref().filter(|it| is_orderable(it) && !is_time(it)))
+        {
+            let data_type = String::from(data_type.clone());
+            let message = format!(
+                "an overlap of {overlap} is a length of time, watermark column {:?} is of type {data_type}",
+                name.as_str()
+            );
+            self.push(
+                codes::OVERLAP_TYPE,
+                message,
+                span,
+                "leave `overlap` out, or use a column of dates or timestamps",
+            );
+        }
         if let Some(data_type) = data_type.filter(|data_type| !is_orderable(data_type)) {
             let message = format!("watermark column {:?} is of type {}", name.as_str(), String::from(data_type));
             let hint = "watermarks are numbers, dates or timestamps that grow with each change";
@@ -173,15 +186,11 @@ impl Pass<'_, '_> {
 
     fn output(&mut self, mode: OutputMode) {
         let dataset = self.dataset;
-        let has_op = dataset.columns.iter().any(|column| column.name.as_str() == "lv_op");
-        if mode == OutputMode::Changes && !(self.has_key() && has_op) {
-            let message = format!("output {} of mode `changes` needs a key and a column `lv_op`", dataset.name);
-            self.push(
-                codes::CHANGES_KEY,
-                message,
-                dataset.span,
-                "add `lv_op: { type: int32, nullable: false }` and mark the key",
-            );
+        if mode == OutputMode::Changes && !self.has_key() {
+            let message = format!("output {} of mode `changes` has no key", dataset.name);
+            let hint =
+                "mark the key columns with `key: true`; the code's rows carry `lv_op` besides, which is not declared";
+            self.push(codes::CHANGES_KEY, message, dataset.span, hint);
         }
     }
 }

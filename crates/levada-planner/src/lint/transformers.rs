@@ -1,7 +1,9 @@
 //! Transformers: their outputs, their code, what makes them fire.
 
 use super::{Context, codes};
-use levada_model::model::{Code, Datastore, Origin, SqlFile, Status, TransformTrigger, Transformer, Workspace};
+use levada_model::model::{
+    Code, Datastore, ObjectKind, Origin, SqlFile, Status, TransformTrigger, Transformer, Workspace,
+};
 use levada_model::{Address, Finding, Findings, Span};
 use std::collections::{HashMap, HashSet};
 
@@ -15,8 +17,14 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
         let Some(store_id) = output else { continue };
         let store = &context.model.datastores[store_id as usize];
         pass.output(store);
-        if !context.bindings.is_consumed(store_id) {
-            let message = format!("nobody consumes {}: the transformer does not run", store.name);
+        let is_consumed_by_others = context.bindings.uses_of_store[store_id as usize]
+            .iter()
+            .any(|of| of.group.workspace as usize != workspace_id);
+        if !is_consumed_by_others && !context.model.unread.may_have_some(ObjectKind::Workspace) {
+            let message = match context.bindings.is_consumed(store_id) {
+                true => format!("nobody but its own transformer consumes {}", store.name),
+                false => format!("nobody consumes {}: the transformer does not run", store.name),
+            };
             let span = pass.transformer.output.span;
             let finding = Finding::warning(codes::OUTPUT_UNUSED, message).at(span);
             pass.findings.push(finding.about(Address::Transformer(workspace.name.clone())));

@@ -4,7 +4,7 @@
 //! another platform changes nothing for its readers.
 
 use crate::blueprint::{ExportSpec, Node, NodeSpec, ViewSpec};
-use crate::diff::{ColumnDifference, Delta, NodeChange, of_schemas, reader_text};
+use crate::diff::{Delta, NodeChange, of_schemas, reader_text};
 use crate::evolution::{ContractEffect, effect_of};
 use levada_model::Span;
 use levada_model::address::{DatasetRef, NodeAddress};
@@ -100,7 +100,7 @@ impl Line<'_> {
             lines.push(self.whole("view shows another dataset", ContractEffect::Breaking));
         }
         for difference in of_schemas(&old_export.schema, &self.export.schema) {
-            let column = column_of(&difference).cloned();
+            let column = difference.column().cloned();
             lines.push(self.line(column, difference.to_string(), effect_of(&difference)));
         }
         if old_view.retention != self.view.retention {
@@ -131,16 +131,5 @@ impl Line<'_> {
             .collect();
         let effect = if revoked.is_empty() { ContractEffect::Compatible } else { ContractEffect::Breaking };
         self.line(None, format!("readers{}", granted.chain(revoked).collect::<String>()), effect)
-    }
-}
-
-fn column_of(difference: &ColumnDifference) -> Option<&ColumnName> {
-    match difference {
-        ColumnDifference::Added { column } | ColumnDifference::Removed { column } => Some(&column.name),
-        ColumnDifference::Retyped { column, .. }
-        | ColumnDifference::Nullability { column, .. }
-        | ColumnDifference::Key { column, .. }
-        | ColumnDifference::Source { column, .. } => Some(column),
-        ColumnDifference::Reordered => None,
     }
 }

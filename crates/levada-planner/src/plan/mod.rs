@@ -17,6 +17,7 @@ pub use write::PlanFormat;
 use crate::blueprint::{Blueprint, Generation, freeze};
 use crate::broker::{Assignment, assign};
 use crate::diff::{Delta, diff};
+use crate::evolution;
 use crate::graph::{IntentionGraph, weave};
 use crate::lint::lint;
 use crate::platform::PlatformRegistry;
@@ -91,8 +92,14 @@ pub fn plan(
     }
     let blueprint = freeze(model, &assignment, &graphs, parent, revision);
     let delta = diff(parent, &blueprint);
+    let broken = evolution::check(model, &delta);
+    if broken.has_errors() {
+        findings.extend(broken);
+        findings.sort();
+        return Err(findings);
+    }
     let physical = physical::effects(&delta);
-    let causes = cause::causes(model, &delta);
+    let causes = cause::causes(model, &delta, parent, &blueprint);
     let contracts = contract::effects(&delta, &causes);
     let hash = fingerprint(&(delta.from, delta.to, &blueprint.revision, &delta));
     let base = parent.map(|parent| parent.generation);

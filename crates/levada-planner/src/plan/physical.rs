@@ -1,8 +1,8 @@
-//! What a change does to tables: the runtime's realizer asks the same function as the plan.
+//! What a change does to tables. Whether delivered tables are built anew is decided by
+//! [`ExportSpec::shape`], which the runtime compares with the mark that it left at the consumer's.
 
-use crate::blueprint::NodeSpec;
-use crate::diff::{ColumnDifference, Delta, Difference, NodeChange};
-use crate::evolution::widens;
+use crate::blueprint::{ExportSpec, NodeSpec};
+use crate::diff::{Delta, NodeChange};
 use levada_model::address::NodeAddress;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -49,32 +49,15 @@ pub fn physical_effect(change: &NodeChange) -> PhysicalEffect {
             NodeSpec::Export(_) => PhysicalEffect::Drop,
             _ => PhysicalEffect::Stop,
         },
-        NodeChange::Changed { after, what, .. } => match after.spec {
-            NodeSpec::Export(_) if what.iter().any(rebuilds) => PhysicalEffect::Beside,
+        NodeChange::Changed { before, after, .. } => match (&before.spec, &after.spec) {
+            (NodeSpec::Export(before), NodeSpec::Export(after)) if is_rebuilt(before, after) => PhysicalEffect::Beside,
             _ => PhysicalEffect::InPlace,
         },
     }
 }
 
-/// Whether a delivered table can't be adapted to the difference.
-fn rebuilds(difference: &Difference) -> bool {
-    match difference {
-        Difference::Connection | Difference::Stream => true,
-        Difference::Physical { from, to, .. } => from.is_some() && to.is_some(),
-        Difference::Column { column, .. } => match column {
-            ColumnDifference::Added { column } => !column.nullable,
-            // Rows are the same; only their table's definition is another.
-            ColumnDifference::Nullability { nullable, .. } => !nullable,
-            ColumnDifference::Source { .. } => false,
-            ColumnDifference::Retyped { from, to, .. } => from != to && !is_same_storage(from, to),
-            ColumnDifference::Removed { .. } | ColumnDifference::Key { .. } | ColumnDifference::Reordered => true,
-        },
-        _ => false,
-    }
-}
-
-/// Only a longer limit of text: every system changes that without touching rows.
-fn is_same_storage(from: &levada_model::DataType, to: &levada_model::DataType) -> bool {
-    use levada_model::DataType::{Text, Varchar};
-    matches!((from, to), (Varchar(_), Varchar(_) | Text)) && widens(from, to)
+/// Whether what was delivered can't be fed on: it looks otherwise, or lies elsewhere.
+fn is_rebuilt(before: &ExportSpec, after: &ExportSpec) -> bool {
+    let place = |spec: &ExportSpec| (spec.connection.kind, spec.connection.place.clone());
+    before.shape() != after.shape() || place(before) != place(after)
 }

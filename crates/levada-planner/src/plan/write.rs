@@ -5,10 +5,10 @@
 use super::{Plan, Summary};
 use crate::diff::{Difference, NodeChange};
 use crate::evolution::ContractEffect;
+use crate::text::line;
 use levada_model::Span;
 use levada_model::address::NodeAddress;
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 
 /// How a plan is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -212,7 +212,8 @@ fn markdown(plan: &Plan, place: &dyn Fn(Span) -> String) -> String {
     }
     for warning in &plan.warnings.0 {
         let place = warning.span.map(|span| format!(" ({})", place(span))).unwrap_or_default();
-        line(&mut out, format_args!("\n> {}: {}{}", warning.code, cell(&warning.message), cell(&place)));
+        out.push('\n');
+        line(&mut out, format_args!("> {}: {}{}", warning.code, cell(&warning.message), cell(&place)));
     }
     out
 }
@@ -229,9 +230,4 @@ fn cell(text: &str) -> String {
         }
     }
     out
-}
-
-fn line(out: &mut String, arguments: std::fmt::Arguments<'_>) {
-    out.write_fmt(arguments).expect("writing to a string does not fail");
-    out.push('\n');
 }

@@ -4,7 +4,7 @@
 //! connectors and engines of this build can do; that they can is their conformance suites' matter.
 
 use levada_model::connection::ContainerKind;
-use levada_model::model::{Infrastructure, PlatformEntry};
+use levada_model::model::{CatchUp, Infrastructure, PlatformEntry};
 use levada_model::{Address, Code, Finding, Findings};
 use levada_planner::platform::{Capabilities, CodeKind, IngestMode, Part, Platform, Rendering};
 
@@ -35,6 +35,7 @@ impl Platform for Embedded {
             sinks: [ContainerKind::Postgres, ContainerKind::Sqlite, ContainerKind::Files].into(),
             code: [CodeKind::Sql, CodeKind::Command].into(),
             feeds: [STORE_FEED.to_owned()].into(),
+            catch_up: [CatchUp::Latest].into(),
         }
     }
 

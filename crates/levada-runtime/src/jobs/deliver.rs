@@ -10,7 +10,6 @@ use futures::StreamExt;
 use levada_flow::sink::{Content, DeliveredTable, DeliveredView, Form, Mark, TableDelivery};
 use levada_flow::{FlowError, RowStream};
 use levada_model::NodeKind;
-use levada_model::fingerprint::fingerprint;
 use levada_planner::NodeSpec;
 use levada_planner::blueprint::{DeliveredReading, ExportSpec};
 use levada_state::catalog::StreamHead;
@@ -138,7 +137,7 @@ fn next_mark(runtime: &Runtime, row: &HotNode, spec: &ExportSpec, head: &StreamH
 
 /// `STATE+BASE:FINGERPRINT`: who delivers, where its epochs begin, and how the tables look.
 fn shape(state: &str, base: i64, spec: &ExportSpec) -> String {
-    format!("{state}+{base}:{}", fingerprint(&(&spec.schema, &spec.live, &spec.history)))
+    format!("{state}+{base}:{}", spec.shape())
 }
 
 /// Where this state's epochs begin in a consumer's mark.

@@ -4,13 +4,14 @@ use crate::cli::{CheckArgs, Format};
 use crate::compile::{Compiler, count};
 use crate::show;
 use anyhow::Result;
+use levada_model::printable::one_line;
 use levada_model::{Finding, Findings};
 use serde_json::json;
 
 /// Loads, lints, assigns and weaves; needs neither state nor secrets.
 pub fn run(args: &CheckArgs) -> Result<bool> {
     let compiler = Compiler::load(&args.dir.dir)?;
-    let findings = compiler.with_loading(lint(&compiler));
+    let findings = compiler.weave().findings;
     match args.format {
         Format::Json => show::json(&to_json(&compiler, &findings)),
         Format::Text => {
@@ -21,7 +22,7 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
             let datasets: usize = model.datastores.iter().map(|store| store.datasets.len()).sum();
             show::data(format!(
                 "{}: {} datastores, {datasets} datasets, {} workspaces, {} platforms; {}",
-                model.ecosystem.name,
+                one_line(&model.ecosystem.name),
                 model.datastores.len(),
                 model.workspaces.len(),
                 model.ecosystem.platforms.len(),
@@ -30,16 +31,6 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
         }
     }
     Ok(!findings.has_errors())
-}
-
-fn lint(compiler: &Compiler) -> Findings {
-    if compiler.is_broken() {
-        return Findings::default();
-    }
-    match levada_planner::plan(&compiler.model, &compiler.registry, None, String::new()) {
-        Ok(outcome) => outcome.plan.warnings,
-        Err(findings) => findings,
-    }
 }
 
 fn to_json(compiler: &Compiler, findings: &Findings) -> serde_json::Value {

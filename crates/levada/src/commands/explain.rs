@@ -1,7 +1,7 @@
-//! `levada explain`: why something is as it is.
+//! `levada explain`: why something is as it is; of a model with errors, as far as it goes.
 
 use crate::cli::{ExplainArgs, Format};
-use crate::compile::Compiler;
+use crate::compile::{Compiler, Woven};
 use crate::show;
 use anyhow::Result;
 use levada_model::Address;
@@ -10,11 +10,12 @@ use levada_model::Address;
 pub fn run(args: &ExplainArgs) -> Result<bool> {
     let compiler = Compiler::load(&args.dir.dir)?;
     let address: Address = args.address.parse()?;
-    let Some(outcome) = compiler.plan(None) else { return Ok(false) };
-    let explanation = levada_planner::explain(&compiler.model, &outcome.assignment, &outcome.graphs, &address)?;
+    let Woven { assignment, graphs, findings } = compiler.weave();
+    let is_accepted = compiler.accept(&findings);
+    let explanation = levada_planner::explain(&compiler.model, &assignment, &graphs, &address)?;
     match args.format {
         Format::Text => show::data(levada_planner::explain::write::text(&explanation).trim_end()),
         Format::Json => show::json(&explanation),
     }
-    Ok(true)
+    Ok(is_accepted)
 }

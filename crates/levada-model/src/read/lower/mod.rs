@@ -9,6 +9,7 @@ mod ecosystem;
 mod operations;
 mod owner;
 mod producer;
+mod unread;
 mod zone;
 
 use super::fragment::{Fragment, unknown_owner};
@@ -52,6 +53,7 @@ pub(super) fn document(
         (_, "assign") => fragment.assignments.extend(lowering.assignment(root)),
         _ => fragment.primaries.extend(lowering.primary(root)),
     }
+    lowering.unread(object.what, root, fragment);
 }
 
 /// What every reader of one document knows.
