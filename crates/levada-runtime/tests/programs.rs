@@ -75,7 +75,9 @@ async fn a_run_that_is_given_up_takes_its_children_along() {
 async fn a_program_that_ends_leaves_nobody_behind_and_is_not_waited_for_longer() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let world = world(folder.path(), "exit 0").await;
-    let (ending, processes) = tokio::join!(world.run(), started(folder.path()));
+    let both = async { tokio::join!(world.run(), started(folder.path())) };
+    let both = tokio::time::timeout(Duration::from_secs(GONE_SECONDS_MAX), both).await;
+    let (ending, processes) = both.expect("nobody waits for what the program left behind");
     let reason = ending.failed.get(&address("Transform/P/W")).expect("it fails");
     assert!(reason.contains("left no orders.parquet"), "{reason}");
     are_gone(&processes).await;
@@ -85,7 +87,7 @@ async fn a_program_that_ends_leaves_nobody_behind_and_is_not_waited_for_longer()
 async fn a_killed_worker_takes_its_programs_and_their_children_along() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut worker = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "programs::a_worker_in_a_process_of_its_own", "--ignored"])
+        .args(["--exact", "programs::a_worker_in_a_process_of_its_own"])
         .env(FOLDER, folder.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -97,8 +99,8 @@ async fn a_killed_worker_takes_its_programs_and_their_children_along() {
     are_gone(&processes).await;
 }
 
+/// The worker that the test above starts and kills; does nothing by itself.
 #[tokio::test]
-#[ignore = "the worker that another test starts and kills"]
 async fn a_worker_in_a_process_of_its_own() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     world(Path::new(&folder), "sleep 4712").await.run().await;

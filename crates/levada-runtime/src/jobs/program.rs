@@ -121,8 +121,11 @@ fn limit_memory(command: &mut Command, bytes: u64) {
 
 async fn run_to_end(mut command: Command, spec: &TransformSpec, program: &Program) -> Result<(), JobError> {
     let name = &spec.transformer;
-    let group = ProcessGroup::new()
-        .map_err(|error| FlowError::never(format!("nothing can watch over transformer {name}")).because(error))?;
+    let group = ProcessGroup::new().map_err(|error| {
+        FlowError::never(format!("nothing can watch over the program of transformer {name}"))
+            .because(error)
+            .hint("the machine of the worker needs /bin/sh")
+    })?;
     let mut child = command.process_group(group.id()).spawn().map_err(|error| {
         FlowError::never(format!("the program of transformer {name} can't be started"))
             .because(error)
@@ -160,7 +163,7 @@ const GUARD: &str = "read -r nothing; kill -KILL 0";
 impl ProcessGroup {
     fn new() -> std::io::Result<Self> {
         let mut guard = std::process::Command::new("/bin/sh");
-        guard.args(["-c", GUARD]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        guard.args(["-c", GUARD]).env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Self { guard: guard.process_group(0).spawn()? })
     }
 
