@@ -88,9 +88,14 @@ pub(super) async fn run(
     Ok(Report { rows, bytes, news, ..Report::default() })
 }
 
-/// What a dataset's position holds for: another table, other columns, another way of reading.
+/// What each dataset's position holds for: its table, its columns, the way of reading. How far back
+/// a pull looks, and when for vanished keys, is not among it.
 fn shapes(spec: &IngestSpec, kind: &IngestKind) -> BTreeMap<String, String> {
-    let shape = |dataset: &IngestDataset| fingerprint(&(kind, &dataset.table, &dataset.schema, &dataset.watermark));
+    let kind = match kind.clone() {
+        IngestKind::Watermark { column, .. } => IngestKind::Watermark { column, overlap: None, deletes: None },
+        other => other,
+    };
+    let shape = |dataset: &IngestDataset| fingerprint(&(&kind, &dataset.table, &dataset.schema, &dataset.watermark));
     spec.datasets.iter().map(|dataset| (dataset.dataset.to_string(), shape(dataset).to_string())).collect()
 }
 
@@ -206,4 +211,38 @@ pub(super) async fn wake_undelivered(
         }
     }
     Ok(runtime.state.make_due(&undelivered).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use levada_model::model::{Cron, Style};
+
+    #[test]
+    fn a_dataset_starts_over_for_what_it_is_and_not_for_how_far_back_a_pull_looks() {
+        let cron = Cron { expression: "0 3 * * 7".to_owned(), timezone: None };
+        let by = |column: &str, deletes: Option<Cron>| {
+            let overlap = deletes.as_ref().map(|_| "5m".parse().expect("a period"));
+            IngestKind::Watermark { column: Some(column.parse().expect("a name")), overlap, deletes }
+        };
+        let spec = |table: &str| IngestSpec {
+            stream: "Shop".parse().expect("a stream"),
+            style: Style::Batch,
+            origin: IngestOrigin::Transformer {
+                transform: "Transform/P/W".parse().expect("an address"),
+                mode: levada_model::model::OutputMode::Snapshot,
+            },
+            datasets: vec![IngestDataset {
+                dataset: "orders".parse().expect("a name"),
+                table: table.to_owned(),
+                schema: levada_model::Schema { columns: Vec::new() },
+                watermark: None,
+                owed: Vec::new(),
+            }],
+        };
+        let before = shapes(&spec("orders"), &by("changed", None));
+        assert_eq!(shapes(&spec("orders"), &by("changed", Some(cron))), before);
+        assert_ne!(shapes(&spec("orders"), &by("created", None)), before);
+        assert_ne!(shapes(&spec("purchases"), &by("changed", None)), before);
+    }
 }
