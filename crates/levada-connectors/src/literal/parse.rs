@@ -49,15 +49,29 @@ pub(super) fn float32(scalar: &Scalar<'_>) -> Parsed<f32> {
 }
 
 /// A float of either size.
-pub(crate) trait Float: std::str::FromStr + std::fmt::LowerExp {}
-impl Float for f32 {}
-impl Float for f64 {}
+pub(crate) trait Float: std::str::FromStr + std::fmt::LowerExp {
+    /// So many decimal digits always survive, within [`EXPONENTS_SAFE`].
+    const DIGITS_SAFE: u32;
+}
+impl Float for f32 {
+    const DIGITS_SAFE: u32 = f32::DIGITS;
+}
+impl Float for f64 {
+    const DIGITS_SAFE: u32 = f64::DIGITS;
+}
+
+/// Powers of ten that are far from the ends of both sizes.
+const EXPONENTS_SAFE: std::ops::RangeInclusive<i64> = -30..=30;
 
 /// The float nearest to a written number, where it gives all written digits back: 0.1 is one,
 /// 1e999 and 0.12345678901234567890 are none.
 pub(crate) fn written_float<F: Float>(text: &str) -> Option<F> {
     let (digits, exponent) = significant(text)?;
     let value: F = text.parse().ok()?;
+    // Most numbers need no second look.
+    if digits.len() <= F::DIGITS_SAFE as usize && EXPONENTS_SAFE.contains(&exponent) {
+        return Some(value);
+    }
     let printed = format!("{value:.*e}", digits.len().saturating_sub(1));
     let is_same = digits.is_empty() || significant(&printed) == Some((digits, exponent));
     is_same.then_some(value)
