@@ -54,6 +54,25 @@ pub(crate) fn put<T>(out: &mpsc::Sender<T>, rows: T) -> Result<(), FlowError> {
     out.blocking_send(rows).map_err(|_| FlowError::later("the reading was given up by its receiver"))
 }
 
+/// A panic is our bug, and the same value would run into it again.
 fn ended(error: tokio::task::JoinError) -> FlowError {
-    FlowError::later("a connector's thread ended early").because(error)
+    match error.is_panic() {
+        true => FlowError::never("a connector ran into a bug of Levada").because(error),
+        false => FlowError::later("a connector's thread ended early").because(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use levada_flow::Retry;
+
+    #[tokio::test]
+    async fn a_panic_is_not_tried_again() {
+        let error = run::<()>(|| panic!("a value that nobody thought of")).await.expect_err("it panics");
+        assert_eq!(error.retry, Retry::Never);
+        let mut rows = rows(|_| panic!("a value that nobody thought of"));
+        let error = rows.next().await.expect("an answer").expect_err("it panics");
+        assert_eq!(error.retry, Retry::Never);
+    }
 }

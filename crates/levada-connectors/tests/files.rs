@@ -11,7 +11,7 @@ use levada_flow::conformance::{
     Ledger, Limits, SinkHarness, SourceHarness, check_sink, check_source, pull_all, schema_of,
 };
 use levada_flow::sink::{Content, DeliveredTable, DeliveredView, Form, Mark, TableDelivery};
-use levada_flow::source::{Coverage, PullDataset, PullRequest};
+use levada_flow::source::{Coverage, Previous, PullDataset, PullEnd, PullRequest};
 use levada_flow::{FlowError, Position, Retry, Sink, Source};
 use levada_model::address::DatasetRef;
 use levada_model::connection::{Connection, ContainerKind, Place};
@@ -106,7 +106,8 @@ fn parquet_bytes(rows: &RecordBatch) -> Vec<u8> {
 #[async_trait]
 impl SourceHarness for Folder {
     fn limits(&self) -> Limits {
-        Limits::ALL
+        // Inside of a CSV value there is JSON, which has one null only.
+        Limits { has_json_null_inside: self.format == FileFormat::Parquet, ..Limits::ALL }
     }
 
     fn has(&self, _data_type: &DataType) -> bool {
@@ -155,7 +156,7 @@ fn read_parquet(path: &Path) -> Vec<RecordBatch> {
 impl Folder {
     fn latest(&self, table: &DeliveredTable, view: &DeliveredView) -> Option<files::sink::Latest> {
         let (store, dataset) = (table.source.datastore.as_str(), table.source.dataset.as_str());
-        let path = self.root().join(files::config::path_part(&view.schema)).join(store).join(dataset);
+        let path = self.root().join(files::config::path_part(view.workspace.as_str())).join(store).join(dataset);
         let bytes = std::fs::read(path.join("_latest.json")).ok()?;
         Some(serde_json::from_slice(&bytes).expect("whole JSON, never half of it"))
     }
@@ -224,14 +225,14 @@ async fn files_that_replace_are_read_from_the_last_one_and_only_when_it_changed(
     let mut request = folder.request("c", &schema, EachFile::Replaces);
     let mut source = folder.source();
     let (rows, _, end) = pull_all(&mut source, &request).await.expect("good files");
-    assert_eq!((ids_of(&rows[0]), end.coverage), (vec![1, 2], vec![Coverage::Complete]));
-    request.previous = Some(end.position);
+    assert_eq!((ids_of(&rows[0]), end.coverage.clone()), (vec![1, 2], vec![Coverage::Complete]));
+    request.previous = committed(end);
     let (rows, _, end) = pull_all(&mut source, &request).await.expect("good files");
     assert!(rows[0].is_empty() && end.coverage == [Coverage::Appends], "nothing changed, nothing is gone");
     folder.put("c/2026-01-03.csv", "id\n3\n");
-    request.previous = Some(end.position);
+    request.previous = committed(end);
     let (rows, _, end) = pull_all(&mut source, &request).await.expect("good files");
-    assert_eq!((ids_of(&rows[0]), end.coverage), (vec![3], vec![Coverage::Complete]));
+    assert_eq!((ids_of(&rows[0]), end.coverage.clone()), (vec![3], vec![Coverage::Complete]));
 }
 
 #[tokio::test]
@@ -243,18 +244,95 @@ async fn files_that_add_are_read_once_and_never_changed() {
     let mut request = folder.request("c", &schema, EachFile::Adds);
     let mut source = folder.source();
     let (rows, _, end) = pull_all(&mut source, &request).await.expect("good files");
-    assert_eq!((ids_of(&rows[0]), end.coverage), (vec![1, 2], vec![Coverage::Complete]));
+    assert_eq!((ids_of(&rows[0]), end.coverage.clone()), (vec![1, 2], vec![Coverage::Complete]));
     folder.put("c/c.csv", "id\n3\n");
     std::fs::remove_file(folder.root().join("c/a.csv")).expect("it is there");
-    request.previous = Some(end.position);
+    request.previous = committed(end);
     let (rows, _, end) = pull_all(&mut source, &request).await.expect("good files");
-    assert_eq!((ids_of(&rows[0]), end.coverage), (vec![3], vec![Coverage::Appends]));
+    assert_eq!((ids_of(&rows[0]), end.coverage.clone()), (vec![3], vec![Coverage::Appends]));
     let Position::Files { seen } = &end.position else { panic!("a position of files") };
     assert_eq!(seen.len(), 3, "what is gone from the folder was read all the same");
     folder.put("c/b.csv", "id\n2\n22\n");
-    request.previous = Some(end.position);
+    request.previous = committed(end);
     let error = pull_all(&mut source, &request).await.expect_err("its rows are in already").chain();
     assert!(error.contains("b.csv") && error.contains("has changed since"), "{error}");
+}
+
+#[tokio::test]
+async fn a_dataset_that_joins_leaves_the_files_of_the_others_read() {
+    let schema = schema_of(&[("id", "int64", true)]);
+    for each_file in [EachFile::Replaces, EachFile::Adds] {
+        let folder = Folder::new(FileFormat::Csv);
+        folder.put("c/a.csv", "id\n1\n");
+        folder.put("e/a.csv", "id\n2\n");
+        let mut source = folder.source();
+        let mut request = folder.request("c", &schema, each_file);
+        let (.., end) = pull_all(&mut source, &request).await.expect("good files");
+        request.previous = committed(end);
+        let joined = folder.request("e", &schema, each_file).datasets.remove(0);
+        request.datasets.push(PullDataset { dataset: "e".parse().expect("a name"), ..joined });
+        let (rows, _, end) = pull_all(&mut source, &request).await.expect("good files");
+        assert!(rows[0].is_empty(), "{each_file:?}: it was read already");
+        assert_eq!((ids_of(&rows[1]), end.coverage), (vec![2], vec![Coverage::Appends, Coverage::Complete]));
+    }
+}
+
+#[tokio::test]
+async fn a_dataset_that_starts_over_is_complete_only_with_files() {
+    let folder = Folder::new(FileFormat::Csv);
+    let schema = schema_of(&[("id", "int64", true)]);
+    folder.put("c/a.csv", "id\n1\n");
+    let mut request = folder.request("c", &schema, EachFile::Replaces);
+    let (.., end) = pull_all(&mut folder.source(), &request).await.expect("good files");
+    let mut previous = committed(end).expect("a pull");
+    previous.position.forget("d");
+    request.previous = Some(previous);
+    let (rows, _, end) = pull_all(&mut folder.source(), &request).await.expect("good files");
+    assert_eq!((ids_of(&rows[0]), end.coverage), (vec![1], vec![Coverage::Complete]));
+    std::fs::remove_file(folder.root().join("c/a.csv")).expect("it is there");
+    let (rows, _, end) = pull_all(&mut folder.source(), &request).await.expect("no file is no mistake");
+    assert!(rows[0].is_empty() && end.coverage == [Coverage::Appends], "nothing read says nothing");
+}
+
+#[tokio::test]
+async fn a_csv_file_without_its_header_is_never_an_empty_dataset() {
+    let folder = Folder::new(FileFormat::Csv);
+    let schema = schema_of(&[("id", "int64", true)]);
+    for text in ["", "\n", "\u{feff}"] {
+        folder.put("c/x.csv", text);
+        let file = File::options().write(true).open(folder.root().join("c/x.csv")).expect("it is there");
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("its owner may");
+        let error = refusal(&folder, &schema).await;
+        assert!(error.retry == Retry::Later, "its producer may be about to write: {}", error.chain());
+        assert!(error.chain().contains("x.csv has no header line"), "{}", error.chain());
+    }
+    folder.put("c/x.csv", "id\n");
+    let request = folder.request("c", &schema, EachFile::Replaces);
+    let (_, _, end) = pull_all(&mut folder.source(), &request).await.expect("a header is enough");
+    assert_eq!(end.coverage, [Coverage::Complete]);
+}
+
+#[tokio::test]
+async fn wide_rows_come_in_small_batches() {
+    let schema = schema_of(&[("id", "int64", true), ("text", "text", false)]);
+    let wide = "x".repeat(3 << 20);
+    let ids = Arc::new(Int64Array::from_iter_values(0..8));
+    let texts = Arc::new(arrow::array::StringArray::from_iter_values((0..8).map(|_| &wide)));
+    let rows = RecordBatch::try_new(arrow_schema(&schema), vec![ids, texts]).expect("two columns");
+    for format in [FileFormat::Csv, FileFormat::Parquet] {
+        let folder = Folder::new(format);
+        folder.create("c", &schema, &rows).await;
+        let request = folder.request("c", &schema, EachFile::Replaces);
+        let (found, ..) = pull_all(&mut folder.source(), &request).await.expect("wide rows are rows");
+        assert_eq!(ids_of(&found[0]), (0..8).collect::<Vec<_>>());
+        let most = found[0].iter().map(RecordBatch::num_rows).max();
+        // Parquet may have packed the same text eight times into little.
+        assert!(format == FileFormat::Parquet || most <= Some(3), "a batch has {most:?} rows");
+    }
+}
+
+fn committed(end: PullEnd) -> Option<Previous> {
+    Some(Previous { position: end.position, incarnation: end.incarnation })
 }
 
 async fn refusal(folder: &Folder, schema: &Schema) -> FlowError {
@@ -324,6 +402,7 @@ fn delivery_of(batch: i64, epoch: i64, expected: Option<Mark>, is_history: bool)
         ledger.commit(&RecordBatch::try_new(arrow_schema(&schema), vec![ids]).expect("one column"));
     }
     let view = DeliveredView {
+        workspace: "Reporting".parse().expect("a name"),
         schema: "reporting".to_owned(),
         name: "d_ids".to_owned(),
         is_history,
@@ -331,6 +410,7 @@ fn delivery_of(batch: i64, epoch: i64, expected: Option<Mark>, is_history: bool)
         readers: Vec::new(),
     };
     let table = DeliveredTable {
+        platform: "P".parse().expect("a name"),
         source: DatasetRef::new("D".parse().expect("a name"), "ids".parse().expect("a name")),
         schema,
         live: (!is_history).then(|| "d_ids".to_owned()),
@@ -419,7 +499,7 @@ async fn a_workspace_that_a_crash_left_behind_is_told_by_whoever_comes_next() {
     let first = delivery(1, 1, None);
     let (table, mark) = (first.table.clone(), first.mark.clone());
     folder.sink().deliver(vec![first]).await.expect("the first delivery");
-    let path = folder.root().join("reporting/D/ids/_latest.json");
+    let path = folder.root().join("Reporting/D/ids/_latest.json");
     let old = std::fs::read(&path).expect("it is there");
     folder.sink().deliver(vec![delivery(2, 1, Some(mark))]).await.expect("the second delivery");
     // As if the process had died between the commit and this file.
@@ -427,6 +507,53 @@ async fn a_workspace_that_a_crash_left_behind_is_told_by_whoever_comes_next() {
     let marks = folder.sink().marks(std::slice::from_ref(&table)).await.expect("marks can be read");
     assert_eq!(marks[0].as_ref().map(|mark| mark.batch), Some(2));
     assert_eq!(folder.latest(&table, &table.views[0]).expect("it is there").batch, 2);
+}
+
+#[tokio::test]
+async fn a_workspace_that_left_while_a_crash_came_is_forgotten_by_whoever_comes_next() {
+    let folder = Folder::new(FileFormat::Parquet);
+    let first = delivery(1, 1, None);
+    let (table, mark) = (first.table.clone(), first.mark.clone());
+    folder.sink().deliver(vec![first]).await.expect("the first delivery");
+    let path = folder.root().join("Reporting/D/ids/_latest.json");
+    let stale = std::fs::read(&path).expect("it is there");
+    // Nobody can delete a folder as if it were a file: the process fails right behind its commit.
+    std::fs::remove_file(&path).expect("it is there");
+    std::fs::create_dir(&path).expect("the name is free");
+    let mut left = TableDelivery { content: Content::Nothing, ..delivery(1, 1, Some(mark)) };
+    left.table.views[0].workspace = "Other".parse().expect("a name");
+    let left_table = left.table.clone();
+    folder.sink().deliver(vec![left]).await.expect_err("it breaks in the middle");
+    std::fs::remove_dir(&path).expect("it is there");
+    std::fs::write(&path, &stale).expect("the name is free");
+
+    folder.sink().marks(std::slice::from_ref(&left_table)).await.expect("marks can be read");
+    assert!(!folder.root().join("Reporting").exists(), "nothing of it is left");
+    assert!(
+        folder.latest(&left_table, &left_table.views[0]).is_some() && folder.latest(&table, &table.views[0]).is_none()
+    );
+
+    // The same in the middle of a removal.
+    let path = folder.root().join("Other/D/ids/_latest.json");
+    std::fs::remove_file(&path).expect("it is there");
+    std::fs::create_dir(&path).expect("the name is free");
+    folder.sink().remove(std::slice::from_ref(&left_table), 1).await.expect_err("it breaks in the middle");
+    std::fs::remove_dir(&path).expect("it is there");
+    std::fs::write(&path, &stale).expect("the name is free");
+    folder.sink().remove(std::slice::from_ref(&left_table), 1).await.expect("again");
+    assert!(!folder.root().join("Other").exists() && !folder.root().join("levada/D/ids").exists());
+}
+
+#[tokio::test]
+async fn what_is_delivered_into_a_model_is_no_part_of_it() {
+    let folder = Folder::new(FileFormat::Parquet);
+    let first = delivery(1, 1, None);
+    folder.sink().deliver(vec![first]).await.expect("the first delivery");
+    for top in names_in(&folder.root()) {
+        let ignored = std::fs::read_to_string(folder.root().join(&top).join(".levadaignore"));
+        assert_eq!(ignored.expect("every top folder has one"), "*\n", "{top}");
+    }
+    assert_eq!(names_in(&folder.root()), ["Reporting", "levada"], "workspaces have their own names");
 }
 
 #[tokio::test]
@@ -449,7 +576,7 @@ async fn changes_and_the_folder_of_deliveries_are_refused() {
     wrong.content = Content::Changes { rows, times: BTreeMap::new() };
     folder.sink().deliver(vec![wrong]).await.expect_err("files are replaced");
     let mut wrong = delivery(1, 1, None);
-    wrong.table.views[0].schema = "levada".to_owned();
+    wrong.table.views[0].workspace = "Levada".parse().expect("a name");
     folder.sink().deliver(vec![wrong]).await.expect_err("that folder is ours");
     assert_eq!(folder.sink().marks(&[delivery(1, 1, None).table]).await.expect("marks can be read"), [None]);
 }

@@ -15,7 +15,7 @@ use levada_flow::conformance::{
     schema_of,
 };
 use levada_flow::sink::{Content, DeliveredTable, DeliveredView, Form, Mark, TableDelivery};
-use levada_flow::source::{PullDataset, PullRequest};
+use levada_flow::source::{Previous, PullDataset, PullRequest};
 use levada_flow::{FlowError, Position, Retry, RowStream, Secret, Sink, Source};
 use levada_model::address::DatasetRef;
 use levada_model::connection::{Connection, ContainerKind, Place, Tls};
@@ -32,6 +32,7 @@ const LIMITS: Limits = Limits {
     has_nan: true,
     has_infinity: true,
     has_nul_in_text: false,
+    has_json_null_inside: false,
 };
 
 fn cluster() -> &'static PostgresCluster {
@@ -511,6 +512,10 @@ async fn a_value_without_an_image_stops_the_pull_and_is_named() {
         ("real[]", "ARRAY[1,2]", "vector(3)", "has 2 elements instead of 3"),
         ("real[]", "ARRAY[1,NULL,2]", "vector(3)", "is NULL"),
         ("jsonb", "'{\"a\": \"x\"}'", "struct<a: int32>", "holds JSON that is no"),
+        ("date", "'5874897-12-31'", "timestamp", "is +5874897-12-31, outside of"),
+        ("json", "'[1e999]'", "list<float64>", "is 1e999, and a float64 can't hold all its digits"),
+        ("json", "'[1.23456789012345678]'", "list<float32>", "a float32 can't hold all its digits"),
+        ("jsonb", "'{\"x\": \"a\"}'", "map<int32, text>", "holds JSON that is no"),
     ];
     for (number, (sql_type, value, model, expected)) in cases.into_iter().enumerate() {
         let table = format!("case_{number}");
@@ -546,10 +551,12 @@ async fn types_of_others_are_read_as_the_models() {
              CREATE DOMAIN deeper AS positive;
              CREATE TYPE place AS (street text, number int4, more numeric[]);
              CREATE TABLE t (id positive, a mood, b deeper, c inet, d numeric, e name, f int2, g mood[], h place,
-                             i place[], j jsonb, k numeric(20,0), l xml, m oid, n date, o char(8), p float4, q jsonb);
+                             i place[], j jsonb, k numeric(20,0), l xml, m oid, n date, o char(8), p float4, q jsonb,
+                             r jsonb, s jsonb, t jsonb);
              INSERT INTO t VALUES (1, 'it''s fine', 7, '10.0.0.1/8', 123.4500, 'n', 3, '{sad,NULL}', ('x', 5, '{1.5,2}'),
                  ARRAY[('y', 6, NULL)::place, NULL], '{\"b\": [1, 2.50], \"a\": null}', 12345678901234567890, '<a/>',
-                 4000000000, '2000-02-29', 'padded', 0.1, '{\"when\": \"2000-02-29T02:00:00+02:00\", \"extra\": 1}');",
+                 4000000000, '2000-02-29', 'padded', 0.1, '{\"when\": \"2000-02-29T02:00:00+02:00\", \"extra\": 1}',
+                 '{\"doc\": \"hello\", \"n\": 1}', '[\"a\", {\"b\": 1.50}, null]', '{\"-1\": \"a\"}');",
         )
         .await;
     let schema = schema_of(&[
@@ -571,6 +578,9 @@ async fn types_of_others_are_read_as_the_models() {
         ("o", "text", false),
         ("p", "float64", false),
         ("q", "struct<when: timestamptz>", false),
+        ("r", "struct<doc: json, n: int32>", false),
+        ("s", "list<json>", false),
+        ("t", "map<int32, text>", false),
     ]);
     let mut source = database.source().await;
     let rows = read_table(source.as_mut(), "t", &schema).await.unwrap_or_else(|error| panic!("{}", error.chain()));
@@ -601,6 +611,12 @@ async fn types_of_others_are_read_as_the_models() {
     assert_eq!(row.column(16).as_primitive::<Float64Type>().value(0), f64::from(0.1f32));
     let when = row.column(17).as_struct().column(0).as_primitive::<TimestampMicrosecondType>().value(0);
     assert_eq!(when, 951_782_400_000_000);
+    assert_eq!(row.column(18).as_struct().column(0).as_string::<i32>().value(0), "\"hello\"", "JSON stays JSON");
+    let documents = row.column(19).as_list::<i32>().value(0);
+    let documents: Vec<Option<&str>> = documents.as_string::<i32>().iter().collect();
+    assert_eq!(documents, [Some("\"a\""), Some("{\"b\": 1.50}"), None]);
+    let map = row.column(20).as_map().value(0);
+    assert_eq!(map.column(0).as_primitive::<Int32Type>().values(), &[-1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -661,7 +677,7 @@ async fn rows_without_a_watermark_are_not_lost_and_infinity_is_an_error() {
     let Position::Watermark { greatest } = &end.position else { panic!("a watermark has its position") };
     assert_eq!(greatest["d"], "2026-01-01 00:00:00+00");
     database.run("INSERT INTO t VALUES (3, NULL), (4, '2025-01-01')").await;
-    request.previous = Some(end.position);
+    request.previous = Some(Previous { position: end.position, incarnation: end.incarnation });
     let (rows, ..) = pull_all(source.as_mut(), &request).await.expect("the second pull");
     let ids: Vec<i64> =
         rows[0].iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
@@ -674,11 +690,13 @@ async fn rows_without_a_watermark_are_not_lost_and_infinity_is_an_error() {
 /// A delivered table with one live view for `readers`.
 fn table(name: &str, schema: &Schema, readers: &[&str]) -> DeliveredTable {
     DeliveredTable {
+        platform: "P".parse().expect("a name"),
         source: DatasetRef::new("Store".parse().expect("a name"), name.parse().expect("a name")),
         schema: schema.clone(),
         live: Some(format!("store_{name}")),
         history: None,
         views: vec![DeliveredView {
+            workspace: "Workspace".parse().expect("a name"),
             schema: "workspace".to_owned(),
             name: format!("store_{name}"),
             is_history: false,
@@ -826,9 +844,123 @@ async fn readers_get_the_views_alone_and_lose_what_they_no_longer_have() {
         expected: Some(mark(2, "s")),
         ..nothing(table("second", &one("text"), &["ana", "nobody known"]))
     };
-    let error = sink.deliver(vec![unknown]).await.expect_err("a role that nobody created");
-    assert_eq!(error.retry, Retry::Never);
-    assert!(error.chain().contains("\"nobody known\""), "{}", error.chain());
+    let answer = sink.deliver(vec![unknown]).await.unwrap_or_else(|error| panic!("{}", error.chain()));
+    let [nobody] = &answer.unknown_readers[..] else { panic!("one is unknown: {:?}", answer.unknown_readers) };
+    assert_eq!((nobody.workspace.as_str(), nobody.reader.as_str()), ("Workspace", "nobody known"));
+    assert_eq!(nobody.source, tables[1].source, "the other dataset has nothing to do with it");
+    assert!(may("ana", second).await, "who is known reads all the same");
+    database.run("CREATE ROLE \"nobody known\"").await;
+    let known = TableDelivery {
+        expected: Some(mark(1, "s")),
+        ..nothing(table("second", &one("text"), &["ana", "nobody known"]))
+    };
+    assert_eq!(sink.deliver(vec![known]).await.expect("a role has come").unknown_readers, []);
+    assert!(may("nobody known", second).await);
+}
+
+#[tokio::test]
+async fn one_mistyped_reader_keeps_nobody_else_out() {
+    let database = database("mistyped");
+    database.run("CREATE ROLE mistyped_ana").await;
+    let mut sink = database.sink().await;
+    let rows = people(&[(1, "one")]);
+    let mut shared = table("shared", &one("text"), &["mistyped_ana"]);
+    let other = DeliveredView {
+        workspace: "Other".parse().expect("a name"),
+        schema: "other".to_owned(),
+        readers: vec![Reader::User("mistyped_anna".to_owned())],
+        ..shared.views[0].clone()
+    };
+    shared.views.push(other);
+    let answer = sink.deliver(vec![everything(shared, &rows, mark(1, "s"), None)]).await;
+    let answer = answer.unwrap_or_else(|error| panic!("{}", error.chain()));
+    let unknown: Vec<_> = answer.unknown_readers.iter().map(|one| (one.workspace.as_str(), &*one.reader)).collect();
+    assert_eq!(unknown, [("Other", "mistyped_anna")]);
+    let reads = "SET ROLE mistyped_ana; SELECT * FROM workspace.store_shared";
+    database.client().await.batch_execute(reads).await.expect("her workspace is delivered");
+}
+
+#[tokio::test]
+async fn what_others_put_on_a_view_outlives_its_change_of_columns() {
+    let database = database("put on");
+    database.run("CREATE ROLE put_on_eva; CREATE ROLE put_on_ida").await;
+    let mut sink = database.sink().await;
+    let people_table = table("people", &one("text"), &[]);
+    delivered(sink.as_mut(), everything(people_table, &people(&[(1, "one")]), mark(1, "s"), None)).await;
+    database
+        .run(
+            "GRANT SELECT (id) ON workspace.store_people TO put_on_eva WITH GRANT OPTION;
+             GRANT SELECT (value) ON workspace.store_people TO put_on_ida;
+             COMMENT ON VIEW workspace.store_people IS 'everybody''s people';
+             COMMENT ON COLUMN workspace.store_people.id IS 'the number'",
+        )
+        .await;
+    let other = schema_of(&[("id", "text", true), ("other", "text", false)]);
+    let columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from(vec!["1"])), Arc::new(StringArray::from(vec!["x"]))];
+    let rows = RecordBatch::try_new(arrow_schema(&other), columns).expect("two columns");
+    delivered(sink.as_mut(), everything(table("people", &other, &[]), &rows, mark(2, "t"), Some(mark(1, "s")))).await;
+    let may =
+        "SELECT has_column_privilege('put_on_eva', 'workspace.store_people', 'id', 'SELECT WITH GRANT OPTION')::text";
+    assert_eq!(database.text(may).await, "true", "a right on a column that is still there");
+    let comments = "SELECT concat_ws('; ', obj_description('workspace.store_people'::regclass),
+                                     col_description('workspace.store_people'::regclass, 1))";
+    assert_eq!(database.text(comments).await, "everybody's people; the number");
+}
+
+#[tokio::test]
+async fn a_view_of_another_dataset_is_never_taken_and_one_of_another_platform_is_taken_over() {
+    let database = database("view owners");
+    let mut sink = database.sink().await;
+    let people_table = table("people", &one("text"), &[]);
+    delivered(sink.as_mut(), everything(people_table.clone(), &people(&[(1, "one")]), mark(1, "s"), None)).await;
+    let mut other = table("other", &one("text"), &[]);
+    other.views[0].name = "store_people".to_owned();
+    let taking = everything(other, &people(&[(1, "other")]), mark(1, "s"), None);
+    let error = sink.deliver(vec![taking]).await.expect_err("the view is another dataset's").chain();
+    assert!(error.contains("view workspace.store_people shows Store.people already"), "{error}");
+
+    let mut moved = people_table.clone();
+    (moved.platform, moved.live) = ("Q".parse().expect("a name"), Some("moved_people".to_owned()));
+    delivered(sink.as_mut(), everything(moved, &people(&[(1, "moved")]), mark(1, "s"), None)).await;
+    sink.remove(&[people_table], 1).await.expect("the first platform leaves");
+    assert_eq!(database.text("SELECT value FROM workspace.store_people").await, "moved");
+}
+
+#[tokio::test]
+async fn a_database_of_an_earlier_build_is_brought_up_to_date() {
+    let database = database("earlier build");
+    let mut sink = database.sink().await;
+    let people_table = table("people", &one("text"), &[]);
+    delivered(sink.as_mut(), everything(people_table.clone(), &people(&[(1, "one")]), mark(1, "s"), None)).await;
+    database.run("ALTER TABLE levada.applied DROP COLUMN platform; UPDATE levada.format SET version = 1").await;
+    let marks = sink.marks(std::slice::from_ref(&people_table)).await;
+    assert_eq!(marks.unwrap_or_else(|error| panic!("{}", error.chain())), [Some(mark(1, "s"))]);
+    let next = everything(people_table, &people(&[(1, "uno")]), mark(2, "s"), Some(mark(1, "s")));
+    delivered(sink.as_mut(), next).await;
+    assert_eq!(database.text("SELECT platform FROM levada.applied").await, "P");
+    database.run("UPDATE levada.format SET version = 3").await;
+    let error = sink.marks(&[table("people", &one("text"), &[])]).await.expect_err("a later build was here").chain();
+    assert!(error.contains("deliver with the newer build"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pull_that_is_given_up_ends_at_the_server_too() {
+    let database = Database { connections_max: Some(2), ..database("given up") };
+    database.run("CREATE VIEW slow AS SELECT 1::int8 AS id, pg_sleep(600)::text AS value; CREATE VIEW slow_too AS SELECT * FROM slow").await;
+    let asleep =
+        "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    let schema = one("text");
+    let request = snapshot(vec![dataset("d", "slow", &schema), dataset("e", "slow_too", &schema)]);
+    let mut source = database.source().await;
+    let pull = tokio::spawn(async move { pull_all(source.as_mut(), &request).await.map(|_| ()) });
+    while database.text(asleep).await != "2" {
+        assert!(!pull.is_finished(), "both tables are being read");
+    }
+    pull.abort();
+    let given_up = std::time::Instant::now();
+    while database.text(asleep).await != "0" {
+        assert!(given_up.elapsed().as_secs() < 60, "the server goes on with what nobody waits for");
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use levada_flow::conformance::{
     Ledger, Limits, SinkHarness, SourceHarness, check_sink, check_source, pull_all, read_table, schema_of,
 };
 use levada_flow::sink::{Content, DeliveredTable, DeliveredView, Form, Mark, TableDelivery};
-use levada_flow::source::{PullDataset, PullRequest};
+use levada_flow::source::{Coverage, Previous, PullDataset, PullRequest};
 use levada_flow::{Retry, Sink, Source};
 use levada_model::address::DatasetRef;
 use levada_model::connection::{Connection, ContainerKind, Place};
@@ -81,7 +81,7 @@ fn value(scalar: Scalar<'_>) -> Value {
 #[async_trait]
 impl SourceHarness for Sqlite {
     fn limits(&self) -> Limits {
-        Limits { has_nan: false, ..Limits::ALL }
+        Limits { has_nan: false, has_json_null_inside: false, ..Limits::ALL }
     }
 
     fn has(&self, _data_type: &DataType) -> bool {
@@ -125,7 +125,7 @@ impl SourceHarness for Sqlite {
 #[async_trait]
 impl SinkHarness for Sqlite {
     fn limits(&self) -> Limits {
-        Limits { has_nan: false, ..Limits::ALL }
+        Limits { has_nan: false, has_json_null_inside: false, ..Limits::ALL }
     }
 
     fn has(&self, _data_type: &DataType) -> bool {
@@ -221,7 +221,8 @@ async fn a_watermark_understands_every_spelling_of_a_time() {
     let column = Some("at".parse().expect("a name"));
     request.kind = IngestKind::Watermark { column, overlap: None, deletes: None };
     let mut source = sqlite.source();
-    request.previous = Some(pull_all(&mut source, &request).await.expect("all of it").2.position);
+    let end = pull_all(&mut source, &request).await.expect("all of it").2;
+    request.previous = Some(Previous { position: end.position, incarnation: end.incarnation });
     sqlite.run(
         "INSERT INTO t VALUES (3, '2026-03-01T14:00:00+02:00'), (4, '2026-03-01T14:00:00+03:00'),
                               (5, '2026-02-28 23:59:59-13:00'), (6, NULL), (7, '+12026-01-01 00:00:00Z');",
@@ -266,6 +267,7 @@ fn delivery(expected: Option<Mark>, scores: &[f64]) -> TableDelivery {
     let mut ledger = Ledger::new(&people());
     ledger.commit(&RecordBatch::try_new(arrow_schema(&people()), vec![ids, scores]).expect("two columns"));
     let view = |schema: &str| DeliveredView {
+        workspace: "Reporting".parse().expect("a name"),
         schema: schema.to_owned(),
         name: "d_people".to_owned(),
         is_history: false,
@@ -273,6 +275,7 @@ fn delivery(expected: Option<Mark>, scores: &[f64]) -> TableDelivery {
         readers: Vec::new(),
     };
     let table = DeliveredTable {
+        platform: "P".parse().expect("a name"),
         source: DatasetRef::new("D".parse().expect("a name"), "people".parse().expect("a name")),
         schema: people(),
         live: Some("d_people".to_owned()),
@@ -318,6 +321,115 @@ async fn a_view_of_others_is_never_broken_and_never_taken() {
     assert_eq!(best(), Ok(3.0));
     sqlite.run("DROP VIEW best");
     sqlite.sink().remove(&[table], 1).await.expect("nobody reads it any more");
+}
+
+#[tokio::test]
+async fn a_view_of_another_dataset_is_never_taken_and_one_of_another_platform_is_taken_over() {
+    let sqlite = Sqlite::new();
+    let first = delivery(None, &[1.0]);
+    let mark = first.mark.clone();
+    sqlite.sink().deliver(vec![first]).await.expect("the name is free");
+    let mut other = delivery(None, &[2.0]);
+    other.table.source = DatasetRef::new("D_people".parse().expect("a name"), "x".parse().expect("a name"));
+    other.table.live = Some("other".to_owned());
+    let error = sqlite.sink().deliver(vec![other]).await.expect_err("the view is somebody else's").chain();
+    assert!(error.contains("D_people.x: view \"reporting__d_people\" shows D.people already"), "{error}");
+    let score = || {
+        let query = "SELECT sum(score) FROM reporting__d_people";
+        sqlite.owner().query_row(query, [], |row| row.get::<_, f64>(0)).expect("a view")
+    };
+    assert_eq!(score(), 1.0);
+
+    let mut moved = delivery(None, &[3.0]);
+    (moved.table.platform, moved.table.live) = ("Q".parse().expect("a name"), Some("moved".to_owned()));
+    sqlite.sink().deliver(vec![moved]).await.expect("the same dataset by another platform");
+    assert_eq!(score(), 3.0);
+    let before = delivery(Some(mark), &[]).table;
+    sqlite.sink().remove(&[before], 1).await.expect("the first platform leaves");
+    assert_eq!(score(), 3.0, "the view is the other's now");
+}
+
+#[tokio::test]
+async fn a_database_of_an_earlier_build_is_delivered_to() {
+    let sqlite = Sqlite::new();
+    let first = delivery(None, &[1.0]);
+    let (table, mark) = (first.table.clone(), first.mark.clone());
+    sqlite.sink().deliver(vec![first]).await.expect("the name is free");
+    sqlite.run("ALTER TABLE levada__applied DROP COLUMN platform; ALTER TABLE levada__applied DROP COLUMN dataset");
+    assert_eq!(sqlite.sink().marks(&[table]).await.expect("marks can be read"), [Some(mark.clone())]);
+    sqlite.sink().deliver(vec![delivery(Some(mark), &[2.0])]).await.expect("the next one");
+}
+
+#[tokio::test]
+async fn a_replaced_file_is_read_from_the_beginning() {
+    let sqlite = Sqlite::new();
+    let fill = |rows: &str| {
+        sqlite.run(&format!("CREATE TABLE t (id INTEGER PRIMARY KEY, v INTEGER); INSERT INTO t VALUES {rows}"))
+    };
+    fill("(1, 100), (2, 200)");
+    let schema = schema_of(&[("id", "int64", true), ("v", "int64", false)]);
+    let mut request = request("t", &schema);
+    request.kind = IngestKind::Watermark { column: Some("v".parse().expect("a name")), overlap: None, deletes: None };
+    let end = pull_all(&mut sqlite.source(), &request).await.expect("all of it").2;
+    request.previous = Some(Previous { position: end.position, incarnation: end.incarnation });
+    // Kept under another name, so that the new file can't get its inode.
+    std::fs::rename(sqlite.path(), sqlite.folder.path().join("old.db")).expect("it is there");
+    fill("(3, 50)");
+    let (rows, _, end) = pull_all(&mut sqlite.source(), &request).await.expect("another file");
+    assert_eq!((rows[0][0].num_rows(), end.coverage), (1, vec![Coverage::Complete]));
+    assert_eq!(end.position, levada_flow::Position::Watermark { greatest: [("d".to_owned(), "50".to_owned())].into() });
+}
+
+#[tokio::test]
+async fn wide_rows_come_in_small_batches() {
+    let sqlite = Sqlite::new();
+    sqlite.run("CREATE TABLE t (id INTEGER PRIMARY KEY, wide BLOB)");
+    for id in 0..7 {
+        sqlite.run(&format!("INSERT INTO t VALUES ({id}, zeroblob({}))", 3 << 20));
+    }
+    let schema = schema_of(&[("id", "int64", true), ("wide", "binary", false)]);
+    let rows = read_table(&mut sqlite.source(), "t", &schema).await.expect("wide rows are rows");
+    assert_eq!(rows.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [3, 3, 1]);
+
+    let mut ledger = Ledger::new(&schema);
+    ledger.commit(&arrow::compute::concat_batches(&arrow_schema(&schema), &rows).expect("one schema"));
+    let mut wide = delivery(None, &[]);
+    (wide.table.schema, wide.content) = (schema, ledger.content(Form::Changes, 0, true, false));
+    let table = wide.table.clone();
+    sqlite.sink().deliver(vec![wide]).await.expect("it is delivered");
+    let back = sqlite.sink().read_back(&table, false).await.expect("it is there");
+    let back: Vec<RecordBatch> = futures::TryStreamExt::try_collect(back).await.expect("all of it");
+    assert!(back.iter().all(|rows| rows.num_rows() <= 3), "reading back, too");
+}
+
+#[tokio::test]
+async fn jsons_null_inside_of_a_value_is_refused_and_no_value_is_kept() {
+    let sqlite = Sqlite::new();
+    let schema = schema_of(&[("id", "int64", true), ("docs", "list<json>", false)]);
+    let list = |values: Vec<Option<&str>>| {
+        let mut lists = arrow::array::ListBuilder::new(arrow::array::StringBuilder::new())
+            .with_field(arrow::datatypes::Field::new("element", arrow::datatypes::DataType::Utf8, true));
+        lists.append_value(values);
+        RecordBatch::try_new(arrow_schema(&schema), vec![Arc::new(Int64Array::from(vec![1])), Arc::new(lists.finish())])
+            .expect("two columns")
+    };
+    let delivery = |rows: &RecordBatch| {
+        let mut ledger = Ledger::new(&schema);
+        ledger.commit(rows);
+        let mut delivery = delivery(None, &[]);
+        (delivery.table.schema, delivery.content) = (schema.clone(), ledger.content(Form::Changes, 0, true, false));
+        delivery
+    };
+    let both = list(vec![Some("{\"a\":1}"), Some("null"), None]);
+    let error = sqlite.sink().deliver(vec![delivery(&both)]).await.expect_err("both would be null").chain();
+    assert!(error.contains("column \"docs\"") && error.contains("JSON's null"), "{error}");
+    let one = list(vec![Some("{\"a\":1}"), None]);
+    let good = delivery(&one);
+    let table = good.table.clone();
+    sqlite.sink().deliver(vec![good]).await.expect("NULL is NULL");
+    let back = sqlite.sink().read_back(&table, false).await.expect("it is there");
+    let back: Vec<RecordBatch> = futures::TryStreamExt::try_collect(back).await.expect("all of it");
+    levada_flow::conformance::assert_same_rows(&schema, &back, &[one], "read back");
 }
 
 #[tokio::test]

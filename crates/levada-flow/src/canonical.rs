@@ -7,7 +7,8 @@
 //! one byte, 0 for null or 1, and then the value. Integers, dates and times are 8 bytes (a widened
 //! integer keeps its hash), floats the 8 bytes of the same float64 with one zero and one NaN,
 //! decimals 16 bytes and the scale, texts and bytes a 4-byte length and themselves (`char(n)`
-//! without its trailing blanks, which systems add and drop as they like), lists a 4-byte count and
+//! without its trailing blanks, which systems add and drop as they like, JSON without the white
+//! space around it), lists a 4-byte count and
 //! their elements, structs their fields in order, maps their entries in the order of their bytes.
 //! All numbers are little-endian. The hash is xxh3-128, seeded with the version.
 
@@ -144,6 +145,7 @@ enum Values<'a> {
     Float64(&'a [f64]),
     Decimal(&'a [i128], u8),
     Text(&'a StringArray),
+    Json(&'a StringArray),
     BlankPadded(&'a StringArray),
     Binary(&'a BinaryArray),
     Fixed(&'a FixedSizeBinaryArray),
@@ -173,7 +175,8 @@ fn encoder<'a>(array: &'a dyn Array, data_type: &DataType) -> Option<Encoder<'a>
             (decimals.scale() == *scale as i8).then(|| Values::Decimal(decimals.values(), *scale))?
         }
         DataType::Char(_) => Values::BlankPadded(array.as_string_opt()?),
-        DataType::Varchar(_) | DataType::Text | DataType::Json => Values::Text(array.as_string_opt()?),
+        DataType::Varchar(_) | DataType::Text => Values::Text(array.as_string_opt()?),
+        DataType::Json => Values::Json(array.as_string_opt()?),
         DataType::Binary => Values::Binary(array.as_binary_opt()?),
         DataType::BinaryFixed(_) | DataType::Uuid | DataType::Interval => {
             Values::Fixed(array.as_fixed_size_binary_opt()?)
@@ -220,6 +223,7 @@ impl Encoder<'_> {
                 bytes.push(*scale);
             }
             Values::Text(values) => append_framed(values.value(row).as_bytes(), bytes),
+            Values::Json(values) => append_framed(trim_json(values.value(row)).as_bytes(), bytes),
             Values::BlankPadded(values) => append_framed(values.value(row).trim_end_matches(' ').as_bytes(), bytes),
             Values::Binary(values) => append_framed(values.value(row), bytes),
             Values::Fixed(values) => append_framed(values.value(row), bytes),
@@ -246,6 +250,11 @@ fn range(offsets: &[i32], row: usize) -> std::ops::Range<usize> {
 fn append_length(length: usize, bytes: &mut Vec<u8>) {
     let length = u32::try_from(length).expect("Arrow's offsets are 31 bits");
     bytes.extend_from_slice(&length.to_le_bytes());
+}
+
+/// A JSON text without the white space around it, which is no part of the value.
+fn trim_json(text: &str) -> &str {
+    text.trim_matches([' ', '\t', '\r', '\n'])
 }
 
 fn append_framed(value: &[u8], bytes: &mut Vec<u8>) {

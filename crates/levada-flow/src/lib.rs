@@ -32,3 +32,7 @@ pub type RowStream = futures::stream::BoxStream<'static, Result<arrow::array::Re
 
 /// The most rows in one record batch between any two parts.
 pub const BATCH_ROWS_MAX: usize = 8_192;
+
+/// A record batch that a source or a reading makes ends early, after the row that reaches so many
+/// bytes: wide rows fill neither the memory nor an array.
+pub const BATCH_BYTES_MAX: usize = 8 << 20;

@@ -15,6 +15,8 @@ pub use source::MemorySource;
 use crate::FlowError;
 use crate::sink::{DeliveredView, Mark};
 use arrow::array::RecordBatch;
+use levada_model::address::DatasetRef;
+use levada_model::name::PlatformName;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -31,8 +33,8 @@ struct State {
     tables: BTreeMap<String, RecordBatch>,
     /// Delivered tables by physical name.
     delivered: BTreeMap<String, DeliveredRows>,
-    /// Marks by the physical name that starts them.
-    applied: BTreeMap<String, Applied>,
+    /// What was delivered, by platform and dataset.
+    applied: BTreeMap<Export, Applied>,
     /// Views by schema and name.
     views: BTreeMap<(String, String), View>,
 }
@@ -42,6 +44,9 @@ struct State {
 struct DeliveredRows {
     rows: BTreeMap<([u8; 16], i64), RecordBatch>,
 }
+
+/// Who delivers which dataset.
+type Export = (PlatformName, DatasetRef);
 
 #[derive(Clone, Debug)]
 struct Applied {
@@ -53,7 +58,7 @@ struct Applied {
 #[derive(Clone, Debug)]
 struct View {
     physical: String,
-    applied: String,
+    of: Export,
     empty: RecordBatch,
     view: DeliveredView,
 }

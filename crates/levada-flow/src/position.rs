@@ -19,7 +19,7 @@ pub enum Position {
     },
     /// The files that are in.
     Files {
-        /// Path → content fingerprint or size and time.
+        /// `DATASET:PATH` → size and time of change.
         seen: BTreeMap<String, String>,
     },
     /// The batches of its inputs that a transformer's run has read.
@@ -32,6 +32,15 @@ pub enum Position {
 }
 
 impl Position {
+    /// Takes out what is known of one dataset, so that its next pull begins from the beginning.
+    pub fn forget(&mut self, dataset: &str) {
+        match self {
+            Self::Watermark { greatest } => drop(greatest.remove(dataset)),
+            Self::Files { seen } => seen.retain(|file, _| file.split_once(':').is_none_or(|(of, _)| of != dataset)),
+            Self::Snapshot { .. } | Self::Vector { .. } => {}
+        }
+    }
+
     /// The persisted form.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("plain data always serialises")

@@ -4,11 +4,14 @@ use crate::{FlowError, RowStream};
 use async_trait::async_trait;
 use levada_model::address::DatasetRef;
 use levada_model::model::Reader;
+use levada_model::name::{PlatformName, WorkspaceName};
 use levada_model::{DataType, Schema, SchemaColumn};
 
 /// A delivered dataset, as its sink has to show it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct DeliveredTable {
+    /// Who delivers it. With the dataset it tells apart what is delivered into one container.
+    pub platform: PlatformName,
     /// The dataset.
     pub source: DatasetRef,
     /// Its columns.
@@ -24,7 +27,9 @@ pub struct DeliveredTable {
 /// One view of one workspace.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct DeliveredView {
-    /// The workspace's schema, lower case.
+    /// Whose view.
+    pub workspace: WorkspaceName,
+    /// The workspace's schema, lower case, where a system has schemas.
     pub schema: String,
     /// The view's name in it.
     pub name: String,
@@ -98,12 +103,25 @@ pub enum Form {
 }
 
 /// What a delivery did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Delivered {
     /// Rows written, by any statement.
     pub rows: u64,
     /// Bytes sent, as the wire or file format counts them.
     pub bytes: u64,
+    /// Readers whom the system does not know; everybody else sees what was delivered.
+    pub unknown_readers: Vec<UnknownReader>,
+}
+
+/// A reader who could not be let in, because the system does not know them.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct UnknownReader {
+    /// The dataset.
+    pub source: DatasetRef,
+    /// The workspace that names them.
+    pub workspace: WorkspaceName,
+    /// The role or user.
+    pub reader: String,
 }
 
 /// A consumer's container.
@@ -113,19 +131,23 @@ pub struct Delivered {
 /// batches. **Concurrency**: one delivery per stream; different streams at once. **Fencing**: a
 /// delivery whose epoch is smaller than the one in its row, or whose expected mark is not there,
 /// is refused and changes nothing. **Visibility**: readers use the views only; nobody ever sees an
-/// empty table, half a delivery or a step back. **Names** are quoted, never pasted.
+/// empty table, half a delivery or a step back. **Departure**: a reading that a delivery of its
+/// platform and dataset no longer names goes in the same transaction, its views, table and mark
+/// with it; a view of another dataset is never taken. **Readers** whom the system does not know
+/// are told in the answer; they keep nobody else from reading. **Names** are quoted, never pasted.
 #[async_trait]
 pub trait Sink: Send {
     /// What it wants for a dataset that it already has.
     fn form(&self) -> Form;
 
-    /// The marks of these datasets, by the physical names that start their rows. `None`: never delivered.
+    /// The marks of these datasets. `None`: never delivered by this platform.
     async fn marks(&mut self, tables: &[DeliveredTable]) -> Result<Vec<Option<Mark>>, FlowError>;
 
     /// Brings tables, rows, views, grants and marks of all these datasets forward, all or nothing.
     async fn deliver(&mut self, deliveries: Vec<TableDelivery>) -> Result<Delivered, FlowError>;
 
-    /// Takes views and grants of these datasets away, and the tables behind them.
+    /// Takes views and grants of these datasets away, and the tables behind them, also those that
+    /// were delivered before and are not named any more.
     async fn remove(&mut self, tables: &[DeliveredTable], epoch: i64) -> Result<(), FlowError>;
 
     /// Reads a delivered table back, for `verify`: the schema's columns (and `valid_from`,

@@ -21,6 +21,15 @@ pub struct PullDataset {
     pub watermark: Option<ColumnName>,
 }
 
+/// The last committed pull of a stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Previous {
+    /// Where it ended. A dataset that it does not know is read from the beginning.
+    pub position: Position,
+    /// The identity that the source had.
+    pub incarnation: String,
+}
+
 /// What to pull.
 #[derive(Clone, Debug)]
 pub struct PullRequest {
@@ -28,10 +37,19 @@ pub struct PullRequest {
     pub datasets: Vec<PullDataset>,
     /// The way of reading.
     pub kind: IngestKind,
-    /// Where the last committed pull ended; `None`: the first pull of this incarnation.
-    pub previous: Option<Position>,
+    /// The last committed pull; `None`: this is the first one.
+    pub previous: Option<Previous>,
     /// Whether a watermark pull also lists all keys, to find vanished ones.
     pub finds_deletes: bool,
+}
+
+impl PullRequest {
+    /// Where a source of this identity goes on; `None`: from the beginning, because nothing was
+    /// pulled yet or from another incarnation.
+    pub fn position(&self, incarnation: &str) -> Option<&Position> {
+        let previous = self.previous.as_ref().filter(|previous| previous.incarnation == incarnation);
+        previous.map(|previous| &previous.position)
+    }
 }
 
 /// What a pull sends while it reads.
@@ -74,7 +92,7 @@ pub struct PullEnd {
     pub position: Position,
     /// Per dataset of the request.
     pub coverage: Vec<Coverage>,
-    /// The source's identity; a new one than before means that positions don't carry over.
+    /// The source's identity; where it is another one than before, everything was read anew.
     pub incarnation: String,
 }
 
@@ -83,6 +101,8 @@ pub struct PullEnd {
 /// **Consistency**: all rows of one pull are one consistent state of the source, however many
 /// sessions read them. **Order**: none between rows. **Concurrency**: one pull at a time.
 /// **Back-pressure**: `out` is bounded; a source waits and holds no more than a few batches.
+/// **Incarnation**: a position counts for the identity that it was reached on; a source that is
+/// another one now (restored, replaced, failed over) reads everything and says that it is complete.
 /// **Durability**: a pull has no effect at the source; only [`Source::acknowledge`] may, and it is
 /// called after the batch is committed. **Types**: every value arrives as the model's type or the
 /// pull fails naming table, column and row; never NULL instead of a value.

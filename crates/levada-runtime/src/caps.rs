@@ -1,52 +1,72 @@
-//! How many jobs may use one container at once.
+//! How many connections all jobs together may have to one container at once.
 
 use levada_model::NodeAddress;
+use levada_model::connection::{Connection, Place};
 use levada_model::name::ContainerName;
 use levada_planner::blueprint::IngestOrigin;
 use levada_planner::{Node, NodeSpec};
 use levada_state::nodes::{HotNode, Wish};
 use std::collections::HashMap;
 
-/// Jobs on one container at once, where the model names no `connections_max`.
-pub const JOBS_PER_CONTAINER: u32 = 4;
+/// Connections to one container at once, where the model names no `connections_max`.
+pub const CONNECTIONS_PER_CONTAINER: u32 = 4;
 
-/// Counts running jobs per container.
+/// Counts the connections of running jobs per container.
 #[derive(Debug, Default)]
 pub struct Caps {
-    running: HashMap<ContainerName, u32>,
+    taken: HashMap<ContainerName, u32>,
 }
 
-/// The container a node uses and how many jobs may do so.
-pub fn container(node: &Node) -> Option<(&ContainerName, u32)> {
-    let connection = match &node.spec {
+/// The connections that a job may have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Permit {
+    /// The container; `None`: the job uses none.
+    pub container: Option<ContainerName>,
+    /// How many connections; 0 without a container.
+    pub connections: u32,
+}
+
+/// The container a node uses.
+pub fn container(node: &Node) -> Option<&ContainerName> {
+    connection(node).map(|connection| &connection.container)
+}
+
+fn connection(node: &Node) -> Option<&Connection> {
+    match &node.spec {
         NodeSpec::Ingest(spec) => match &spec.origin {
-            IngestOrigin::Container { connection, .. } => connection,
-            IngestOrigin::Transformer { .. } => return None,
+            IngestOrigin::Container { connection, .. } => Some(connection),
+            IngestOrigin::Transformer { .. } => None,
         },
-        NodeSpec::Export(spec) => &spec.connection,
-        NodeSpec::Link(_) | NodeSpec::Trigger(_) | NodeSpec::Transform(_) => return None,
-    };
-    Some((&connection.container, connection.connections_max.unwrap_or(JOBS_PER_CONTAINER).max(1)))
+        NodeSpec::Export(spec) => Some(&spec.connection),
+        NodeSpec::Link(_) | NodeSpec::Trigger(_) | NodeSpec::Transform(_) => None,
+    }
+}
+
+/// How many connections a job can put to use: an ingest reads the tables of a server side by side.
+fn connections_wanted(node: &Node, connection: &Connection) -> u32 {
+    match (&node.spec, &connection.place) {
+        (NodeSpec::Ingest(spec), Place::Server { .. }) => u32::try_from(spec.datasets.len()).unwrap_or(u32::MAX).max(1),
+        _ => 1,
+    }
 }
 
 impl Caps {
-    /// Takes a place on the node's container, if it has one and there is one left; gives the
-    /// container to leave again.
-    pub fn enter(&mut self, node: &Node) -> Option<Option<ContainerName>> {
-        let Some((name, most)) = container(node) else { return Some(None) };
-        let running = self.running.entry(name.clone()).or_default();
-        if *running >= most {
-            return None;
-        }
-        *running += 1;
-        Some(Some(name.clone()))
+    /// Takes as many connections to the node's container as it can use and are left; `None`: none
+    /// is left.
+    pub fn enter(&mut self, node: &Node) -> Option<Permit> {
+        let Some(connection) = connection(node) else { return Some(Permit { container: None, connections: 0 }) };
+        let most = connection.connections_max.unwrap_or(CONNECTIONS_PER_CONTAINER).max(1);
+        let taken = self.taken.entry(connection.container.clone()).or_default();
+        let connections = most.saturating_sub(*taken).min(connections_wanted(node, connection));
+        *taken += connections;
+        (connections > 0).then(|| Permit { container: Some(connection.container.clone()), connections })
     }
 
-    /// Gives the place back.
-    pub fn leave(&mut self, container: Option<&ContainerName>) {
-        if let Some(name) = container {
-            let running = self.running.get_mut(name).expect("whoever leaves has entered");
-            *running -= 1;
+    /// Gives the connections back.
+    pub fn leave(&mut self, permit: &Permit) {
+        if let Some(name) = &permit.container {
+            let taken = self.taken.get_mut(name).expect("whoever leaves has entered");
+            *taken -= permit.connections;
         }
     }
 }
@@ -68,5 +88,58 @@ pub fn job_key(row: &HotNode) -> JobKey {
             JobKey::Delivery(format!("{}/{}/{}", address.platform(), spec.connection.container, spec.stream))
         }
         _ => JobKey::Node(address.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use levada_model::connection::{ContainerKind, Tls};
+    use levada_model::model::{IngestKind, Priority, Style};
+    use levada_planner::blueprint::{IngestDataset, IngestSpec};
+
+    /// An ingest of so many tables of one server.
+    fn ingest(tables: usize, connections_max: Option<u32>) -> Node {
+        let place = Place::Server {
+            host: "db".to_owned(),
+            port: None,
+            database: "sales".to_owned(),
+            schema: None,
+            tls: Tls::Prefer,
+        };
+        let container = "db".parse().expect("a name");
+        let connection =
+            Connection { container, kind: ContainerKind::Postgres, place, credential: None, connections_max };
+        let dataset = |number| IngestDataset {
+            dataset: format!("t{number}").parse().expect("a name"),
+            table: format!("t{number}"),
+            schema: levada_model::Schema { columns: Vec::new() },
+            watermark: None,
+            owed: Vec::new(),
+        };
+        let origin =
+            IngestOrigin::Container { connection, ingest: IngestKind::Snapshot, trigger: None, calendars: Vec::new() };
+        let stream = "Shop".parse().expect("a stream");
+        let datasets = (0..tables).map(dataset).collect();
+        Node {
+            address: "Ingest/P/Shop".parse().expect("an address"),
+            priority: Priority::Medium,
+            inputs: Vec::new(),
+            spec: NodeSpec::Ingest(IngestSpec { stream, style: Style::Batch, origin, datasets }),
+        }
+    }
+
+    #[test]
+    fn all_jobs_together_have_no_more_connections_than_the_container_allows() {
+        let mut caps = Caps::default();
+        let mut enter = |tables, most| caps.enter(&ingest(tables, most)).map(|permit| permit.connections);
+        assert_eq!(enter(1, Some(4)), Some(1), "one table is read by one session");
+        assert_eq!(enter(100, Some(4)), Some(3), "many tables share what is left");
+        assert_eq!(enter(1, Some(4)), None);
+        let (mut caps, many) = (Caps::default(), ingest(100, None));
+        let permit = caps.enter(&many).expect("nobody else is there");
+        assert_eq!(permit.connections, CONNECTIONS_PER_CONTAINER);
+        caps.leave(&permit);
+        assert_eq!(caps.enter(&many), Some(permit));
     }
 }

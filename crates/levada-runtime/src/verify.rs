@@ -14,10 +14,11 @@ use levada_flow::canonical::RowHasher;
 use levada_flow::source::Pulled;
 use levada_flow::{FlowError, RowStream};
 use levada_model::address::DatasetRef;
+use levada_model::connection::Connection;
 use levada_model::model::IngestKind;
 use levada_model::name::WorkspaceName;
 use levada_model::{NodeAddress, Schema};
-use levada_planner::blueprint::{ExportSpec, IngestOrigin, IngestSpec};
+use levada_planner::blueprint::{ExportSpec, IngestDataset, IngestOrigin, IngestSpec};
 use levada_planner::{Blueprint, NodeSpec};
 use levada_store::Reading;
 use serde::Serialize;
@@ -72,12 +73,25 @@ pub struct Comparison {
     pub store: Digest,
     /// The other side's rows; `None`: there are none to read.
     pub other: Option<Digest>,
+    /// Why the comparison could not be made; `None`: it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 impl Comparison {
     /// Whether both sides agree.
     pub fn is_equal(&self) -> bool {
-        self.other == Some(self.store)
+        self.failure.is_none() && self.other == Some(self.store)
+    }
+
+    /// A comparison without anything to compare.
+    fn empty(dataset: DatasetRef, with: Copy) -> Self {
+        Self { dataset, with, batch: None, store: Digest::default(), other: None, failure: None }
+    }
+
+    /// A comparison of which a side can't be read.
+    fn failed(dataset: DatasetRef, with: Copy, error: &JobError) -> Self {
+        Self { failure: Some(error.chain()), ..Self::empty(dataset, with) }
     }
 }
 
@@ -90,16 +104,14 @@ pub struct Scope {
     pub with_source: bool,
 }
 
-/// Compares everything in scope; `tell` hears of each comparison as it is made.
-///
-/// # Errors
-/// A side can't be read.
+/// Compares everything in scope; `tell` hears of each comparison as it is made. A side that can't
+/// be read fails its own comparisons and no others.
 pub async fn verify(
     runtime: &Runtime,
     blueprint: &Blueprint,
     scope: &Scope,
     mut tell: impl FnMut(&Comparison),
-) -> Result<Vec<Comparison>, JobError> {
+) -> Vec<Comparison> {
     let mut comparisons = Vec::new();
     let mut add = |new: Vec<Comparison>| {
         new.iter().for_each(&mut tell);
@@ -114,7 +126,7 @@ pub async fn verify(
         })
         .collect();
     for (address, spec) in &exports {
-        add(compare_export(runtime, address, spec).await?);
+        add(compare_export(runtime, address, spec).await);
     }
     if scope.with_source {
         for (address, node) in &blueprint.nodes {
@@ -122,43 +134,38 @@ pub async fn verify(
                 let is_in = |of: &DatasetRef| {
                     scope.workspace.is_none() || exports.iter().any(|(_, export)| export.source == *of)
                 };
-                add(compare_source(runtime, address, spec, is_in).await?);
+                add(compare_source(runtime, address, spec, is_in).await);
             }
         }
     }
-    Ok(comparisons)
+    comparisons
 }
 
 fn is_seen(spec: &ExportSpec, scope: &Scope) -> bool {
     scope.workspace.as_ref().is_none_or(|workspace| spec.views.iter().any(|view| view.workspace == *workspace))
 }
 
-async fn compare_export(
-    runtime: &Runtime,
-    address: &NodeAddress,
-    spec: &ExportSpec,
-) -> Result<Vec<Comparison>, JobError> {
+async fn compare_export(runtime: &Runtime, address: &NodeAddress, spec: &ExportSpec) -> Vec<Comparison> {
+    let live = spec.live.as_ref().map(|_| (Copy::Live { export: address.clone() }, false));
+    let history = spec.history.as_ref().map(|_| (Copy::History { export: address.clone() }, true));
     let mut comparisons = Vec::new();
-    if spec.live.is_some() {
-        let with = Copy::Live { export: address.clone() };
-        comparisons.push(compare_table(runtime, spec, with, false).await?);
+    for (with, is_history) in live.into_iter().chain(history) {
+        let compared = compare_table(runtime, address, spec, with.clone(), is_history).await;
+        comparisons.push(compared.unwrap_or_else(|error| Comparison::failed(spec.source.clone(), with, &error)));
     }
-    if spec.history.is_some() {
-        let with = Copy::History { export: address.clone() };
-        comparisons.push(compare_table(runtime, spec, with, true).await?);
-    }
-    Ok(comparisons)
+    comparisons
 }
 
 /// Compares one delivered table with the store at the table's own mark; reads again where a
 /// delivery moved the mark meanwhile.
 async fn compare_table(
     runtime: &Runtime,
+    export: &NodeAddress,
     spec: &ExportSpec,
     with: Copy,
     is_history: bool,
 ) -> Result<Comparison, JobError> {
-    let table = jobs::delivered_table(spec, runtime.clock.now());
+    let table = jobs::delivered_table(export, spec, runtime.clock.now());
     let schema = if is_history { with_validity(&spec.schema) } else { spec.schema.clone() };
     // Versions that retention lets go may be there or not, on both sides.
     let since = spec.history_retention.filter(|_| is_history).map(|kept| schedule::before(runtime.clock.now(), kept));
@@ -166,13 +173,7 @@ async fn compare_table(
     let mut mark = sink.marks(std::slice::from_ref(&table)).await?.pop().flatten();
     loop {
         let Some(found) = &mark else {
-            return Ok(Comparison {
-                dataset: spec.source.clone(),
-                with,
-                batch: None,
-                store: Digest::default(),
-                other: None,
-            });
+            return Ok(Comparison::empty(spec.source.clone(), with));
         };
         let other = digest(sink.read_back(&table, is_history).await?, &schema, since).await?;
         let again = sink.marks(std::slice::from_ref(&table)).await?.pop().flatten();
@@ -186,18 +187,37 @@ async fn compare_table(
         };
         let stored = runtime.store.read(&spec.source, &spec.schema, reading).await?;
         let store = digest(stored, &schema, since).await?;
-        let batch = Some(found.batch);
-        return Ok(Comparison { dataset: spec.source.clone(), with, batch, store, other: Some(other) });
+        let (batch, other) = (Some(found.batch), Some(other));
+        return Ok(Comparison { batch, store, other, ..Comparison::empty(spec.source.clone(), with) });
     }
 }
 
+/// Compares the datasets of one stream, which are read together.
 async fn compare_source(
     runtime: &Runtime,
     address: &NodeAddress,
     spec: &IngestSpec,
     is_in: impl Fn(&DatasetRef) -> bool,
+) -> Vec<Comparison> {
+    let IngestOrigin::Container { connection, .. } = &spec.origin else { return Vec::new() };
+    let with = Copy::Source { ingest: address.clone() };
+    let dataset = |dataset: &IngestDataset| DatasetRef::new(spec.stream.datastore.clone(), dataset.dataset.clone());
+    match compare_pulled(runtime, connection, spec, &with, &is_in).await {
+        Ok(comparisons) => comparisons,
+        Err(error) => {
+            let datasets = spec.datasets.iter().map(dataset).filter(|dataset| is_in(dataset));
+            datasets.map(|dataset| Comparison::failed(dataset, with.clone(), &error)).collect()
+        }
+    }
+}
+
+async fn compare_pulled(
+    runtime: &Runtime,
+    connection: &Connection,
+    spec: &IngestSpec,
+    with: &Copy,
+    is_in: impl Fn(&DatasetRef) -> bool,
 ) -> Result<Vec<Comparison>, JobError> {
-    let IngestOrigin::Container { connection, .. } = &spec.origin else { return Ok(Vec::new()) };
     let head = runtime.state.head(&spec.stream).await?;
     let mut source = runtime.connect.source(connection).await?;
     let kind = match &spec.origin {
@@ -231,13 +251,8 @@ async fn compare_source(
                 digest(rows, &dataset.schema, None).await?
             }
         };
-        comparisons.push(Comparison {
-            dataset: of,
-            with: Copy::Source { ingest: address.clone() },
-            batch: head.as_ref().map(|head| head.batch),
-            store,
-            other: Some(other),
-        });
+        let (batch, other) = (head.as_ref().map(|head| head.batch), Some(other));
+        comparisons.push(Comparison { batch, store, other, ..Comparison::empty(of, with.clone()) });
     }
     Ok(comparisons)
 }

@@ -1,11 +1,10 @@
 //! The loop: claims due nodes under the caps, runs their jobs, records how they ended.
 
-use crate::caps::{self, Caps, JobKey, job_key};
+use crate::caps::{self, Caps, JobKey, Permit, job_key};
 use crate::jobs::{self, Report};
 use crate::{JobError, Runtime, retry, schedule};
 use levada_flow::FlowError;
 use levada_model::model::TransformTrigger;
-use levada_model::name::ContainerName;
 use levada_model::{NodeAddress, NodeKind};
 use levada_planner::NodeSpec;
 use levada_planner::blueprint::IngestOrigin;
@@ -79,8 +78,8 @@ pub struct Worker {
 /// What a running job holds.
 struct Running {
     rows: Vec<HotNode>,
-    /// The container whose cap counts it.
-    container: Option<ContainerName>,
+    /// Its connections.
+    permit: Permit,
 }
 
 struct Ended {
@@ -227,8 +226,8 @@ impl Worker {
             if self.running.contains_key(&key) {
                 continue;
             }
-            if let Some(container) = self.caps.enter(&rows[0].node) {
-                self.start(jobs, key, rows, container).await?;
+            if let Some(permit) = self.caps.enter(&rows[0].node) {
+                self.start(jobs, key, rows, permit).await?;
             }
         }
         Ok(())
@@ -261,27 +260,25 @@ impl Worker {
         jobs: &mut JoinSet<Ended>,
         key: JobKey,
         rows: Vec<HotNode>,
-        container: Option<ContainerName>,
+        permit: Permit,
     ) -> Result<(), StateError> {
         let started_at = self.runtime.clock.now();
         let addresses: Vec<NodeAddress> = rows.iter().map(|row| row.node.address.clone()).collect();
         let claimed = self.runtime.state.claim(&self.owner, started_at, started_at + LEASE_US, &addresses).await?;
         // An `apply` between looking and claiming may have made another job of a row.
-        let is_same = |row: &HotNode| {
-            job_key(row) == key && caps::container(&row.node).map(|(name, _)| name) == container.as_ref()
-        };
+        let is_same = |row: &HotNode| job_key(row) == key && caps::container(&row.node) == permit.container.as_ref();
         let (claimed, strays): (Vec<_>, Vec<_>) = claimed.into_iter().partition(is_same);
         self.release(strays).await?;
         if claimed.is_empty() {
-            self.caps.leave(container.as_ref());
+            self.caps.leave(&permit);
             return Ok(());
         }
         (self.tell)(Progress::Started(claimed.iter().map(|row| row.node.address.clone()).collect()));
-        let (runtime, rows) = (self.runtime.clone(), claimed.clone());
-        self.running.insert(key.clone(), Running { rows: claimed, container });
+        let (runtime, rows, connections) = (self.runtime.clone(), claimed.clone(), permit.connections);
+        self.running.insert(key.clone(), Running { rows: claimed, permit });
         jobs.spawn(async move {
             // A panic is our bug; it ends this job, not the worker.
-            let job = tokio::spawn(async move { jobs::run(&runtime, &rows, started_at).await });
+            let job = tokio::spawn(async move { jobs::run(&runtime, &rows, connections, started_at).await });
             let result = match AbortOnDrop(job).await {
                 Ok(result) => result,
                 Err(error) => Err(FlowError::never("this job ran into a bug of Levada").because(error).into()),
@@ -293,8 +290,8 @@ impl Worker {
 
     async fn finish(&mut self, ended: Result<Ended, tokio::task::JoinError>) -> Result<(), StateError> {
         let Ok(Ended { key, started_at, result }) = ended else { return Ok(()) };
-        let Running { rows, container } = self.running.remove(&key).expect("a job that ends was running");
-        self.caps.leave(container.as_ref());
+        let Running { rows, permit } = self.running.remove(&key).expect("a job that ends was running");
+        self.caps.leave(&permit);
         let addresses: Vec<NodeAddress> = rows.iter().map(|row| row.node.address.clone()).collect();
         if self.mode == Mode::UntilIdle {
             self.pulled.extend(rows.iter().filter(|row| is_source(row)).map(|row| row.node.address.clone()));
@@ -304,6 +301,10 @@ impl Worker {
                 self.ending.jobs += 1;
                 self.ending.rows += report.rows;
                 addresses.iter().for_each(|address| drop(self.ending.failed.remove(address)));
+                for (address, error) in &report.failed {
+                    self.ending.failed.insert(address.clone(), error.clone());
+                    (self.tell)(Progress::Failed(vec![address.clone()], error.clone(), None));
+                }
                 (self.tell)(Progress::Done(addresses, report));
             }
             Err(JobError::State(StateError::Fenced { .. })) => {

@@ -3,4 +3,8 @@
 
 mod faults;
 mod flow;
+mod ingest;
+mod programs;
+mod readers;
+mod verify;
 mod world;

@@ -4,22 +4,24 @@
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
+use futures::TryStreamExt;
 use levada_flow::conformance::schema_of;
 use levada_flow::engine::{EngineInput, EngineQuery};
 use levada_flow::memory::{Fault, FaultySink, FaultySource, MemoryDatabase, MemorySink, MemorySource};
-use levada_flow::sink::Form;
+use levada_flow::sink::{Delivered, DeliveredTable, Form, Mark, TableDelivery, UnknownReader};
 use levada_flow::{Clock, Engine, FlowError, RowStream, Sink, Source, SystemClock};
 use levada_model::address::{DatasetRef, NodeAddress, Stream};
 use levada_model::connection::{Connection, ContainerKind, Place};
-use levada_model::model::{Code, IngestKind, Latency, OutputMode, Priority, SqlFile, Style, TransformTrigger};
+use levada_model::model::{Code, IngestKind, Latency, OutputMode, Priority, Reader, SqlFile, Style, TransformTrigger};
 use levada_model::name::CredentialName;
 use levada_model::{Address, Schema};
 use levada_planner::blueprint::*;
 use levada_planner::{Blueprint, Generation, Node, NodeSpec};
 use levada_runtime::{Connect, Ending, Mode, Runtime, Worker};
 use levada_state::State;
-use levada_store::Store;
-use std::collections::VecDeque;
+use levada_store::{Reading, Store};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
@@ -32,11 +34,54 @@ pub struct World {
     _folder: TempDir,
 }
 
-/// The faults of the next openings: each opened source or sink takes one.
+/// What is wrong with the world. Of the faults each opened source or sink takes one.
 #[derive(Default)]
 struct Faults {
     source: Mutex<VecDeque<Fault>>,
     sink: Mutex<VecDeque<Fault>>,
+    /// How often the producer was replaced by another one.
+    incarnation: AtomicU32,
+    /// Readers whom the consumer does not know.
+    unknown_readers: Mutex<BTreeSet<String>>,
+}
+
+/// A sink of a system with roles.
+struct SinkWithRoles {
+    inner: MemorySink,
+    faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl Sink for SinkWithRoles {
+    fn form(&self) -> Form {
+        self.inner.form()
+    }
+
+    async fn marks(&mut self, tables: &[DeliveredTable]) -> Result<Vec<Option<Mark>>, FlowError> {
+        self.inner.marks(tables).await
+    }
+
+    async fn deliver(&mut self, deliveries: Vec<TableDelivery>) -> Result<Delivered, FlowError> {
+        let unknown = self.faults.unknown_readers.lock().expect("no panic holds it").clone();
+        let views = deliveries.iter().flat_map(|one| one.table.views.iter().map(|view| (&one.table.source, view)));
+        let readers = views.flat_map(|(source, view)| {
+            view.readers.iter().map(|(Reader::Role(reader) | Reader::User(reader))| UnknownReader {
+                source: source.clone(),
+                workspace: view.workspace.clone(),
+                reader: reader.clone(),
+            })
+        });
+        let unknown_readers = readers.filter(|one| unknown.contains(&one.reader)).collect();
+        Ok(Delivered { unknown_readers, ..self.inner.deliver(deliveries).await? })
+    }
+
+    async fn remove(&mut self, tables: &[DeliveredTable], epoch: i64) -> Result<(), FlowError> {
+        self.inner.remove(tables, epoch).await
+    }
+
+    async fn read_back(&mut self, table: &DeliveredTable, is_history: bool) -> Result<RowStream, FlowError> {
+        self.inner.read_back(table, is_history).await
+    }
 }
 
 struct Memory {
@@ -49,7 +94,8 @@ struct Memory {
 #[async_trait]
 impl Connect for Memory {
     async fn source(&self, _: &Connection) -> Result<Box<dyn Source>, FlowError> {
-        let source = MemorySource::new(self.producer.clone(), "memory");
+        let incarnation = self.faults.incarnation.load(Ordering::Relaxed);
+        let source = MemorySource::new(self.producer.clone(), format!("memory {incarnation}"));
         Ok(match self.faults.source.lock().expect("no panic holds it").pop_front() {
             None => Box::new(source),
             Some(fault) => Box::new(FaultySource::new(source, fault)),
@@ -57,7 +103,8 @@ impl Connect for Memory {
     }
 
     async fn sink(&self, _: &Connection) -> Result<Box<dyn Sink>, FlowError> {
-        let sink = MemorySink::new(self.consumer.clone(), self.form);
+        let inner = MemorySink::new(self.consumer.clone(), self.form);
+        let sink = SinkWithRoles { inner, faults: self.faults.clone() };
         Ok(match self.faults.sink.lock().expect("no panic holds it").pop_front() {
             None => Box::new(sink),
             Some(fault) => Box::new(FaultySink::new(sink, fault)),
@@ -93,6 +140,10 @@ pub fn rows(rows: &[(i64, &str)]) -> RecordBatch {
 
 impl World {
     pub async fn new(form: Form) -> Self {
+        Self::with(form, blueprint()).await
+    }
+
+    pub async fn with(form: Form, blueprint: Blueprint) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let state =
             State::open(&format!("sqlite:{}", folder.path().join("state.db").display())).await.expect("a state");
@@ -110,7 +161,7 @@ impl World {
             staging: folder.path().join("staging"),
         };
         let world = Self { producer, consumer, runtime, faults, _folder: folder };
-        world.apply(blueprint()).await;
+        world.apply(blueprint).await;
         world
     }
 
@@ -128,6 +179,16 @@ impl World {
         self.faults.sink.lock().expect("no panic holds it").push_back(fault);
     }
 
+    /// Puts another producer into the place of the one before.
+    pub fn replace_producer(&self) {
+        self.faults.incarnation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn set_unknown_readers(&self, readers: &[&str]) {
+        let readers = readers.iter().map(|reader| (*reader).to_owned()).collect();
+        *self.faults.unknown_readers.lock().expect("no panic holds it") = readers;
+    }
+
     /// Pulls everything once and follows all that results.
     pub async fn run(&self) -> Ending {
         let (_stop, stopped) = tokio::sync::watch::channel(false);
@@ -138,11 +199,20 @@ impl World {
     /// What the workspace sees, sorted.
     pub fn seen(&self, view: &str) -> Vec<(i64, String)> {
         let rows = self.consumer.view("w", view).unwrap_or_else(|| panic!("there is no view {view}"));
-        let ids = rows.column(0).as_primitive::<Int64Type>();
-        let names = rows.column(1).as_string::<i32>();
-        let mut seen: Vec<_> = (0..rows.num_rows()).map(|row| (ids.value(row), names.value(row).to_owned())).collect();
+        let mut seen = pairs(&rows);
         seen.sort();
         seen
+    }
+
+    /// The live rows of a dataset in the store, sorted.
+    pub async fn stored(&self, dataset: &str) -> Vec<(i64, String)> {
+        let dataset: DatasetRef = dataset.parse().expect("a dataset");
+        let live =
+            self.runtime.store.read(&dataset, &schema(), Reading::Live { as_of: None }).await.expect("a reading");
+        let batches: Vec<RecordBatch> = live.try_collect().await.expect("all of it");
+        let mut rows: Vec<_> = batches.iter().flat_map(pairs).collect();
+        rows.sort();
+        rows
     }
 
     /// The last batch of a stream.
@@ -150,6 +220,12 @@ impl World {
         let stream: Stream = stream.parse().expect("a stream");
         self.runtime.state.head(&stream).await.expect("the state").map_or(0, |head| head.batch)
     }
+}
+
+fn pairs(rows: &RecordBatch) -> Vec<(i64, String)> {
+    let ids = rows.column(0).as_primitive::<Int64Type>();
+    let names = rows.column(1).as_string::<i32>();
+    (0..rows.num_rows()).map(|row| (ids.value(row), names.value(row).to_owned())).collect()
 }
 
 pub fn owned(rows: &[(i64, &str)]) -> Vec<(i64, String)> {

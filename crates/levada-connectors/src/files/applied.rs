@@ -1,10 +1,10 @@
 //! What was delivered of one dataset, and to whom: `levada/STORE/DATASET/_applied.json`, version 1.
 //!
 //! This file is the commit. The `_latest.json` of each workspace follows from it, and whoever comes
-//! next after a crash writes those that are behind.
+//! next after a crash writes those that are behind, and takes away those of workspaces that left.
 
 use super::config::{failed, path_part};
-use super::replace::{make_folder, replace, sync_folder};
+use super::replace::{disown_folder, make_folder, own_folder, replace, sync_folder};
 use levada_flow::FlowError;
 use levada_flow::sink::{DeliveredTable, Mark};
 use serde::{Deserialize, Serialize};
@@ -27,11 +27,17 @@ pub(super) struct Applied {
     version: u32,
     /// By the physical name that starts the row.
     pub(super) rows: BTreeMap<String, Row>,
+    /// Workspaces that read nothing here any more, until their `_latest.json` is gone.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) leaving: BTreeSet<String>,
 }
 
 /// One delivery's state.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Row {
+    /// Who delivers it; `None`: an earlier build, which did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) platform: Option<String>,
     pub(super) batch: i64,
     pub(super) incarnation: String,
     pub(super) epoch: i64,
@@ -42,7 +48,7 @@ pub(super) struct Row {
     pub(super) changes: Vec<String>,
     /// Folders and files that readers of the previous `_latest.json` may still hold open.
     pub(super) previous: Vec<String>,
-    /// What each workspace reads.
+    /// What each workspace reads, by its name.
     pub(super) workspaces: BTreeMap<String, Latest>,
 }
 
@@ -112,6 +118,11 @@ impl Applied {
         }
         all
     }
+
+    /// Who reads something of it.
+    fn workspaces(&self) -> impl Iterator<Item = String> {
+        self.rows.values().flat_map(|row| row.workspaces.keys().cloned())
+    }
 }
 
 impl Row {
@@ -139,12 +150,12 @@ impl Row {
         let paths =
             |files: &Files| files.names.iter().map(|name| format!("{}/{name}", files.folder)).collect::<Vec<_>>();
         for view in &table.views {
-            if path_part(&view.schema).eq_ignore_ascii_case(DELIVERED) {
-                return Err(FlowError::never(format!("{:?} can't be the folder of a workspace", view.schema)));
+            if path_part(view.workspace.as_str()).eq_ignore_ascii_case(DELIVERED) {
+                return Err(FlowError::never(format!("{:?} can't be the folder of a workspace", view.workspace)));
             }
             let columns = table.schema.columns.iter();
             let columns = columns.map(|column| (column.name.to_string(), column.data_type.to_string())).collect();
-            let latest = self.workspaces.entry(view.schema.clone()).or_insert_with(|| Latest {
+            let latest = self.workspaces.entry(view.workspace.to_string()).or_insert_with(|| Latest {
                 version: VERSION,
                 dataset: table.source.to_string(),
                 batch: self.batch,
@@ -229,34 +240,40 @@ impl DatasetFolder {
                 Err(error) => Err(FlowError::never(format!("{} can't be read", path.display())).because(error)),
             },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Applied { version: VERSION, rows: BTreeMap::new() })
+                Ok(Applied { version: VERSION, rows: BTreeMap::new(), leaving: BTreeSet::new() })
             }
             Err(error) => Err(failed("read", &path, error)),
         }
     }
 
     /// Commits, then tells the workspaces.
-    pub(super) fn commit(&self, before: &Applied, after: &Applied) -> Result<(), FlowError> {
-        let workspaces = |applied: &Applied| -> BTreeSet<String> {
-            applied.rows.values().flat_map(|row| row.workspaces.keys().cloned()).collect()
-        };
-        let bytes = serde_json::to_vec_pretty(after).expect("plain data always serialises");
-        replace(&self.path().join("_applied.json"), &bytes)?;
-        self.tell(after)?;
-        let gone: Vec<String> = workspaces(before).difference(&workspaces(after)).cloned().collect();
-        gone.iter().try_for_each(|workspace| self.forget(workspace))
+    pub(super) fn commit(&self, before: &Applied, mut after: Applied) -> Result<(), FlowError> {
+        after.leaving.extend(before.workspaces());
+        let staying: BTreeSet<String> = after.workspaces().collect();
+        after.leaving.retain(|workspace| !staying.contains(workspace));
+        self.write(&after)?;
+        self.tell(after)
     }
 
-    /// Writes each `_latest.json` that is behind.
-    pub(super) fn tell(&self, applied: &Applied) -> Result<(), FlowError> {
+    /// Brings each `_latest.json` in line with what was committed.
+    pub(super) fn tell(&self, mut applied: Applied) -> Result<(), FlowError> {
         for (workspace, latest) in applied.latest() {
+            own_folder(&self.root.join(path_part(workspace)))?;
             let path = self.latest(workspace);
             let bytes = serde_json::to_vec_pretty(&latest).expect("plain data always serialises");
             if std::fs::read(&path).ok().as_deref() != Some(&bytes) {
                 replace(&path, &bytes)?;
             }
         }
-        Ok(())
+        let leaving = std::mem::take(&mut applied.leaving);
+        leaving.iter().try_for_each(|workspace| self.forget(workspace))?;
+        if leaving.is_empty() { Ok(()) } else { self.write(&applied) }
+    }
+
+    fn write(&self, applied: &Applied) -> Result<(), FlowError> {
+        own_folder(&self.root.join(DELIVERED))?;
+        let bytes = serde_json::to_vec_pretty(applied).expect("plain data always serialises");
+        replace(&self.path().join("_applied.json"), &bytes)
     }
 
     fn latest(&self, workspace: &str) -> PathBuf {
@@ -270,8 +287,12 @@ impl DatasetFolder {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed("removed", &path, error)),
             _ => {}
         }
+        let top = self.root.join(path_part(workspace));
         let mut folder = path.parent();
         while let Some(empty) = folder.filter(|folder| *folder != self.root) {
+            if empty == top {
+                disown_folder(&top)?;
+            }
             // A folder that is not empty stays.
             if std::fs::remove_dir(empty).is_err() {
                 break;

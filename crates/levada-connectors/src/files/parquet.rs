@@ -7,12 +7,13 @@ use ::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchRead
 use ::parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY, ProjectionMask};
 use ::parquet::basic::Compression;
 use ::parquet::errors::ParquetError;
+use ::parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use ::parquet::file::properties::WriterProperties;
 use arrow::array::{Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Fields, Schema as ArrowSchema, SchemaRef};
 use levada_flow::arrow_schema::arrow_schema;
 use levada_flow::sink::Delivered;
-use levada_flow::{BATCH_ROWS_MAX, FlowError, RowStream};
+use levada_flow::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, FlowError, RowStream};
 use levada_model::Schema;
 use std::fs::File;
 use std::path::Path;
@@ -42,7 +43,8 @@ pub(super) fn read(
     let wanted = |field: &Arc<Field>| schema.columns.iter().any(|column| column.source_name() == field.name());
     let roots = builder.schema().fields().iter().enumerate().filter(|(_, field)| wanted(field)).map(|(at, _)| at);
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
-    let reader = builder.with_projection(mask).with_batch_size(BATCH_ROWS_MAX).build();
+    let rows_max = batch_rows(builder.metadata());
+    let reader = builder.with_projection(mask).with_batch_size(rows_max).build();
     let reader = reader.map_err(|error| corrupt(path, error))?;
     let mut rows_before = 0;
     for batch in reader {
@@ -52,6 +54,14 @@ pub(super) fn read(
         rows_before += rows;
     }
     Ok(())
+}
+
+/// How many rows of such a file a batch may have, by the average width of its widest row group.
+fn batch_rows(metadata: &ParquetMetaData) -> usize {
+    let width = |group: &RowGroupMetaData| group.total_byte_size() / group.num_rows().max(1);
+    let width = metadata.row_groups().iter().map(width).max().unwrap_or(0);
+    let width = usize::try_from(width).unwrap_or(0).max(1);
+    (BATCH_BYTES_MAX / width).clamp(1, BATCH_ROWS_MAX)
 }
 
 fn typed(path: &Path, schema: &Schema, batch: &RecordBatch, rows_before: usize) -> Result<RecordBatch, FlowError> {

@@ -22,6 +22,27 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FlowError> {
     sync_folder(folder)
 }
 
+/// Says in a folder that nothing in it is anybody's model: containers may lie inside of one, and
+/// what we write is JSON, too.
+const IGNORE_FILE: &str = ".levadaignore";
+
+/// Makes a folder of ours, and marks it before anything is written there.
+pub(super) fn own_folder(folder: &Path) -> Result<(), FlowError> {
+    let mark = folder.join(IGNORE_FILE);
+    if mark.exists() { Ok(()) } else { replace(&mark, b"*\n") }
+}
+
+/// Takes the mark away where nothing else is left in the folder.
+pub(super) fn disown_folder(folder: &Path) -> Result<(), FlowError> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    let mark = folder.join(IGNORE_FILE);
+    let is_all = entries.flatten().all(|entry| entry.file_name() == IGNORE_FILE);
+    match is_all && mark.exists() {
+        true => std::fs::remove_file(&mark).map_err(|error| failed("removed", &mark, error)),
+        false => Ok(()),
+    }
+}
+
 /// Makes a folder and all above it, durably.
 pub(super) fn make_folder(folder: &Path) -> Result<(), FlowError> {
     if folder.is_dir() {

@@ -2,8 +2,10 @@
 //!
 //! Rows are Parquet files under `levada/STORE/DATASET/`, written once whoever reads them:
 //! `changes/batch=N.parquet`, `live/batch=N/part-*.parquet`, `history/batch=N/part-*.parquet`. A
-//! workspace reads what `WORKSPACE/STORE/DATASET/_latest.json` names; it is replaced last. A second
-//! platform that delivers the dataset writes its files under `levada/STORE/DATASET~HASH/`. Where
+//! workspace reads what `WORKSPACE/STORE/DATASET/_latest.json` names, the workspace's name as the
+//! model writes it; it is replaced last. A second platform that delivers the dataset writes its files
+//! under `levada/STORE/DATASET~HASH/`. A `.levadaignore` in `levada` and in each workspace's folder
+//! keeps all of it out of a model that the container lies in. Where
 //! `batch=N` is taken (the same batch in a new shape), the folder is `batch=N.2` and so on. The files
 //! of the delivery before stay one more delivery, for readers that have them open.
 //!
@@ -72,15 +74,15 @@ impl Sink for FilesSink {
         let folder = DatasetFolder::new(&self.root, table);
         let missing = || FlowError::never(format!("{} was not delivered", table.source));
         let (_, row) = row_of(&folder.read()?, table).ok_or_else(missing)?;
-        let files = if is_history { row.history } else { row.live };
+        let files = if is_history { row.history } else { row.live }.ok_or_else(missing)?;
         let schema = if is_history { history_schema(&table.schema) } else { table.schema.clone() };
         // What was delivered has the consumer's names.
         let columns = schema.columns.into_iter().map(|column| levada_model::SchemaColumn { from: None, ..column });
         let schema = Schema { columns: columns.collect() };
         let root = self.root.clone();
         Ok(thread::rows(move |out| {
-            for name in files.iter().flat_map(|files| &files.names) {
-                let path = root.join(&files.as_ref().expect("it has names").folder).join(name);
+            for name in &files.names {
+                let path = root.join(&files.folder).join(name);
                 parquet::read(&path, &schema, |rows| thread::put(out, Ok(rows)))?;
             }
             Ok(())
@@ -88,10 +90,13 @@ impl Sink for FilesSink {
     }
 }
 
-/// The row of a dataset, whichever of its physical names starts it.
+/// The platform's row, whatever its tables were named when it was written.
 fn row_of(applied: &Applied, table: &DeliveredTable) -> Option<(String, Row)> {
-    let names = table.live.iter().chain(&table.history);
-    names.filter_map(|name| Some((name.clone(), applied.rows.get(name)?.clone()))).next()
+    let is_own = |row: &Row| row.platform.as_deref() == Some(table.platform.as_str());
+    let own = applied.rows.iter().find(|(_, row)| is_own(row));
+    let mut names = table.live.iter().chain(&table.history);
+    let found = own.or_else(|| names.find_map(|name| applied.rows.get_key_value(name)));
+    found.map(|(name, row)| (name.clone(), row.clone()))
 }
 
 fn mark(root: &Path, table: &DeliveredTable) -> Result<Option<Mark>, FlowError> {
@@ -102,7 +107,7 @@ fn mark(root: &Path, table: &DeliveredTable) -> Result<Option<Mark>, FlowError> 
         && let Ok(folder) = DatasetFolder::lock(root, table)
     {
         // After a crash some workspace may not know yet what was committed.
-        folder.tell(&folder.read()?)?;
+        folder.tell(folder.read()?)?;
     }
     Ok(mark)
 }
@@ -134,7 +139,7 @@ fn deliver(root: &Path, deliveries: Vec<TableDelivery>) -> Result<Delivered, Flo
         written.push(Written { folder, before, after });
     }
     for Written { folder, before, after } in &written {
-        folder.commit(before, after)?;
+        folder.commit(before, after.clone())?;
     }
     for Written { folder, before, after } in &written {
         folder.sweep(before, after)?;
@@ -155,6 +160,7 @@ fn write(folder: &DatasetFolder, before: &Applied, delivery: TableDelivery) -> R
     });
     let kept = |files: fn(&Row) -> &Option<Files>| old.as_ref().and_then(|row| files(row).clone());
     let mut row = Row {
+        platform: Some(table.platform.to_string()),
         batch: mark.batch,
         incarnation: mark.incarnation,
         epoch: mark.epoch,
@@ -260,17 +266,18 @@ fn free_name(parent: &Path, batch: i64, ending: &str) -> String {
 }
 
 fn remove(root: &Path, table: &DeliveredTable, epoch: i64) -> Result<(), FlowError> {
-    let folder = DatasetFolder::new(root, table);
-    if row_of(&folder.read()?, table).is_none() {
+    if !DatasetFolder::new(root, table).path().is_dir() {
         return Ok(());
     }
     let folder = DatasetFolder::lock(root, table)?;
     let before = folder.read()?;
-    let Some((name, row)) = row_of(&before, table) else { return Ok(()) };
-    fence_epoch(&table.source, &row.mark(), epoch)?;
     let mut after = before.clone();
-    after.rows.remove(&name);
-    folder.commit(&before, &after)?;
+    if let Some((name, row)) = row_of(&before, table) {
+        fence_epoch(&table.source, &row.mark(), epoch)?;
+        after.rows.remove(&name);
+    }
+    // Also where a crash came between the commit and the rest.
+    folder.commit(&before, after.clone())?;
     folder.sweep(&before, &after)?;
     match after.rows.is_empty() {
         false => Ok(()),

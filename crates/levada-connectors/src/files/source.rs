@@ -6,7 +6,8 @@
 //! `adds`: its rows are in already. **Half-written files**: a file that changes while it is read
 //! fails the pull, to be tried again, as does a broken one that changed in the last minute; the
 //! option `settle: 30s` leaves files alone until they have rested that long. Producers that rename
-//! finished files into the folder need none of this. **Consistency**: each file by itself.
+//! finished files into the folder need none of this; a CSV file without the header that it has to
+//! have is never taken for an empty dataset. **Consistency**: each file by itself.
 //! **Incarnation**: always the same one; positions name every file.
 
 use super::config::{failed, folder, refused};
@@ -16,7 +17,7 @@ use crate::literal::RowsBuilder;
 use crate::thread;
 use async_trait::async_trait;
 use levada_flow::source::{Coverage, PullDataset, PullEnd, PullRequest, Pulled};
-use levada_flow::{BATCH_ROWS_MAX, FlowError, Position, Retry, Source};
+use levada_flow::{FlowError, Position, Retry, Source};
 use levada_model::Schema;
 use levada_model::connection::Connection;
 use levada_model::file_options::ReadOptions;
@@ -66,6 +67,9 @@ impl Source for FilesSource {
     }
 }
 
+/// What every position here was reached on: positions name every file.
+const INCARNATION: &str = "files";
+
 /// One pull's view of the folder.
 struct Pull<'a> {
     root: &'a Path,
@@ -74,7 +78,6 @@ struct Pull<'a> {
     options: ReadOptions,
     each_file: EachFile,
     seen: BTreeMap<String, String>,
-    is_first: bool,
 }
 
 /// One file to read, with what tells it from its next version.
@@ -91,11 +94,11 @@ impl<'a> Pull<'a> {
             return Err(FlowError::never("a folder is read by `kind: files` only"));
         };
         let options = ReadOptions::parse(*format, options).map_err(refused)?;
-        let (seen, is_first) = match &request.previous {
-            Some(Position::Files { seen }) => (seen.clone(), false),
-            _ => (BTreeMap::new(), true),
+        let seen = match request.position(INCARNATION) {
+            Some(Position::Files { seen }) => seen.clone(),
+            _ => BTreeMap::new(),
         };
-        Ok(Self { root, pattern, format: *format, options, each_file: *each_file, seen, is_first })
+        Ok(Self { root, pattern, format: *format, options, each_file: *each_file, seen })
     }
 
     /// The files of every dataset, or everything that doesn't fit.
@@ -159,7 +162,6 @@ impl<'a> Pull<'a> {
 
     fn missing_columns(&self, file: &Found, schema: &Schema) -> Result<Vec<FlowError>, FlowError> {
         let there = match self.format {
-            FileFormat::Csv if !self.options.header => return Ok(Vec::new()),
             FileFormat::Csv => match self.csv(file)?.1 {
                 Some(names) => names,
                 None => return Ok(Vec::new()),
@@ -179,10 +181,7 @@ impl<'a> Pull<'a> {
         let files = self.inspect(request)?;
         let mut coverage = Vec::new();
         for (index, (dataset, files)) in request.datasets.iter().zip(&files).enumerate() {
-            coverage.push(match (self.is_first, self.each_file, files.is_empty()) {
-                (true, ..) | (false, EachFile::Replaces, false) => Coverage::Complete,
-                (false, ..) => Coverage::Appends,
-            });
+            coverage.push(self.coverage(dataset, files));
             for file in files {
                 let mut send = |rows| thread::put(out, Pulled::Rows { dataset: index, rows });
                 let read = match self.format {
@@ -195,15 +194,32 @@ impl<'a> Pull<'a> {
             self.seen.extend(files.iter().map(|file| (file.key.clone(), file.fingerprint.clone())));
         }
         let position = Position::Files { seen: self.seen };
-        Ok(PullEnd { position, coverage, incarnation: "files".to_owned() })
+        Ok(PullEnd { position, coverage, incarnation: INCARNATION.to_owned() })
     }
 
-    /// Opens a CSV file behind its header; `None`: the file is empty, or has no header.
+    /// Whether the files are all there is. Without files nothing is said; files that add come on
+    /// top of those that were read before.
+    fn coverage(&self, dataset: &PullDataset, files: &[Found]) -> Coverage {
+        let of = format!("{}:", dataset.dataset);
+        let is_first = || !self.seen.keys().any(|key| key.starts_with(&of));
+        match (files.is_empty(), self.each_file) {
+            (true, _) => Coverage::Appends,
+            (false, EachFile::Replaces) => Coverage::Complete,
+            (false, EachFile::Adds) if is_first() => Coverage::Complete,
+            (false, EachFile::Adds) => Coverage::Appends,
+        }
+    }
+
+    /// Opens a CSV file behind its header; `None`: such files have none.
     fn csv(&self, file: &Found) -> Result<(CsvReader<impl BufRead>, Option<Vec<String>>), FlowError> {
         let input = File::open(&file.path).map_err(|error| failed("opened", &file.path, error))?;
         let mut reader = CsvReader::new(BufReader::with_capacity(1 << 18, input), &self.options);
-        if !self.options.header || !reader.advance().map_err(|error| file.wrong(error))? {
+        if !self.options.header {
             return Ok((reader, None));
+        }
+        if !reader.advance().map_err(|error| file.wrong(error))? {
+            return Err(FlowError::later(format!("file {} has no header line", file.path.display()))
+                .hint("if it is just being written, this will pass; an empty dataset is a file with a header alone"));
         }
         let name = |at| Ok(reader.value(at).map_err(|error| file.wrong(error))?.0.to_owned());
         let names = (0..reader.len()).map(name).collect::<Result<Vec<_>, FlowError>>()?;
@@ -234,7 +250,7 @@ impl<'a> Pull<'a> {
                     file.wrong(CsvError::Record { line, reason })
                 })?;
             }
-            if builder.len() == BATCH_ROWS_MAX {
+            if builder.is_full() {
                 send(builder.finish())?;
             }
         }

@@ -1,12 +1,14 @@
 //! The columns of other people's Parquet files as the model's types: exactly, or not at all.
 
 use crate::literal::{ColumnBuilder, Scalar};
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, ListArray, MapArray, StructArray};
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::kernels::cmp::not_distinct;
 use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType as Arrow, Int32Type};
 use levada_flow::arrow_schema::arrow_type;
 use levada_model::DataType;
+use std::sync::Arc;
 
 /// A column that is not of the model's type; `row` counts from 0 in its batch.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,7 +38,7 @@ pub(super) fn exactly(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef
         (_, DataType::Int8) => ranged(number(&array, &target)?, i8::MIN.into(), i8::MAX.into()),
         (_, DataType::Int16) => ranged(number(&array, &target)?, i16::MIN.into(), i16::MAX.into()),
         (_, DataType::List(_) | DataType::Struct(_) | DataType::Map(..) | DataType::Vector(_)) => {
-            nested(&array, &target)
+            nested(&array, data_type, target)
         }
         _ => number(&array, &target),
     }
@@ -112,42 +114,66 @@ fn ranged(array: ArrayRef, least: i32, greatest: i32) -> Result<ArrayRef, Misfit
     }
 }
 
-/// Lists, structs and maps of the same values; only the names inside of lists and maps may differ.
-fn nested(array: &ArrayRef, target: &Arrow) -> Result<ArrayRef, Misfit> {
-    match has_same_shape(array.data_type(), target) {
-        true => cast(array, target).map_err(|error| unfit(array, &error.to_string())),
-        false => Err(unfit(array, &format!("the model needs {target}"))),
-    }
+/// Lists, structs, maps and vectors, what is inside by the same rules; structs by the same names in
+/// the same order.
+fn nested(array: &ArrayRef, data_type: &DataType, target: Arrow) -> Result<ArrayRef, Misfit> {
+    let unfit_by = |error: arrow::error::ArrowError| unfit(array, &error.to_string());
+    Ok(match (array.data_type(), data_type, target) {
+        (Arrow::List(_), DataType::List(item), Arrow::List(field)) => {
+            let lists = array.as_list::<i32>();
+            let items = exactly(lists.values(), item).map_err(|misfit| misfit.in_list(lists.offsets()))?;
+            let made = ListArray::try_new(field, lists.offsets().clone(), items, lists.nulls().cloned());
+            Arc::new(made.map_err(unfit_by)?)
+        }
+        (Arrow::FixedSizeList(_, found), DataType::Vector(_), Arrow::FixedSizeList(field, length))
+            if *found == length =>
+        {
+            let vectors = array.as_fixed_size_list();
+            let width = usize::try_from(length).unwrap_or(0).max(1);
+            let in_vector = |misfit: Misfit| Misfit { row: misfit.row.map(|row| row / width), ..misfit };
+            let items = exactly(vectors.values(), &DataType::Float32).map_err(in_vector)?;
+            let made = FixedSizeListArray::try_new(field, length, items, vectors.nulls().cloned());
+            Arc::new(made.map_err(unfit_by)?)
+        }
+        (Arrow::Map(..), DataType::Map(key, value), Arrow::Map(field, is_sorted)) => {
+            let maps = array.as_map();
+            let in_map = |misfit: Misfit| misfit.in_list(maps.offsets());
+            let columns =
+                vec![exactly(maps.keys(), key).map_err(in_map)?, exactly(maps.values(), value).map_err(in_map)?];
+            let Arrow::Struct(fields) = field.data_type() else { unreachable!("entries are structs") };
+            let entries = StructArray::try_new(fields.clone(), columns, None).map_err(unfit_by)?;
+            let made = MapArray::try_new(field, maps.offsets().clone(), entries, maps.nulls().cloned(), is_sorted);
+            Arc::new(made.map_err(unfit_by)?)
+        }
+        (Arrow::Struct(found), DataType::Struct(members), Arrow::Struct(fields))
+            if found.iter().map(|field| field.name()).eq(members.iter().map(|(name, _)| name)) =>
+        {
+            let structs = array.as_struct();
+            let columns = structs.columns().iter().zip(members).map(|(column, (_, member))| exactly(column, member));
+            let columns = columns.collect::<Result<Vec<_>, _>>()?;
+            Arc::new(StructArray::try_new(fields, columns, structs.nulls().cloned()).map_err(unfit_by)?)
+        }
+        (_, _, target) => return Err(unfit(array, &format!("the model needs {target}"))),
+    })
 }
 
-fn has_same_shape(from: &Arrow, to: &Arrow) -> bool {
-    match (from, to) {
-        (Arrow::List(from), Arrow::List(to)) => has_same_shape(from.data_type(), to.data_type()),
-        (Arrow::FixedSizeList(from, length), Arrow::FixedSizeList(to, wanted)) => {
-            length == wanted && has_same_shape(from.data_type(), to.data_type())
-        }
-        (Arrow::Map(from, _), Arrow::Map(to, _)) => match (from.data_type(), to.data_type()) {
-            (Arrow::Struct(from), Arrow::Struct(to)) => {
-                from.iter().zip(to).all(|(from, to)| has_same_shape(from.data_type(), to.data_type()))
-            }
-            _ => false,
-        },
-        (Arrow::Struct(from), Arrow::Struct(to)) => {
-            from.len() == to.len()
-                && from
-                    .iter()
-                    .zip(to)
-                    .all(|(from, to)| from.name() == to.name() && has_same_shape(from.data_type(), to.data_type()))
-        }
-        _ => from == to,
+impl Misfit {
+    /// The same, told by the row that the element lies in.
+    fn in_list(self, offsets: &OffsetBuffer<i32>) -> Self {
+        let is_before = |element: usize| move |start: &i32| usize::try_from(*start).is_ok_and(|start| start <= element);
+        let row = self.row.map(|element| offsets.partition_point(is_before(element)).saturating_sub(1));
+        Self { row, ..self }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Decimal128Array, Float64Array, Int64Array, StringArray, TimestampNanosecondArray, UInt64Array};
-    use std::sync::Arc;
+    use arrow::array::{
+        Decimal128Array, Float64Array, Int32Array, Int32Builder, Int64Array, MapBuilder, StringArray, StringBuilder,
+        TimestampNanosecondArray, UInt64Array,
+    };
+    use arrow::datatypes::{Field, Fields};
 
     fn try_as(array: impl Array + 'static, data_type: &str) -> Result<ArrayRef, Misfit> {
         exactly(&(Arc::new(array) as ArrayRef), &data_type.parse().expect("a type"))
@@ -169,5 +195,39 @@ mod tests {
         assert!(try_as(StringArray::from(vec!["00112233-4455-6677-8899-aabbccddeeff"]), "uuid").is_ok());
         assert!(try_as(Int64Array::from(vec![1]), "date").is_err(), "a number is no date");
         assert_eq!(try_as(StringArray::from(vec!["ab", "abc"]), "varchar(2)").expect_err("too long").row, Some(1));
+    }
+
+    /// Two lists: the first two values, and the last.
+    fn lists(values: impl Array + 'static) -> ListArray {
+        let field = Arc::new(Field::new("item", values.data_type().clone(), true));
+        let lengths = [2, values.len() - 2];
+        ListArray::new(field, OffsetBuffer::from_lengths(lengths), Arc::new(values), None)
+    }
+
+    #[test]
+    fn what_is_inside_of_a_value_is_checked_like_the_value() {
+        let texts = |last: &str| lists(StringArray::from(vec!["1", "ab", last]));
+        assert!(try_as(lists(Int32Array::from(vec![1, -128, 127])), "list<int8>").is_ok());
+        assert_eq!(
+            try_as(lists(Int32Array::from(vec![1, 2, 300])), "list<int8>").expect_err("out of range").row,
+            Some(1)
+        );
+        assert_eq!(try_as(texts("toolong"), "list<varchar(2)>").expect_err("too long").row, Some(1));
+        assert_eq!(try_as(texts("1"), "list<json>").expect_err("ab is no JSON").row, Some(0));
+        assert!(try_as(lists(Int64Array::from(vec![1, 2, 3])), "list<int32>").is_ok(), "no digit is lost");
+
+        let fields = Fields::from(vec![Field::new("a", Arrow::Int32, true)]);
+        let structs = |value| StructArray::new(fields.clone(), vec![Arc::new(Int32Array::from(vec![1, value]))], None);
+        assert!(try_as(structs(2), "struct<a: int8>").is_ok());
+        assert_eq!(try_as(structs(300), "struct<a: int8>").expect_err("out of range").row, Some(1));
+        assert!(try_as(structs(2), "struct<b: int8>").is_err(), "names are what they are");
+
+        let mut maps = MapBuilder::new(None, StringBuilder::new(), Int32Builder::new());
+        for value in [1, 300] {
+            maps.keys().append_value("k");
+            maps.values().append_value(value);
+            maps.append(true).expect("a key and a value");
+        }
+        assert_eq!(try_as(maps.finish(), "map<text, int8>").expect_err("out of range").row, Some(1));
     }
 }

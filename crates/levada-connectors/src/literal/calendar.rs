@@ -94,7 +94,9 @@ pub(super) fn parse_date(text: &str) -> Option<i64> {
 
 /// µs of `.5`, `.000001`; more digits than six only where they are zeros.
 fn parse_fraction(digits: &str) -> Option<i64> {
-    number(&digits[..digits.len().min(18)])?;
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
     let (kept, rest) = digits.split_at_checked(6).unwrap_or((digits, ""));
     let exponent = u32::try_from(6 - kept.len()).ok()?;
     rest.bytes().all(|byte| byte == b'0').then(|| Some(number(kept)? * 10_i64.pow(exponent)))?
@@ -215,6 +217,7 @@ mod tests {
         assert_eq!(print_timestamp(-1), "1969-12-31 23:59:59.999999");
         assert_eq!(parse_timestamp("1970-01-01T01:00+01:00"), Some((3_600 * SECOND, Some(3_600 * SECOND))));
         assert_eq!(parse_timestamp("1970-01-01 00:00:00.1230000Z"), Some((123_000, Some(0))));
+        assert_eq!(parse_time("12:00:00.12345678901234567é"), None);
         for text in ["1970-01-01T", "1970-01-01 25:00", "1970-01-01 00:00:00.0000001", "1970-01-01 00:00:60", "now"] {
             assert_eq!(parse_timestamp(text), None, "{text}");
         }

@@ -13,6 +13,7 @@ mod parse;
 mod print;
 mod rows;
 
+pub(crate) use parse::{Float, written_float};
 pub use print::{ColumnReader, PrintError};
 pub use rows::{ColumnBuilder, RowsBuilder, ValueError};
 
@@ -68,6 +69,16 @@ pub enum Scalar<'a> {
 }
 
 impl Scalar<'_> {
+    /// How many bytes the value is.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Null => 0,
+            Self::Integer(_) | Self::Real(_) => 8,
+            Self::Text(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+        }
+    }
+
     /// The value as a message shows it: at most 60 characters.
     pub fn shown(&self) -> String {
         let text = match self {

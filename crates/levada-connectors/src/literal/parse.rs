@@ -32,20 +32,73 @@ pub(super) fn float64(scalar: &Scalar<'_>) -> Parsed<f64> {
         Scalar::Real(number) => Ok(*number),
         Scalar::Integer(number) if number.unsigned_abs() <= 1 << 53 => Ok(*number as f64),
         Scalar::Integer(_) => Err("a float64 can't hold all its digits"),
-        Scalar::Text(text) => text.parse().map_err(|_| "it is not a number"),
+        Scalar::Text(text) => float_text(text, "a float64 can't hold all its digits"),
         _ => Err("it is not a number"),
     }
 }
 
-/// A float64 that is a float32 too; a text is read as the nearest float32, as everybody does.
+/// A float64 that is a float32 too.
 pub(super) fn float32(scalar: &Scalar<'_>) -> Parsed<f32> {
     if let Scalar::Text(text) = scalar {
-        return text.parse().map_err(|_| "it is not a number");
+        return float_text(text, "a float32 can't hold all its digits");
     }
     let wide = float64(scalar)?;
     let narrow = wide as f32;
     let is_same = f64::from(narrow) == wide || wide.is_nan() || shortest_is_same(wide, narrow);
     is_same.then_some(narrow).ok_or("a float32 can't hold all its digits")
+}
+
+/// A float of either size.
+pub(crate) trait Float: std::str::FromStr + std::fmt::LowerExp {
+    /// So many decimal digits always survive, within [`EXPONENTS_SAFE`].
+    const DIGITS_SAFE: u32;
+}
+impl Float for f32 {
+    const DIGITS_SAFE: u32 = f32::DIGITS;
+}
+impl Float for f64 {
+    const DIGITS_SAFE: u32 = f64::DIGITS;
+}
+
+/// Powers of ten that are far from the ends of both sizes.
+const EXPONENTS_SAFE: std::ops::RangeInclusive<i64> = -30..=30;
+
+/// The float nearest to a written number, where it gives all written digits back: 0.1 is one,
+/// 1e999 and 0.12345678901234567890 are none.
+pub(crate) fn written_float<F: Float>(text: &str) -> Option<F> {
+    let (digits, exponent) = significant(text)?;
+    let value: F = text.parse().ok()?;
+    // Most numbers need no second look.
+    if digits.len() <= F::DIGITS_SAFE as usize && EXPONENTS_SAFE.contains(&exponent) {
+        return Some(value);
+    }
+    let printed = format!("{value:.*e}", digits.len().saturating_sub(1));
+    let is_same = digits.is_empty() || significant(&printed) == Some((digits, exponent));
+    is_same.then_some(value)
+}
+
+/// The digits of a written number between its outer zeros, none for zero, and the power of ten of
+/// the first one; `None`: it is no number in digits.
+fn significant(text: &str) -> Option<(String, i64)> {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let unsigned = mantissa.strip_prefix(['-', '+']).unwrap_or(mantissa);
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let all = format!("{whole}{fraction}");
+    if all.is_empty() || !all.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let zeros = all.len() - all.trim_start_matches('0').len();
+    let first = i64::from(exponent.parse::<i32>().ok()?) + whole.len() as i64 - zeros as i64 - 1;
+    Some((all.trim_matches('0').to_owned(), first))
+}
+
+/// Numbers, and the words for infinity and NaN.
+fn float_text<F: Float>(text: &str, inexact: &'static str) -> Parsed<F> {
+    let wrong = "it is not a number";
+    match text.bytes().any(|byte| byte.is_ascii_digit()) {
+        true => significant(text).ok_or(wrong).and_then(|_| written_float(text).ok_or(inexact)),
+        false => text.parse().map_err(|_| wrong),
+    }
 }
 
 /// Whether both print the same shortest digits, as 0.1 does in both sizes.
@@ -213,6 +266,27 @@ mod tests {
         assert_eq!(decimal(&written("-0.0"), 38, 38), Ok(0));
         for text in ["", ".", "-", "1,5", "NaN", "1e99999", "0x1", "１"] {
             assert!(decimal(&written(text), 38, 2).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_written_float_gives_its_digits_back_or_is_refused() {
+        for text in ["0.1", "-1.50", "1e23", "5e-324", "1.7976931348623157E+308", "-0.0", "0e99", "9007199254740992"] {
+            assert_eq!(
+                float64(&written(text)).map(f64::to_bits),
+                Ok(text.parse::<f64>().expect(text).to_bits()),
+                "{text}"
+            );
+        }
+        assert_eq!(float64(&written(&f64::MAX.to_string())), Ok(f64::MAX));
+        assert_eq!(float64(&written("-inf")), Ok(f64::NEG_INFINITY));
+        for text in ["1e999", "1e-999", "9007199254740993", "0.12345678901234567890"] {
+            assert_eq!(float64(&written(text)), Err("a float64 can't hold all its digits"), "{text}");
+        }
+        assert_eq!(float32(&written("3.4028235e38")), Ok(f32::MAX));
+        assert_eq!(float32(&written("1.23456789012345678")), Err("a float32 can't hold all its digits"));
+        for text in ["", ".", "1e", "1e99999999999", "0x1", "１"] {
+            assert_eq!(float64(&written(text)), Err("it is not a number"), "{text}");
         }
     }
 

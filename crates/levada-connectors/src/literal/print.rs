@@ -140,6 +140,22 @@ impl<'a> ColumnReader<'a> {
         }
     }
 
+    /// Whether JSON's null stands inside of a list, struct or map of one row: printed, it could not
+    /// be told from no value.
+    pub fn has_json_null_inside(&self, row: usize) -> bool {
+        let is_in = |reader: &Self, row: usize| match &reader.values {
+            Values::Json(values) => !reader.array.is_null(row) && values.value(row).trim() == "null",
+            _ => reader.has_json_null_inside(row),
+        };
+        match &self.values {
+            _ if self.array.is_null(row) => false,
+            Values::List(lists, items) => range(lists.value_offsets(), row).any(|item| is_in(items, item)),
+            Values::Struct(_, readers) => readers.iter().any(|reader| is_in(reader, row)),
+            Values::Map(maps, _, values) => range(maps.value_offsets(), row).any(|entry| is_in(values, entry)),
+            _ => false,
+        }
+    }
+
     /// Appends one value as JSON: numbers bare, everything else in quotes.
     fn print_json(&self, row: usize, json: &mut String) {
         if self.array.is_null(row) {

@@ -5,6 +5,7 @@ use arrow::array::*;
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType as Arrow, SchemaRef};
 use levada_flow::arrow_schema::{arrow_schema, arrow_type};
+use levada_flow::{BATCH_BYTES_MAX, BATCH_ROWS_MAX};
 use levada_model::{DataType, Schema};
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub struct RowsBuilder {
     schema: SchemaRef,
     is_nullable: Vec<bool>,
     columns: Vec<ColumnBuilder>,
+    /// What the scalars so far took, in bytes.
+    bytes: usize,
 }
 
 impl RowsBuilder {
@@ -34,6 +37,7 @@ impl RowsBuilder {
             schema: arrow_schema(schema),
             is_nullable: schema.columns.iter().map(|column| column.nullable && !column.key).collect(),
             columns: schema.columns.iter().map(|column| ColumnBuilder::new(&column.data_type)).collect(),
+            bytes: 0,
         }
     }
 
@@ -46,6 +50,7 @@ impl RowsBuilder {
         if matches!(scalar, Scalar::Null) && !self.is_nullable[column] {
             return Err(builder.error(scalar, "the model says that it is never null"));
         }
+        self.bytes += scalar.bytes();
         builder.append(scalar)
     }
 
@@ -55,7 +60,10 @@ impl RowsBuilder {
     /// The text is not a value of the column.
     pub fn append_text(&mut self, column: usize, text: Option<&str>) -> Result<(), ValueError> {
         match text {
-            Some(text) => self.columns[column].append_text(text),
+            Some(text) => {
+                self.bytes += text.len();
+                self.columns[column].append_text(text)
+            }
             None => self.append(column, &Scalar::Null),
         }
     }
@@ -70,9 +78,15 @@ impl RowsBuilder {
         self.len() == 0
     }
 
+    /// Whether the batch has as many rows, or bytes, as one may have: it ends after its last row.
+    pub fn is_full(&self) -> bool {
+        self.len() >= BATCH_ROWS_MAX || self.bytes >= BATCH_BYTES_MAX
+    }
+
     /// The rows so far as a batch; goes on with none.
     pub fn finish(&mut self) -> RecordBatch {
         let options = RecordBatchOptions::new().with_row_count(Some(self.len()));
+        self.bytes = 0;
         let arrays = self.columns.iter_mut().map(ColumnBuilder::finish).collect();
         RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
             .expect("the builders were made from the schema, and nulls were refused where it has none")
@@ -297,7 +311,7 @@ impl ColumnBuilder {
     fn append_json(&mut self, json: &str) -> Result<(), ValueError> {
         let is_raw = matches!(self.data_type, DataType::Json);
         match json.as_bytes().first() {
-            Some(b'n') if !is_raw => self.append(&Scalar::Null),
+            Some(b'n') => self.append(&Scalar::Null),
             Some(b'"') if !is_raw => {
                 let text: String = serde_json::from_str(json).expect("the whole text is valid JSON");
                 self.append_text(&text)

@@ -11,9 +11,10 @@ use levada_model::connection::{Connection, Place, Tls};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{CancelToken, Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// PostgreSQL's port.
@@ -107,7 +108,7 @@ impl Settings {
                 (client, tokio::spawn(drive(connection)))
             }
         };
-        let session = Session { client, task };
+        let session = Session { client, task, tls: self.tls.clone(), is_working: AtomicBool::new(false) };
         let settings = format!(
             "SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; \
              SET extra_float_digits = 1; SET bytea_output = 'hex'; SET statement_timeout = 0; \
@@ -166,10 +167,32 @@ fn credential_hint(credential: Option<&str>) -> String {
     }
 }
 
-/// A connection to the server, and the task that moves its bytes. Dropping it closes both.
+/// A connection to the server, and the task that moves its bytes. Dropping it closes both, and
+/// cancels what the server still does for it.
 pub struct Session {
     client: Client,
     task: tokio::task::JoinHandle<()>,
+    tls: Option<MakeRustlsConnect>,
+    /// Whether the server may be at a statement that nobody will wait for.
+    is_working: AtomicBool,
+}
+
+impl Session {
+    /// Does work on the session that the server has to stop where it is given up or fails.
+    ///
+    /// # Errors
+    /// The work's own.
+    pub async fn working<T>(&self, work: impl Future<Output = Result<T, FlowError>>) -> Result<T, FlowError> {
+        self.is_working.store(true, Ordering::Relaxed);
+        let done = work.await?;
+        self.rest();
+        Ok(done)
+    }
+
+    /// Says that the server has nothing to do for the session.
+    pub fn rest(&self) {
+        self.is_working.store(false, Ordering::Relaxed);
+    }
 }
 
 impl std::ops::Deref for Session {
@@ -189,6 +212,21 @@ impl Drop for Session {
     fn drop(&mut self) {
         // Ends at once even in the middle of a COPY that nobody reads any more.
         self.task.abort();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if self.is_working.load(Ordering::Relaxed) {
+            // A closed connection alone is noticed by the server when it next sends something.
+            runtime.spawn(cancel(self.client.cancel_token(), self.tls.clone()));
+        }
+    }
+}
+
+async fn cancel(token: CancelToken, tls: Option<MakeRustlsConnect>) {
+    let cancelled = match tls {
+        Some(tls) => token.cancel_query(tls).await,
+        None => token.cancel_query(NoTls).await,
+    };
+    if let Err(error) = cancelled {
+        tracing::debug!(%error, "a statement could not be cancelled");
     }
 }
 

@@ -15,14 +15,11 @@ use arrow::datatypes::{Field, SchemaRef};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::{SinkExt, Stream, StreamExt};
 use levada_flow::arrow_schema::arrow_type;
-use levada_flow::{BATCH_ROWS_MAX, FlowError, RowStream};
+use levada_flow::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, FlowError, RowStream};
 use levada_model::DataType;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio_postgres::{Client, CopyOutStream};
-
-/// A batch ends early when its rows came as so many bytes, so that wide rows don't fill the memory.
-const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// How many bytes are collected before they go to the server.
 const SEND_BYTES: usize = 128 << 10;
@@ -233,7 +230,7 @@ impl RowsReader {
     /// The batches as a stream that keeps its session.
     pub(super) fn into_stream(self, session: Session) -> RowStream {
         futures::stream::try_unfold((self, session), |(mut rows, session)| async move {
-            Ok(rows.next().await?.map(|batch| (batch, (rows, session))))
+            Ok(session.working(rows.next()).await?.map(|batch| (batch, (rows, session))))
         })
         .boxed()
     }

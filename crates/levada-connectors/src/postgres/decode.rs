@@ -7,6 +7,7 @@ use super::civil;
 use super::json::{self, Json};
 use super::numeric;
 use super::types::{Problem, Wire};
+use crate::literal::{Float, written_float};
 use arrow::array::{
     ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, FixedSizeBinaryBuilder,
     FixedSizeListArray, Float32Builder, Float64Builder, Int32Builder, Int64Builder, ListArray, MapArray, StringBuilder,
@@ -165,8 +166,7 @@ impl ColumnReader {
             Values::Date(builder) => builder.append_value(date(bytes)?),
             Values::Time(builder) => builder.append_value(i64::from_be_bytes(fixed(bytes)?)),
             Values::Timestamp(builder) if self.wire == Wire::Date => {
-                let micros = i64::from(date(bytes)?) * 86_400_000_000;
-                builder.append_value(micros);
+                builder.append_value(midnight(date(bytes)?)?);
             }
             Values::Timestamp(builder) | Values::Timestamptz(builder) => builder.append_value(timestamp(bytes)?),
             Values::Interval(builder) => append_fixed(builder, &interval(bytes)?)?,
@@ -254,12 +254,11 @@ impl ColumnReader {
     /// Appends one value of a JSON text, as [`json::write`] writes it.
     fn append_json(&mut self, text: &str) -> Result<(), Problem> {
         if let Values::Json(builder) = &mut self.values {
-            // A JSON text inside of JSON: as a string where we wrote it, as it is where others did.
-            match Json::parse(text)? {
-                Json::Null => return self.append_null(),
-                Json::Text(inner) => builder.append_value(inner),
-                _ => builder.append_value(text),
+            // JSON inside of JSON stands there as it is.
+            if matches!(Json::parse(text)?, Json::Null) {
+                return self.append_null();
             }
+            builder.append_value(text);
             return Ok(());
         }
         let value = Json::parse(text)?;
@@ -272,9 +271,9 @@ impl ColumnReader {
                 builder.append_value(in_range(json_whole(written, range)?, *least, *greatest, range)? as i32);
             }
             (Values::Int64(builder), Json::Number(written)) => builder.append_value(json_whole(written, "int64")?),
-            (Values::Float32(builder), Json::Number(written)) => builder.append_value(json_float(written)?),
+            (Values::Float32(builder), Json::Number(written)) => builder.append_value(json_float(written, "float32")?),
             (Values::Float32(builder), Json::Text(word)) => builder.append_value(json_word(&word)? as f32),
-            (Values::Float64(builder), Json::Number(written)) => builder.append_value(json_float(written)?),
+            (Values::Float64(builder), Json::Number(written)) => builder.append_value(json_float(written, "float64")?),
             (Values::Float64(builder), Json::Text(word)) => builder.append_value(json_word(&word)?),
             (Values::Decimal(builder, precision, scale), Json::Number(written)) => {
                 builder.append_value(numeric::parse(written, *precision, *scale)?);
@@ -330,6 +329,14 @@ impl ColumnReader {
                 }
                 items.close(true);
             }
+            (Values::Map(keys, items, _, false), Json::Object(entries)) => {
+                for (name, value) in &entries {
+                    keys.append_json_key(name)?;
+                    items.count += 1;
+                    items.reader.append_json(value.get())?;
+                }
+                items.close(true);
+            }
             (Values::Map(keys, items, _, false), Json::Array(pairs)) => {
                 for pair in pairs {
                     let Json::Array(pair) = Json::parse(pair.get())? else { return Err(not("map", pair.get())) };
@@ -343,6 +350,21 @@ impl ColumnReader {
             _ => return Err(not("value of the model's type", text)),
         }
         Ok(())
+    }
+
+    /// Appends the name of an object's entry: a number or truth value as it is spelled, else a text.
+    fn append_json_key(&mut self, name: &str) -> Result<(), Problem> {
+        let is_bare = match &self.values {
+            Values::Boolean(_) => true,
+            Values::Int32(..) | Values::Int64(_) | Values::Float32(_) | Values::Float64(_) | Values::Decimal(..) => {
+                name.ends_with(|c: char| c.is_ascii_digit())
+            }
+            _ => false,
+        };
+        match is_bare {
+            true => self.append_json(name),
+            false => self.append_json(&serde_json::to_string(name).expect("every text is JSON")),
+        }
     }
 
     /// The column so far; the reader starts anew.
@@ -450,14 +472,24 @@ fn date(bytes: &[u8]) -> Result<i32, Problem> {
     }
 }
 
+/// What µs since 1970 in 64 bits hold.
+const MICROS_RANGE: &str = "µs since 1970 in 64 bits (to the year 294247)";
+
+/// µs since 1970 of the beginning of a day.
+fn midnight(days: i32) -> Result<i64, Problem> {
+    let out_of_range = || Problem::OutOfRange { value: civil::date(days), range: MICROS_RANGE };
+    i64::from(days).checked_mul(86_400_000_000).ok_or_else(out_of_range)
+}
+
 fn timestamp(bytes: &[u8]) -> Result<i64, Problem> {
     match i64::from_be_bytes(fixed(bytes)?) {
         i64::MAX => Err(Problem::NotFinite("infinity")),
         i64::MIN => Err(Problem::NotFinite("-infinity")),
-        micros => micros.checked_add(EPOCH_MICROS).ok_or_else(|| Problem::OutOfRange {
-            value: format!("{micros} µs after 2000-01-01"),
-            range: "µs since 1970 in 64 bits (to the year 294247)",
-        }),
+        micros => micros
+            .checked_add(EPOCH_MICROS)
+            .ok_or_else(|| Problem::OutOfRange {
+                value: format!("{micros} µs after 2000-01-01"), range: MICROS_RANGE
+            }),
     }
 }
 
@@ -581,8 +613,8 @@ fn json_whole(written: &str, range: &'static str) -> Result<i64, Problem> {
     i64::try_from(value).map_err(|_| out_of_range())
 }
 
-fn json_float<F: std::str::FromStr>(written: &str) -> Result<F, Problem> {
-    written.parse().map_err(|_| not("number", written))
+fn json_float<F: Float>(written: &str, wanted: &'static str) -> Result<F, Problem> {
+    written_float(written).ok_or_else(|| Problem::Inexact { value: written.to_owned(), wanted })
 }
 
 /// Reads the floats that JSON has no numbers for.

@@ -16,7 +16,7 @@ use super::views::{self, ViewName};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType as Arrow, Field, Int64Type, TimeUnit};
 use futures::StreamExt;
-use levada_flow::sink::{Content, Delivered, DeliveredTable, Mark, TableDelivery};
+use levada_flow::sink::{Content, Delivered, DeliveredTable, Mark, TableDelivery, UnknownReader};
 use levada_flow::{FlowError, Retry, RowStream};
 use levada_model::DataType;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,10 +52,11 @@ pub(super) async fn deliver(
     let all: Vec<DeliveredTable> = deliveries.iter().map(|delivery| delivery.table.clone()).collect();
     let all: Vec<&DeliveredTable> = all.iter().collect();
     begin(client, place, &all).await?;
-    let found = tables::marks(client, &all, true).await?;
+    let found = tables::applied(client, &all, true).await?;
     for (delivery, found) in deliveries.iter().zip(&found) {
-        check_mark(delivery, found.as_ref())?;
+        check_mark(delivery, found.mark.as_ref())?;
     }
+    let former: Vec<String> = found.into_iter().flat_map(|found| found.former).collect();
     let mut delivered = Delivered::default();
     let mut beside = Vec::new();
     let mut marks = Vec::new();
@@ -74,7 +75,7 @@ pub(super) async fn deliver(
         delivered.bytes += bytes;
         marks.push((table, mark));
     }
-    publish(client, place, &all, &beside).await?;
+    delivered.unknown_readers = publish(client, place, &all, &beside, &former).await?;
     for (table, mark) in &marks {
         tables::leave_mark(client, table, mark).await?;
     }
@@ -86,12 +87,14 @@ pub(super) async fn deliver(
 pub(super) async fn remove(client: &Client, place: &str, gone: &[DeliveredTable], epoch: i64) -> Result<(), FlowError> {
     let all: Vec<&DeliveredTable> = gone.iter().collect();
     begin(client, place, &all).await?;
-    for (table, mark) in all.iter().zip(tables::marks(client, &all, true).await?) {
-        if let Some(mark) = mark.filter(|mark| mark.epoch > epoch) {
-            return Err(stale(table, &mark, epoch));
+    let found = tables::applied(client, &all, true).await?;
+    for (table, found) in all.iter().zip(&found) {
+        if let Some(mark) = found.mark.as_ref().filter(|mark| mark.epoch > epoch) {
+            return Err(stale(table, mark, epoch));
         }
     }
-    let names: Vec<&str> = all.iter().flat_map(|table| physical_names(table)).collect();
+    let mut names: Vec<&str> = all.iter().flat_map(|table| physical_names(table)).collect();
+    names.extend(found.iter().flat_map(|found| &found.former).map(String::as_str));
     let removing = Removing { client, names: &names };
     with_readers_first(client, || removing.run()).await?;
     client.batch_execute("COMMIT").await.during(|| format!("the removal at {place} can't be committed"))
@@ -99,8 +102,8 @@ pub(super) async fn remove(client: &Client, place: &str, gone: &[DeliveredTable]
 
 async fn begin(client: &Client, place: &str, all: &[&DeliveredTable]) -> Result<(), FlowError> {
     // In one order everywhere, so that two deliveries never wait for each other in a circle.
-    let names: BTreeSet<&str> = all.iter().flat_map(|table| physical_names(table)).collect();
-    let locks: Vec<String> = names.into_iter().map(tables::advisory_lock).collect();
+    let exports: BTreeSet<String> = all.iter().map(|table| format!("{}/{}", table.platform, table.source)).collect();
+    let locks: Vec<String> = exports.iter().map(|export| tables::advisory_lock(export)).collect();
     let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {}", locks.join("; "));
     client.batch_execute(&begin).await.during(|| format!("no delivery can be started at {place}"))
 }
@@ -311,13 +314,20 @@ fn apply_to_history(history: &str, stage: &str, names: &[String]) -> [String; 2]
     ]
 }
 
-/// Makes tables, views and grants what they have to be; does nothing where they are already.
-async fn publish(client: &Client, place: &str, all: &[&DeliveredTable], beside: &[Beside]) -> Result<(), FlowError> {
-    let names: Vec<&str> = all.iter().flat_map(|table| physical_names(table)).collect();
+/// Makes tables, views and grants what they have to be; does nothing where they are already. Gives
+/// the readers whom the database does not know.
+async fn publish(
+    client: &Client,
+    place: &str,
+    all: &[&DeliveredTable],
+    beside: &[Beside],
+    former: &[String],
+) -> Result<Vec<UnknownReader>, FlowError> {
+    let mut names: Vec<&str> = all.iter().flat_map(|table| physical_names(table)).collect();
+    names.extend(former.iter().map(String::as_str));
     let wanted = views::wanted(all)?;
-    let readers = grants::wanted(all);
-    grants::check(client, place, &readers).await?;
     let own = views::own(client, &names, wanted.keys()).await?;
+    views::check_owners(&wanted, &own)?;
     let swapped: BTreeSet<&str> = beside.iter().map(|table| table.name.as_str()).collect();
     let changed: Vec<&ViewName> = wanted
         .iter()
@@ -330,21 +340,33 @@ async fn publish(client: &Client, place: &str, all: &[&DeliveredTable], beside: 
         .map(|(name, _)| name)
         .collect();
     let gone: Vec<&ViewName> = own.keys().filter(|name| !wanted.contains_key(*name)).collect();
-    if !changed.is_empty() || !gone.is_empty() || !beside.is_empty() {
-        let publishing = Publishing { client, wanted: &wanted, own: &own, changed: &changed, gone: &gone, beside };
+    if !changed.is_empty() || !gone.is_empty() || !beside.is_empty() || !former.is_empty() {
+        let publishing =
+            Publishing { client, wanted: &wanted, own: &own, changed: &changed, gone: &gone, beside, former };
         with_readers_first(client, || publishing.run()).await?;
     }
+    let gone = gone.iter().map(|(schema, _)| schema.as_str()).collect();
+    let unknown = grants::unknown(client, place, all).await?;
+    put_readers(client, &grants::wanted(all, &unknown), gone).await?;
+    Ok(unknown)
+}
+
+/// Lets readers in and out; `schemas` have lost a view.
+async fn put_readers(
+    client: &Client,
+    readers: &BTreeMap<ViewName, BTreeSet<String>>,
+    mut schemas: BTreeSet<&str>,
+) -> Result<(), FlowError> {
     let seen_to = grants::own(client, readers.keys()).await?;
-    let mut schemas: BTreeSet<&str> = gone.iter().map(|(schema, _)| schema.as_str()).collect();
     let none = BTreeMap::new();
-    for (name, wanted) in &readers {
+    for (name, wanted) in readers {
         let seen_to = seen_to.get(name).unwrap_or(&none);
         if !seen_to.keys().eq(wanted) {
             grants::put(client, name, wanted, seen_to).await?;
             schemas.insert(&name.0);
         }
     }
-    for schema in schemas {
+    for schema in &schemas {
         grants::put_usage(client, schema).await?;
     }
     Ok(())
@@ -358,6 +380,8 @@ struct Publishing<'a> {
     changed: &'a [&'a ViewName],
     gone: &'a [&'a ViewName],
     beside: &'a [Beside],
+    /// Tables that are not named any more.
+    former: &'a [String],
 }
 
 impl Publishing<'_> {
@@ -394,8 +418,19 @@ impl Publishing<'_> {
             let dropped = self.client.batch_execute(&drop_table).await;
             dropped.map_err(|error| views::in_use(&format!("table levada.{name}"), error))?;
         }
-        Ok(())
+        let former: Vec<&str> = self.former.iter().map(String::as_str).collect();
+        drop_tables(self.client, &former).await
     }
+}
+
+/// Drops physical tables, and their marks with them.
+async fn drop_tables(client: &Client, names: &[&str]) -> Result<(), FlowError> {
+    for name in names {
+        let dropped = client.batch_execute(&format!("DROP TABLE IF EXISTS {}", physical(name))).await;
+        dropped.map_err(|error| views::in_use(&format!("table levada.{name}"), error))?;
+    }
+    let forget = client.execute("DELETE FROM levada.applied WHERE table_name = ANY($1)", &[&names]).await;
+    forget.during(|| "the marks can't be removed".to_owned()).map(drop)
 }
 
 /// What goes when datasets are no longer delivered.
@@ -415,13 +450,7 @@ impl Removing<'_> {
         for schema in own.keys().map(|(schema, _)| schema.as_str()).collect::<BTreeSet<_>>() {
             grants::put_usage(self.client, schema).await?;
         }
-        for name in self.names {
-            let drop_table = format!("DROP TABLE IF EXISTS {}", physical(name));
-            let dropped = self.client.batch_execute(&drop_table).await;
-            dropped.map_err(|error| views::in_use(&format!("table levada.{name}"), error))?;
-        }
-        let forget = self.client.execute("DELETE FROM levada.applied WHERE table_name = ANY($1)", &[&self.names]).await;
-        forget.during(|| "the marks can't be removed".to_owned()).map(drop)
+        drop_tables(self.client, self.names).await
     }
 }
 

@@ -10,39 +10,50 @@ use super::quote::identifier;
 use super::tables::advisory_lock;
 use super::views::ViewName;
 use levada_flow::FlowError;
-use levada_flow::sink::DeliveredTable;
+use levada_flow::sink::{DeliveredTable, UnknownReader};
 use levada_model::model::Reader;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::Client;
 
-/// Readers by view. In PostgreSQL users are roles.
-pub(super) fn wanted(tables: &[&DeliveredTable]) -> BTreeMap<ViewName, BTreeSet<String>> {
+/// Readers by view, without the unknown ones.
+pub(super) fn wanted(tables: &[&DeliveredTable], unknown: &[UnknownReader]) -> BTreeMap<ViewName, BTreeSet<String>> {
+    let unknown: BTreeSet<&str> = unknown.iter().map(|unknown| unknown.reader.as_str()).collect();
     let mut wanted: BTreeMap<ViewName, BTreeSet<String>> = BTreeMap::new();
     for view in tables.iter().flat_map(|table| &table.views) {
         let readers = wanted.entry((view.schema.clone(), view.name.clone())).or_default();
-        readers.extend(view.readers.iter().map(|(Reader::Role(name) | Reader::User(name))| name.clone()));
+        let names = view.readers.iter().map(name_of).filter(|name| !unknown.contains(name));
+        readers.extend(names.map(str::to_owned));
     }
     wanted
 }
 
-/// Refuses readers that the database does not know, all at once.
-pub(super) async fn check(
+/// In PostgreSQL users are roles.
+fn name_of(reader: &Reader) -> &str {
+    let (Reader::Role(name) | Reader::User(name)) = reader;
+    name
+}
+
+/// The readers that the database does not know.
+pub(super) async fn unknown(
     client: &Client,
     place: &str,
-    wanted: &BTreeMap<ViewName, BTreeSet<String>>,
-) -> Result<(), FlowError> {
-    let readers: BTreeSet<&str> = wanted.values().flatten().map(String::as_str).collect();
+    tables: &[&DeliveredTable],
+) -> Result<Vec<UnknownReader>, FlowError> {
+    let views = || tables.iter().flat_map(|table| table.views.iter().map(move |view| (table, view)));
+    let readers: BTreeSet<&str> = views().flat_map(|(_, view)| view.readers.iter().map(name_of)).collect();
     let readers: Vec<&str> = readers.into_iter().collect();
     let query = "SELECT r FROM unnest($1::text[]) AS r WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r)";
     let rows = client.query(query, &[&readers]).await.during(|| format!("the roles at {place} can't be read"))?;
-    let missing: Vec<String> = rows.iter().map(|row| format!("{:?}", row.get::<_, String>(0))).collect();
-    match missing.is_empty() {
-        true => Ok(()),
-        false => {
-            Err(FlowError::never(format!("readers that PostgreSQL at {place} does not know: {}", missing.join(", ")))
-                .hint("create the roles, or take them out of the workspace's readers"))
-        }
-    }
+    let missing: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
+    let unknown = views().flat_map(|(table, view)| {
+        let names = view.readers.iter().map(name_of).filter(|name| missing.contains(*name));
+        names.map(|reader| UnknownReader {
+            source: table.source.clone(),
+            workspace: view.workspace.clone(),
+            reader: reader.to_owned(),
+        })
+    });
+    Ok(unknown.collect::<BTreeSet<_>>().into_iter().collect())
 }
 
 /// Readers by name, and whether their grant is ours.

@@ -1,7 +1,7 @@
 //! Structured values as JSON: structs are objects, lists and vectors arrays, maps with text keys
 //! objects (others arrays of `[key, value]`), decimals exact numbers, NaN and infinities strings,
 //! bytes `\x` and hexadecimal digits, intervals `{"months", "days", "microseconds"}`, dates and
-//! times ISO 8601.
+//! times ISO 8601, JSON itself.
 //!
 //! Takes JSON text and gives its parts without losing digits; writes Arrow values.
 
@@ -101,9 +101,13 @@ pub(super) fn write(array: &dyn Array, row: usize, data_type: &DataType, out: &m
             let (months, days, micros) = interval_parts(array.as_fixed_size_binary().value(row));
             let _ = write!(out, r#"{{"months": {months}, "days": {days}, "microseconds": {micros}}}"#);
         }
-        DataType::Char(_) | DataType::Varchar(_) | DataType::Text | DataType::Json => {
+        DataType::Char(_) | DataType::Varchar(_) | DataType::Text => {
             print_text(out, array.as_string::<i32>().value(row));
         }
+        DataType::Json => match array.as_string::<i32>().value(row) {
+            null if null.trim() == "null" => return Err(Problem::JsonNull),
+            text => out.push_str(text),
+        },
         DataType::Binary => print_text(out, hexadecimal(array.as_binary::<i32>().value(row))),
         DataType::BinaryFixed(_) => print_text(out, hexadecimal(array.as_fixed_size_binary().value(row))),
         DataType::Uuid => print_text(out, uuid_text(array.as_fixed_size_binary().value(row))),

@@ -42,7 +42,10 @@ impl Sink for PostgresSink {
     async fn marks(&mut self, tables: &[DeliveredTable]) -> Result<Vec<Option<Mark>>, FlowError> {
         let session = self.take_session().await?;
         let marks = match tables::is_prepared(&session, self.settings.place()).await? {
-            true => tables::marks(&session, &tables.iter().collect::<Vec<_>>(), false).await?,
+            true => {
+                let applied = tables::applied(&session, &tables.iter().collect::<Vec<_>>(), false).await?;
+                applied.into_iter().map(|applied| applied.mark).collect()
+            }
             false => vec![None; tables.len()],
         };
         self.session = Some(session);
@@ -52,7 +55,7 @@ impl Sink for PostgresSink {
     async fn deliver(&mut self, deliveries: Vec<TableDelivery>) -> Result<Delivered, FlowError> {
         let session = self.take_session().await?;
         tables::prepare(&session, self.settings.place()).await?;
-        let done = delivery::deliver(&session, self.settings.place(), deliveries).await;
+        let done = session.working(delivery::deliver(&session, self.settings.place(), deliveries)).await;
         self.keep(session, done.is_ok()).await;
         done
     }
@@ -63,7 +66,7 @@ impl Sink for PostgresSink {
             self.session = Some(session);
             return Ok(());
         }
-        let done = delivery::remove(&session, self.settings.place(), gone, epoch).await;
+        let done = session.working(delivery::remove(&session, self.settings.place(), gone, epoch)).await;
         self.keep(session, done.is_ok()).await;
         done
     }
@@ -82,7 +85,7 @@ impl Sink for PostgresSink {
         let columns = read_columns(&session, &label, &physical, &schema).await?;
         let list: Vec<String> = columns.iter().map(|column| column.select()).collect();
         let query = format!("SELECT {} FROM {physical}", list.join(", "));
-        let rows = RowsReader::start(&session, &label, &query, columns).await?;
+        let rows = session.working(RowsReader::start(&session, &label, &query, columns)).await?;
         Ok(rows.into_stream(session))
     }
 }
@@ -100,6 +103,7 @@ impl PostgresSink {
         let rolled_back = async { is_done || session.batch_execute("ROLLBACK").await.is_ok() };
         let limit = Duration::from_secs(ROLLBACK_SECONDS_MAX);
         if tokio::time::timeout(limit, rolled_back).await == Ok(true) {
+            session.rest();
             self.session = Some(session);
         }
     }

@@ -5,7 +5,7 @@
 //! consistent state. Where the server has no connection left, fewer sessions do the same.
 //!
 //! The incarnation is system identifier, timeline and database: a failover or a restored backup
-//! is a new one. Where a server hides its control data, only the database is known.
+//! is a new one, and so is a database that was dropped and made again. Where a server hides its control data, only the database is known.
 
 use super::catalog::{self, DatasetPlan, WatermarkPlan};
 use super::config::{Session, Settings};
@@ -55,7 +55,7 @@ impl Source for PostgresSource {
         begin(&coordinator, &place, None).await?;
         let moment = Moment::of(&coordinator, &place).await?;
         let plans = catalog::plan(&coordinator, &place, &self.settings.default_schema, request).await?;
-        let previous = match &request.previous {
+        let previous = match request.position(&moment.incarnation) {
             Some(Position::Watermark { greatest }) => greatest.clone(),
             _ => BTreeMap::new(),
         };
@@ -118,14 +118,18 @@ impl PostgresSource {
                     Err(error) if error.retry == Retry::Later => return Ok(None),
                     Err(error) => return Err(error),
                 };
-                begin(&session, settings.place(), Some(&snapshot)).await?;
-                work.read(&session, &out).await?;
+                session
+                    .working(async {
+                        begin(&session, settings.place(), Some(&snapshot)).await?;
+                        work.read(&session, &out).await
+                    })
+                    .await?;
                 Ok(None)
             });
         }
         let own = Arc::clone(&work);
         let lead = readers.spawn(async move {
-            own.read(&coordinator, &out).await?;
+            coordinator.working(own.read(&coordinator, &out)).await?;
             Ok(Some(coordinator))
         });
         let mut coordinator = None;

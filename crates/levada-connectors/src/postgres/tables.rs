@@ -1,7 +1,8 @@
 //! The sink's own tables: marks, records of views and grants, and the physical tables of datasets.
 //!
 //! All of them are in the schema `levada`, which no reader is let into. `levada.applied` has a row
-//! per physical table, `levada.views` and `levada.grants` say what of the rest is ours.
+//! per physical table, by which platform delivers which dataset there; `levada.views` and
+//! `levada.grants` say what of the rest is ours.
 
 use super::copy::WriteColumn;
 use super::error::During;
@@ -10,11 +11,11 @@ use super::types;
 use levada_flow::FlowError;
 use levada_flow::sink::{DeliveredTable, Mark};
 use levada_model::{DataType, Schema};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use tokio_postgres::{Client, Row};
 
 /// Of the tables below; a newer one belongs to a newer build.
-const FORMAT: i32 = 1;
+const FORMAT: i32 = 2;
 
 /// Columns that a sink adds to a live table.
 pub(super) const LIVE_EXTRA: [&str; 1] = ["lv_key_hash"];
@@ -37,6 +38,8 @@ const CREATE: &str = "
         epoch bigint NOT NULL,
         shape text NOT NULL,
         applied_at timestamptz NOT NULL DEFAULT now());
+    -- Format 1 had no platform; a row from then gets it with its next delivery.
+    ALTER TABLE levada.applied ADD COLUMN IF NOT EXISTS platform text;
     CREATE TABLE IF NOT EXISTS levada.views (
         view_schema text NOT NULL,
         view_name text NOT NULL,
@@ -50,16 +53,25 @@ const CREATE: &str = "
         is_ours boolean NOT NULL,
         PRIMARY KEY (view_schema, view_name, grantee));";
 
-/// Whether the sink's own tables are there.
+/// Whether the sink's own tables are there; those of an earlier build are brought up to date.
 ///
 /// # Errors
 /// They are of a newer build.
 pub(super) async fn is_prepared(client: &Client, place: &str) -> Result<bool, FlowError> {
+    match format(client, place).await? {
+        None => Ok(false),
+        Some(FORMAT) => Ok(true),
+        Some(_) => create(client, place).await.map(|()| true),
+    }
+}
+
+/// The format of the sink's own tables; `None`: they are not there.
+async fn format(client: &Client, place: &str) -> Result<Option<i32>, FlowError> {
     let read = || format!("the schema levada at {place} can't be read");
     let found: bool =
         client.query_one("SELECT to_regclass('levada.grants') IS NOT NULL", &[]).await.during(read)?.get(0);
     if !found {
-        return Ok(false);
+        return Ok(None);
     }
     let row = client.query_opt("SELECT max(version) FROM levada.format", &[]).await.during(read)?;
     match row.and_then(|row| row.get::<_, Option<i32>>(0)) {
@@ -67,16 +79,22 @@ pub(super) async fn is_prepared(client: &Client, place: &str) -> Result<bool, Fl
             "the schema levada at {place} has format {version}, this build knows {FORMAT}"
         ))
         .hint("deliver with the newer build")),
-        found => Ok(found.is_some()),
+        found => Ok(found),
+    }
+}
+
+/// Makes sure that the sink's own tables are there.
+pub(super) async fn prepare(client: &Client, place: &str) -> Result<(), FlowError> {
+    match is_prepared(client, place).await? {
+        true => Ok(()),
+        false => create(client, place).await,
     }
 }
 
 /// Creates the sink's own tables; two workers at once do it one after the other.
-pub(super) async fn prepare(client: &Client, place: &str) -> Result<(), FlowError> {
-    if is_prepared(client, place).await? {
-        return Ok(());
-    }
-    let statements = format!("BEGIN; {}; {CREATE}; COMMIT", advisory_lock("levada"));
+async fn create(client: &Client, place: &str) -> Result<(), FlowError> {
+    let lock = advisory_lock("levada");
+    let statements = format!("BEGIN; {lock}; {CREATE} UPDATE levada.format SET version = {FORMAT}; COMMIT");
     let created = client.batch_execute(&statements).await;
     if created.is_err() {
         // The first error is the one to tell.
@@ -100,37 +118,76 @@ pub(super) fn physical_names(table: &DeliveredTable) -> impl Iterator<Item = &st
     [&table.live, &table.history].into_iter().filter_map(|name| name.as_deref())
 }
 
-/// The marks of tables, in the transaction locked against everybody else.
-pub(super) async fn marks(
+/// What `levada.applied` says of one dataset.
+pub(super) struct Applied {
+    pub(super) mark: Option<Mark>,
+    /// Physical tables that its platform delivered before and that are not named any more.
+    pub(super) former: Vec<String>,
+}
+
+/// One row of `levada.applied`.
+struct AppliedRow {
+    table_name: String,
+    mark: Mark,
+    exists: bool,
+    platform: Option<String>,
+    dataset: String,
+}
+
+/// What was delivered of these datasets, in the transaction locked against everybody else.
+pub(super) async fn applied(
     client: &Client,
     tables: &[&DeliveredTable],
     is_locked: bool,
-) -> Result<Vec<Option<Mark>>, FlowError> {
+) -> Result<Vec<Applied>, FlowError> {
     let names: Vec<&str> = tables.iter().flat_map(|table| physical_names(table)).collect();
+    let platforms: Vec<&str> = tables.iter().map(|table| table.platform.as_str()).collect();
+    let datasets: Vec<String> = tables.iter().map(|table| table.source.to_string()).collect();
     let lock = if is_locked { " FOR UPDATE OF applied" } else { "" };
     // A table that somebody dropped has no mark, whatever its row says.
     let query = format!(
         "SELECT table_name, batch, incarnation, epoch, shape,
                 EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                        WHERE n.nspname = 'levada' AND c.relname = table_name AND c.relkind = 'r')
-         FROM levada.applied AS applied WHERE table_name = ANY($1) ORDER BY table_name{lock}"
+                        WHERE n.nspname = 'levada' AND c.relname = table_name AND c.relkind = 'r'),
+                platform, dataset
+         FROM levada.applied AS applied
+         WHERE table_name = ANY($1)
+            OR (platform, dataset) IN (SELECT p, d FROM unnest($2::text[], $3::text[]) AS wanted(p, d))
+         ORDER BY table_name{lock}"
     );
-    let rows = client.query(&query, &[&names]).await.during(|| "levada.applied can't be read".to_owned())?;
-    let found: BTreeMap<String, (Mark, bool)> =
-        rows.iter().map(|row| (row.get(0), (mark_of(row), row.get(5)))).collect();
-    Ok(tables.iter().map(|table| mark_over(table, &found)).collect())
+    let rows = client.query(&query, &[&names, &platforms, &datasets]).await;
+    let rows = rows.during(|| "levada.applied can't be read".to_owned())?;
+    let mut by_name: HashMap<String, AppliedRow> = HashMap::new();
+    let mut by_dataset: HashMap<(String, String), Vec<String>> = HashMap::new();
+    for row in rows.iter().map(AppliedRow::of) {
+        if let Some(platform) = &row.platform {
+            by_dataset.entry((platform.clone(), row.dataset.clone())).or_default().push(row.table_name.clone());
+        }
+        by_name.insert(row.table_name.clone(), row);
+    }
+    let applied = |(table, dataset): (&&DeliveredTable, String)| {
+        let all = by_dataset.get(&(table.platform.to_string(), dataset)).map_or(&[][..], Vec::as_slice);
+        let is_former = |name: &&String| !physical_names(table).any(|wanted| wanted == name.as_str());
+        let former: Vec<String> = all.iter().filter(is_former).cloned().collect();
+        Applied { mark: mark_over(table, &former, &by_name), former }
+    };
+    Ok(tables.iter().zip(datasets).map(applied).collect())
 }
 
-fn mark_of(row: &Row) -> Mark {
-    Mark { batch: row.get(1), incarnation: row.get(2), epoch: row.get(3), shape: row.get(4) }
+impl AppliedRow {
+    fn of(row: &Row) -> Self {
+        let mark = Mark { batch: row.get(1), incarnation: row.get(2), epoch: row.get(3), shape: row.get(4) };
+        Self { table_name: row.get(0), mark, exists: row.get(5), platform: row.get(6), dataset: row.get(7) }
+    }
 }
 
 /// One mark for a dataset's tables. Where they don't agree, its shape is empty: nothing fits it, so
 /// everything is built anew.
-fn mark_over(table: &DeliveredTable, found: &BTreeMap<String, (Mark, bool)>) -> Option<Mark> {
-    let rows: Vec<Option<&(Mark, bool)>> = physical_names(table).map(|name| found.get(name)).collect();
-    let newest = rows.iter().flatten().map(|(mark, _)| mark).max_by_key(|mark| mark.epoch)?.clone();
-    let is_whole = rows.iter().all(|row| row.is_some_and(|(mark, exists)| *exists && *mark == newest));
+fn mark_over(table: &DeliveredTable, former: &[String], found: &HashMap<String, AppliedRow>) -> Option<Mark> {
+    let wanted: Vec<Option<&AppliedRow>> = physical_names(table).map(|name| found.get(name)).collect();
+    let all = wanted.iter().flatten().copied().chain(former.iter().filter_map(|name| found.get(name)));
+    let newest = all.map(|row| &row.mark).max_by_key(|mark| mark.epoch)?.clone();
+    let is_whole = wanted.iter().all(|row| row.is_some_and(|row| row.exists && row.mark == newest));
     Some(if is_whole { newest } else { Mark { shape: String::new(), ..newest } })
 }
 
@@ -138,13 +195,14 @@ fn mark_over(table: &DeliveredTable, found: &BTreeMap<String, (Mark, bool)>) -> 
 pub(super) async fn leave_mark(client: &Client, table: &DeliveredTable, mark: &Mark) -> Result<(), FlowError> {
     let names: Vec<&str> = physical_names(table).collect();
     let statement = "
-        INSERT INTO levada.applied (table_name, dataset, batch, incarnation, epoch, shape)
-        SELECT name, $2, $3, $4, $5, $6 FROM unnest($1::text[]) AS name
-        ON CONFLICT (table_name) DO UPDATE SET dataset = excluded.dataset, batch = excluded.batch,
+        INSERT INTO levada.applied (table_name, platform, dataset, batch, incarnation, epoch, shape)
+        SELECT name, $7, $2, $3, $4, $5, $6 FROM unnest($1::text[]) AS name
+        ON CONFLICT (table_name) DO UPDATE SET platform = excluded.platform, dataset = excluded.dataset, batch = excluded.batch,
             incarnation = excluded.incarnation, epoch = excluded.epoch, shape = excluded.shape, applied_at = now()";
     let dataset = table.source.to_string();
-    let left =
-        client.execute(statement, &[&names, &dataset, &mark.batch, &mark.incarnation, &mark.epoch, &mark.shape]).await;
+    let Mark { batch, incarnation, epoch, shape } = mark;
+    let platform = table.platform.as_str();
+    let left = client.execute(statement, &[&names, &dataset, batch, incarnation, epoch, shape, &platform]).await;
     left.during(|| format!("the mark of {dataset} can't be written")).map(drop)
 }
 

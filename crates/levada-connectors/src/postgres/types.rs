@@ -16,6 +16,8 @@ pub(super) enum Problem {
     OutOfDecimal { value: String, precision: u8, scale: u8 },
     #[error("is {value}, outside of {range}")]
     OutOfRange { value: String, range: &'static str },
+    #[error("is {value}, and a {wanted} can't hold all its digits")]
+    Inexact { value: String, wanted: &'static str },
     #[error("has {characters} characters, {characters_max} are allowed")]
     TooLong { characters: usize, characters_max: u32 },
     #[error("has {bytes} bytes instead of {bytes_wanted}")]
@@ -30,6 +32,8 @@ pub(super) enum Problem {
     Utf8,
     #[error("holds JSON that is no {0}")]
     Json(String),
+    #[error("holds JSON's null inside of a value, where it would be NULL")]
+    JsonNull,
     #[error("holds bytes that PostgreSQL would not send for its type")]
     Malformed,
 }

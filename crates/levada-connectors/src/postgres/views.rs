@@ -1,7 +1,7 @@
 //! What workspaces see: views on the physical tables, in a schema per workspace.
 //!
 //! A view is replaced in place where PostgreSQL allows it, so that views that users put on ours
-//! live on; otherwise it is dropped without CASCADE and created anew with the grants that it had.
+//! live on; otherwise it is dropped without CASCADE and created anew with the rights and comments that it had.
 //! `levada.views` says which views are ours; nothing else is ever replaced or dropped.
 
 use super::error::{self, During};
@@ -9,7 +9,7 @@ use super::quote::{identifier, literal};
 use super::tables::{advisory_lock, physical};
 use levada_flow::FlowError;
 use levada_flow::sink::{DeliveredTable, DeliveredView};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
@@ -21,6 +21,8 @@ pub(super) type ViewName = (String, String);
 pub(super) struct OwnView {
     pub(super) table: String,
     pub(super) definition: String,
+    /// The dataset that it shows; `None`: its table has no mark any more.
+    pub(super) dataset: Option<String>,
     /// Somebody may have dropped it.
     pub(super) exists: bool,
 }
@@ -29,6 +31,7 @@ pub(super) struct OwnView {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct WantedView {
     pub(super) table: String,
+    pub(super) dataset: String,
     pub(super) definition: String,
 }
 
@@ -43,7 +46,8 @@ pub(super) fn wanted(tables: &[&DeliveredTable]) -> Result<BTreeMap<ViewName, Wa
                 return Err(FlowError::never(format!("{source}: view {name:?} has no table behind it")));
             };
             let definition = definition(table, view, physical_name);
-            let wanted_view = WantedView { table: physical_name.clone(), definition };
+            let (table, dataset) = (physical_name.clone(), table.source.to_string());
+            let wanted_view = WantedView { table, dataset, definition };
             if wanted.insert((view.schema.clone(), view.name.clone()), wanted_view).is_some() {
                 let (schema, name) = (&view.schema, &view.name);
                 return Err(FlowError::never(format!("two datasets want one view {schema}.{name}")));
@@ -51,6 +55,22 @@ pub(super) fn wanted(tables: &[&DeliveredTable]) -> Result<BTreeMap<ViewName, Wa
         }
     }
     Ok(wanted)
+}
+
+/// Refuses to take a view from another dataset; another platform's on the same one is taken over.
+pub(super) fn check_owners(
+    wanted: &BTreeMap<ViewName, WantedView>,
+    own: &BTreeMap<ViewName, OwnView>,
+) -> Result<(), FlowError> {
+    for (name, wanted) in wanted {
+        let owner = own.get(name).and_then(|own| own.dataset.as_ref());
+        if let Some(owner) = owner.filter(|owner| **owner != wanted.dataset) {
+            let (schema, view) = name;
+            return Err(FlowError::never(format!("{}: view {schema}.{view} shows {owner} already", wanted.dataset))
+                .hint("a view's name is store and dataset in lower case, joined by _: rename one of them"));
+        }
+    }
+    Ok(())
 }
 
 /// What stands behind CREATE VIEW and the name.
@@ -84,16 +104,16 @@ pub(super) async fn own(
 ) -> Result<BTreeMap<ViewName, OwnView>, FlowError> {
     let (schemas, views): (Vec<&str>, Vec<&str>) = names.map(|(schema, name)| (schema.as_str(), name.as_str())).unzip();
     let query = "
-        SELECT v.view_schema, v.view_name, v.table_name, v.definition,
+        SELECT v.view_schema, v.view_name, v.table_name, v.definition, a.dataset,
                EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                        WHERE n.nspname = v.view_schema AND c.relname = v.view_name AND c.relkind = 'v')
-        FROM levada.views AS v
+        FROM levada.views AS v LEFT JOIN levada.applied AS a ON a.table_name = v.table_name
         WHERE v.table_name = ANY($1)
            OR (v.view_schema, v.view_name) IN (SELECT s, n FROM unnest($2::text[], $3::text[]) AS wanted(s, n))";
     let rows = client.query(query, &[&tables, &schemas, &views]).await;
     let rows = rows.during(|| "levada.views can't be read".to_owned())?;
     let own = rows.iter().map(|row| {
-        let view = OwnView { table: row.get(2), definition: row.get(3), exists: row.get(4) };
+        let view = OwnView { table: row.get(2), definition: row.get(3), dataset: row.get(4), exists: row.get(5) };
         ((row.get(0), row.get(1)), view)
     });
     Ok(own.collect())
@@ -149,31 +169,56 @@ async fn replace(client: &Client, name: &ViewName, quoted: &str, wanted: &Wanted
         // Its columns are others now.
         Err(error) if error.code() == Some(&SqlState::INVALID_TABLE_DEFINITION) => {
             client.batch_execute("ROLLBACK TO lv_view; RELEASE lv_view").await.during(failed)?;
-            let grants = grants_on(client, name).await?;
+            let extras = extras(client, name).await?;
             remove(client, name).await?;
-            let create = format!("CREATE VIEW {quoted} {}; {grants}", wanted.definition);
-            client.batch_execute(&create).await.during(failed)
+            client.batch_execute(&format!("CREATE VIEW {quoted} {}", wanted.definition)).await.during(failed)?;
+            put_extras(client, name, extras).await
         }
         Err(error) => Err(error::failed(failed(), error)),
     }
 }
 
-/// SQL that grants again what a view's list of rights says, whoever granted it.
-async fn grants_on(client: &Client, name: &ViewName) -> Result<String, FlowError> {
+/// Rights and comments on a view and its columns, as the column (none: the view) and the statement
+/// that makes them.
+const EXTRAS: &str = "
+    WITH view AS (
+        SELECT c.oid, c.relacl, c.relowner, format('%I.%I', n.nspname, c.relname) AS name
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2),
+    rights AS (
+        SELECT NULL::text AS attname, '' AS part, a.* FROM view, aclexplode(view.relacl) AS a
+        UNION ALL
+        SELECT t.attname::text, format(' (%I)', t.attname), a.*
+        FROM view JOIN pg_attribute t ON t.attrelid = view.oid AND NOT t.attisdropped, aclexplode(t.attacl) AS a)
+    SELECT attname, format('GRANT %s%s ON %s TO %s%s', privilege_type, part, name,
+                           CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
+                           CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+    FROM view, rights WHERE grantee <> relowner
+    UNION ALL
+    SELECT NULL, format('COMMENT ON VIEW %s IS %L', name, obj_description(oid, 'pg_class'))
+    FROM view WHERE obj_description(oid, 'pg_class') IS NOT NULL
+    UNION ALL
+    SELECT t.attname::text, format('COMMENT ON COLUMN %s.%I IS %L', name, t.attname, col_description(view.oid, t.attnum))
+    FROM view JOIN pg_attribute t ON t.attrelid = view.oid WHERE col_description(view.oid, t.attnum) IS NOT NULL";
+
+/// What stands on a view and would go with it, whoever put it there: the column, and the SQL.
+async fn extras(client: &Client, name: &ViewName) -> Result<Vec<(Option<String>, String)>, FlowError> {
+    let rows = client.query(EXTRAS, &[&name.0, &name.1]).await;
+    let rows = rows.during(|| format!("rights and comments on view {}.{} can't be read", name.0, name.1))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Puts on a new view what stood on the one before, but for the columns that are gone.
+async fn put_extras(client: &Client, name: &ViewName, extras: Vec<(Option<String>, String)>) -> Result<(), FlowError> {
+    let failed = || format!("rights and comments on view {}.{} can't be put back", name.0, name.1);
     let query = "
-        SELECT a.privilege_type, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
-               a.is_grantable
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(c.relacl) AS a
-        WHERE n.nspname = $1 AND c.relname = $2 AND a.grantee <> c.relowner";
-    let rows = client.query(query, &[&name.0, &name.1]).await;
-    let rows = rows.during(|| format!("the grants on view {}.{} can't be read", name.0, name.1))?;
-    let quoted = format!("{}.{}", identifier(&name.0), identifier(&name.1));
-    let grants = rows.iter().map(|row| {
-        let (privilege, grantee, is_grantable): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
-        let option = if is_grantable { " WITH GRANT OPTION" } else { "" };
-        format!("GRANT {privilege} ON {quoted} TO {grantee}{option}; ")
-    });
-    Ok(grants.collect())
+        SELECT t.attname::text FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relname = $2 AND t.attnum > 0 AND NOT t.attisdropped";
+    let rows = client.query(query, &[&name.0, &name.1]).await.during(failed)?;
+    let columns: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
+    let is_left = |column: &Option<String>| column.as_ref().is_none_or(|column| columns.contains(column));
+    let statements = extras.into_iter().filter(|(column, _)| is_left(column)).map(|(_, statement)| statement);
+    client.batch_execute(&statements.collect::<Vec<_>>().join("; ")).await.during(failed)
 }
 
 /// Drops a view of ours, never what stands on it.

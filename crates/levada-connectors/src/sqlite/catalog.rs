@@ -49,19 +49,48 @@ pub(super) fn prepare(database: &Connection) -> Result<(), FlowError> {
              shape TEXT NOT NULL, live TEXT, history TEXT);
          CREATE TABLE IF NOT EXISTS levada__views (view TEXT PRIMARY KEY COLLATE NOCASE, name TEXT NOT NULL);",
     );
-    made.map_err(|error| failed("make the tables levada__applied and levada__views", error))
+    made.map_err(|error| failed("make the tables levada__applied and levada__views", error))?;
+    match has_platforms(database)? {
+        true => Ok(()),
+        false => {
+            let added = database.execute_batch(
+                "ALTER TABLE main.levada__applied ADD COLUMN platform TEXT;
+                 ALTER TABLE main.levada__applied ADD COLUMN dataset TEXT;",
+            );
+            added.map_err(|error| failed("change the table levada__applied", error))
+        }
+    }
 }
 
-/// The row of a dataset, whichever of its physical names starts it.
+/// Whether the rows say which platform delivers which dataset; those of earlier builds did not,
+/// and get it with their next delivery.
+fn has_platforms(database: &Connection) -> Result<bool, FlowError> {
+    let query = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('levada__applied') WHERE name = 'platform')";
+    database.query_row(query, [], |row| row.get(0)).map_err(|error| failed("read the schema", error))
+}
+
+/// The row of a dataset, whatever its tables were named when it was written.
 pub(super) fn applied(database: &Connection, table: &DeliveredTable) -> Result<Option<Applied>, FlowError> {
     if !exists(database, "levada__applied")? {
         return Ok(None);
     }
+    // Both parameters are bound in either case.
+    let is_same = match has_platforms(database)? {
+        true => "(platform = ?3 AND dataset = ?4)",
+        false => "(FALSE AND ?3 = ?4)",
+    };
     let row = database
         .query_row(
-            "SELECT name, batch, incarnation, epoch, shape, live, history FROM main.levada__applied \
-             WHERE name IN (?1, ?2) ORDER BY name = ?1 DESC",
-            params![row_name(table)?, table.history.as_deref().or(table.live.as_deref())],
+            &format!(
+                "SELECT name, batch, incarnation, epoch, shape, live, history FROM main.levada__applied \
+                 WHERE name IN (?1, ?2) OR {is_same} ORDER BY {is_same} DESC, name = ?1 DESC"
+            ),
+            params![
+                row_name(table)?,
+                table.history.as_deref().or(table.live.as_deref()),
+                table.platform.as_str(),
+                table.source.to_string()
+            ],
             |row| {
                 let mark =
                     Mark { batch: row.get(1)?, incarnation: row.get(2)?, epoch: row.get(3)?, shape: row.get(4)? };
@@ -83,9 +112,20 @@ pub(super) fn set_applied(
         forget(database, &previous.name)?;
     }
     let written = database.execute(
-        "INSERT INTO main.levada__applied (name, batch, incarnation, epoch, shape, live, history) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        params![row_name(table)?, mark.batch, mark.incarnation, mark.epoch, mark.shape, table.live, table.history],
+        "INSERT INTO main.levada__applied \
+             (name, batch, incarnation, epoch, shape, live, history, platform, dataset) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![
+            row_name(table)?,
+            mark.batch,
+            mark.incarnation,
+            mark.epoch,
+            mark.shape,
+            table.live,
+            table.history,
+            table.platform.as_str(),
+            table.source.to_string()
+        ],
     );
     written.map(|_| ()).map_err(|error| failed("write levada__applied", error))
 }
@@ -103,9 +143,11 @@ pub(super) fn exists(database: &Connection, name: &str) -> Result<bool, FlowErro
     database.query_row(query, [name], |row| row.get(0)).map_err(|error| failed("read the schema", error))
 }
 
-/// Brings the views of a dataset to exactly `wanted`: name and defining statement each.
+/// Brings the views of a dataset to exactly `wanted`: name and defining statement each. A view of
+/// another platform on the same dataset is taken over, one of another dataset never.
 pub(super) fn set_views(
     database: &Connection,
+    dataset: &str,
     name: &str,
     previous: Option<&str>,
     wanted: &[(String, String)],
@@ -117,6 +159,7 @@ pub(super) fn set_views(
     }
     for (view, statement) in wanted {
         let what = || format!("make view {view:?}");
+        refuse_view_of_another(database, dataset, view)?;
         let query = "SELECT (SELECT sql FROM main.sqlite_schema WHERE name = ?1 COLLATE NOCASE AND type IN ('table', 'view')), \
                      EXISTS (SELECT 1 FROM main.levada__views WHERE view = ?1)";
         let there =
@@ -138,6 +181,19 @@ pub(super) fn set_views(
         noted.map_err(|error| failed("write levada__views", error))?;
     }
     Ok(())
+}
+
+fn refuse_view_of_another(database: &Connection, dataset: &str, view: &str) -> Result<(), FlowError> {
+    let query = "SELECT applied.dataset FROM main.levada__views AS views \
+                 JOIN main.levada__applied AS applied ON applied.name = views.name WHERE views.view = ?1";
+    let owner = database.query_row(query, [view], |row| row.get::<_, Option<String>>(0)).optional();
+    match owner.map_err(|error| failed("read levada__views", error))?.flatten() {
+        Some(owner) if owner != dataset => {
+            Err(FlowError::never(format!("{dataset}: view {view:?} shows {owner} already"))
+                .hint("a view's name is workspace, store and dataset in lower case, joined by _: rename one of them"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn views_of(database: &Connection, names: &[Option<&str>; 2]) -> Result<Vec<String>, FlowError> {

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use levada_flow::sink::{
     Content, Delivered, DeliveredTable, DeliveredView, Form, Mark, TableDelivery, fence, fence_epoch, history_schema,
 };
-use levada_flow::{BATCH_ROWS_MAX, FlowError, RowStream, Sink};
+use levada_flow::{FlowError, RowStream, Sink};
 use levada_model::connection::Connection;
 use levada_model::{DataType, Schema};
 use rusqlite::TransactionBehavior;
@@ -145,7 +145,8 @@ fn deliver(database: &rusqlite::Connection, delivery: TableDelivery) -> Result<D
     }
     let views = table.views.iter().map(|view| view_statement(&table, view)).collect::<Result<Vec<_>, _>>()?;
     let previous_name = previous.as_ref().map(|previous| previous.name.as_str());
-    catalog::set_views(database, catalog::row_name(&table)?, previous_name, &views)?;
+    let dataset = table.source.to_string();
+    catalog::set_views(database, &dataset, catalog::row_name(&table)?, previous_name, &views)?;
     catalog::set_applied(database, &table, previous.as_ref(), &mark)?;
     Ok(delivered)
 }
@@ -227,7 +228,7 @@ fn remove(database: &rusqlite::Connection, table: &DeliveredTable, epoch: i64) -
         return Ok(());
     };
     fence_epoch(&table.source, &applied.mark, epoch)?;
-    catalog::set_views(database, &applied.name, None, &[])?;
+    catalog::set_views(database, &table.source.to_string(), &applied.name, None, &[])?;
     drop_tables(database, &applied, &DeliveredTable { live: None, history: None, ..table.clone() })?;
     catalog::forget(database, &applied.name)
 }
@@ -249,7 +250,7 @@ fn read_back(path: &Path, name: &str, schema: &Schema, out: &Out) -> Result<(), 
             let value = scalar(value).map_err(wrong)?;
             builder.append(at, &value).map_err(|error| wrong(error.to_string()))?;
         }
-        if builder.len() == BATCH_ROWS_MAX {
+        if builder.is_full() {
             thread::put(out, Ok(builder.finish()))?;
         }
     }

@@ -17,7 +17,7 @@ use crate::literal::{RowsBuilder, Scalar};
 use crate::thread;
 use async_trait::async_trait;
 use levada_flow::source::{Coverage, PullDataset, PullEnd, PullRequest, Pulled};
-use levada_flow::{BATCH_ROWS_MAX, FlowError, Position, Source};
+use levada_flow::{FlowError, Position, Source};
 use levada_model::Schema;
 use levada_model::connection::Connection;
 use levada_model::model::IngestKind;
@@ -58,13 +58,14 @@ impl Source for SqliteSource {
 }
 
 fn pull(path: &Path, request: &PullRequest, out: &mpsc::Sender<Pulled>) -> Result<PullEnd, FlowError> {
+    let incarnation = incarnation(path)?;
     let mut database = open_to_read(path)?;
     let snapshot = database.transaction().map_err(|error| failed("begin a read transaction", error))?;
     let tables = resolve(&snapshot, request)?;
     let mut reader = Reader { database: &snapshot, out };
     let (mut greatest, mut coverage) = (BTreeMap::new(), Vec::new());
     for (index, (dataset, table)) in request.datasets.iter().zip(&tables).enumerate() {
-        let Some(mut watermark) = Watermark::new(request, dataset)? else {
+        let Some(mut watermark) = Watermark::new(request, request.position(&incarnation), dataset)? else {
             reader.rows(index, dataset, table, None)?;
             coverage.push(Coverage::Complete);
             continue;
@@ -84,7 +85,7 @@ fn pull(path: &Path, request: &PullRequest, out: &mpsc::Sender<Pulled>) -> Resul
         IngestKind::Watermark { .. } => Position::Watermark { greatest },
         _ => Position::Snapshot { mark: mark(path) },
     };
-    Ok(PullEnd { position, coverage, incarnation: incarnation(path)? })
+    Ok(PullEnd { position, coverage, incarnation })
 }
 
 /// One pull's transaction and where its rows go.
@@ -139,7 +140,7 @@ impl Reader<'_> {
                 let appended = builder.append(at, &value);
                 appended.map_err(|error| wrong_value(table, row, number, column.source_name(), error.to_string()))?;
             }
-            if builder.len() == BATCH_ROWS_MAX {
+            if builder.is_full() {
                 self.send(wrap(builder.finish()))?;
             }
         }

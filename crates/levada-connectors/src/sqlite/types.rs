@@ -60,13 +60,3 @@ pub(super) fn bound<'a>(scalar: &'a Scalar<'_>) -> Result<ToSqlOutput<'a>, &'sta
         Scalar::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
     })
 }
-
-/// How many bytes a value is, as the file format counts them at most.
-pub(super) fn size(scalar: &Scalar<'_>) -> u64 {
-    match scalar {
-        Scalar::Null => 0,
-        Scalar::Integer(_) | Scalar::Real(_) => 8,
-        Scalar::Text(text) => text.len() as u64,
-        Scalar::Bytes(bytes) => bytes.len() as u64,
-    }
-}

@@ -33,7 +33,11 @@ pub(super) struct Watermark {
 
 impl Watermark {
     /// Prepares for one dataset; `None`: the pull is a snapshot.
-    pub(super) fn new(request: &PullRequest, dataset: &PullDataset) -> Result<Option<Self>, FlowError> {
+    pub(super) fn new(
+        request: &PullRequest,
+        previous: Option<&Position>,
+        dataset: &PullDataset,
+    ) -> Result<Option<Self>, FlowError> {
         let IngestKind::Watermark { column, overlap, .. } = &request.kind else {
             return Ok(None);
         };
@@ -51,7 +55,7 @@ impl Watermark {
             least: None,
             greatest: None,
         };
-        if let Some(Position::Watermark { greatest }) = &request.previous
+        if let Some(Position::Watermark { greatest }) = previous
             && let Some(greatest) = greatest.get(name.as_str())
         {
             let place = watermark.place(&Scalar::Text(greatest.into()));

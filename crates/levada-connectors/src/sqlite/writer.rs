@@ -5,7 +5,7 @@
 
 use super::catalog::BUILDING;
 use super::config::{failed, quoted};
-use super::types::{bound, declared, size};
+use super::types::{bound, declared};
 use crate::literal::ColumnReader;
 use crate::thread;
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -121,8 +121,11 @@ impl Table<'_> {
         let what = || format!("write table {:?}", self.name);
         let mut bytes = 0;
         for (at, column) in rows.columns.iter().enumerate() {
+            if column.has_json_null_inside(row) {
+                return Err(self.wrong_value(rows, row, at, "JSON's null inside of a value would be NULL in SQLite"));
+            }
             let scalar = column.scalar(row);
-            bytes += size(&scalar);
+            bytes += scalar.bytes() as u64;
             let value = bound(&scalar).map_err(|reason| self.wrong_value(rows, row, at, reason))?;
             statement.raw_bind_parameter(at + 1, value).map_err(|error| failed(what(), error))?;
         }
@@ -172,7 +175,7 @@ impl Changes<'_> {
 }
 
 fn sum(left: Delivered, right: Delivered) -> Delivered {
-    Delivered { rows: left.rows + right.rows, bytes: left.bytes + right.bytes }
+    Delivered { rows: left.rows + right.rows, bytes: left.bytes + right.bytes, unknown_readers: Vec::new() }
 }
 
 fn apply_live(table: &Table<'_>, batch: &RecordBatch) -> Result<Delivered, FlowError> {

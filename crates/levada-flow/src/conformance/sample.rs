@@ -20,6 +20,8 @@ pub struct Limits {
     pub has_infinity: bool,
     /// Whether a text may hold U+0000.
     pub has_nul_in_text: bool,
+    /// Whether JSON's null inside of a list, struct or map differs from no value.
+    pub has_json_null_inside: bool,
 }
 
 impl Limits {
@@ -30,6 +32,7 @@ impl Limits {
         has_nan: true,
         has_infinity: true,
         has_nul_in_text: true,
+        has_json_null_inside: true,
     };
 }
 
@@ -62,7 +65,9 @@ pub fn all_types() -> Vec<DataType> {
         "json",
         "list<int32>",
         "list<text>",
+        "list<json>",
         "list<list<decimal(20,2)>>",
+        "struct<doc: json, n: int32>",
         "struct<a: int64, \"b \"\"c\": text>",
         "map<text, float64>",
         "map<date, list<timestamptz>>",
@@ -219,11 +224,23 @@ fn intervals(values: &[(i32, i32, i64)]) -> ArrayRef {
     fixed(values.iter().map(bytes).collect(), 16)
 }
 
+/// The values of a type inside of another.
+fn inner_sample(data_type: &DataType, limits: &Limits) -> ArrayRef {
+    let values = sample(data_type, limits);
+    match data_type {
+        DataType::Json if !limits.has_json_null_inside => {
+            let texts = values.as_string::<i32>().iter().flatten().filter(|text| *text != "null");
+            Arc::new(StringArray::from_iter_values(texts))
+        }
+        _ => values,
+    }
+}
+
 /// All values of the inner types: in one list, alone, beside a null, none at all.
 fn nested(data_type: &DataType, limits: &Limits) -> ArrayRef {
     match (data_type, arrow_type(data_type)) {
         (DataType::List(item), Arrow::List(field)) => {
-            let items = with_null(&sample(item, limits));
+            let items = with_null(&inner_sample(item, limits));
             let ends = [0, items.len(), 1, 0, 1];
             let last = i32::try_from(items.len()).expect("a sample is small");
             let items = arrow::compute::concat(&[&items, &items.slice(0, 1), &items.slice(items.len() - 1, 1)]);
@@ -232,7 +249,8 @@ fn nested(data_type: &DataType, limits: &Limits) -> ArrayRef {
             Arc::new(ListArray::new(field, offsets, items.expect("arrays of one type"), None))
         }
         (DataType::Struct(types), Arrow::Struct(fields)) => {
-            let samples: Vec<ArrayRef> = types.iter().map(|(_, field)| with_null(&sample(field, limits))).collect();
+            let samples: Vec<ArrayRef> =
+                types.iter().map(|(_, field)| with_null(&inner_sample(field, limits))).collect();
             let rows = samples.iter().map(Array::len).max().expect("a struct has fields");
             let cycle = |array: &ArrayRef| {
                 let indices: UInt32Array = (0..rows).map(|row| Some((row % array.len()) as u32)).collect();
@@ -242,7 +260,7 @@ fn nested(data_type: &DataType, limits: &Limits) -> ArrayRef {
         }
         (DataType::Map(key, value), Arrow::Map(field, is_sorted)) => {
             let keys = sample(key, limits);
-            let values = with_null(&sample(value, limits));
+            let values = with_null(&inner_sample(value, limits));
             let indices: UInt32Array = (0..keys.len()).map(|row| Some((row % values.len()) as u32)).collect();
             let values = arrow::compute::take(&values, &indices, None).expect("the indices are within");
             let Arrow::Struct(fields) = field.data_type() else { unreachable!("entries are structs") };

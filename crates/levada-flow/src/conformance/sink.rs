@@ -61,6 +61,7 @@ pub async fn check_sink(harness: &dyn SinkHarness) {
     a_new_shape_replaces_the_old(harness).await;
     nobody_sees_an_empty_table_while_it_is_swapped(harness).await;
     views_come_change_and_go(harness).await;
+    a_reading_that_nobody_asks_for_any_more_is_gone(harness).await;
     what_is_removed_is_gone(harness).await;
     if harness.has_hostile_names() {
         hostile_names_are_only_names(harness).await;
@@ -79,6 +80,7 @@ struct Case<'h> {
 impl<'h> Case<'h> {
     fn new(harness: &'h dyn SinkHarness, name: &str, schema: &Schema) -> Self {
         let view = |name: String, is_history| DeliveredView {
+            workspace: "Suite".parse().expect("a name"),
             schema: "suite".to_owned(),
             name,
             is_history,
@@ -86,6 +88,7 @@ impl<'h> Case<'h> {
             readers: harness.readers(),
         };
         let table = DeliveredTable {
+            platform: "P".parse().expect("a name"),
             source: DatasetRef::new("Suite".parse().expect("a name"), name.parse().expect("a name")),
             schema: schema.clone(),
             live: Some(format!("suite_{name}")),
@@ -366,7 +369,8 @@ async fn views_come_change_and_go(harness: &dyn SinkHarness) {
     let second = case.ledger.time();
     case.ledger.commit(&rows(&[(1, Some("eins"))]));
     case.deliver("both views").await;
-    let other = DeliveredView { schema: "other".to_owned(), ..case.table.views[0].clone() };
+    let workspace = "Other".parse().expect("a name");
+    let other = DeliveredView { workspace, schema: "other".to_owned(), ..case.table.views[0].clone() };
     case.table.views.push(other.clone());
     case.table.views[1].since = Some(second);
     assert!(first < second && case.ledger.history(Some(second)).num_rows() == 2);
@@ -377,6 +381,49 @@ async fn views_come_change_and_go(harness: &dyn SinkHarness) {
     case.check("one workspace less").await;
     assert!(harness.read_view(&case.table, &gone, &case.table.schema).await.is_none(), "its view is gone");
     assert!(harness.read_view(&case.table, &other, &case.table.schema).await.is_some());
+}
+
+async fn a_reading_that_nobody_asks_for_any_more_is_gone(harness: &dyn SinkHarness) {
+    let mut case = Case::new(harness, "dropped", &people());
+    case.ledger.commit(&rows(&[(1, Some("one"))]));
+    case.ledger.commit(&rows(&[(1, Some("uno"))]));
+    case.deliver("both readings").await;
+    let both = case.table.clone();
+    (case.table.history, case.table.views) = (None, vec![both.views[0].clone()]);
+    case.try_deliver(Content::Nothing).await.expect("the history goes");
+    case.check("only the live reading").await;
+    assert!(is_gone(harness, &both, true).await, "nobody can read the history any more");
+
+    (case.table.live, case.table.history) = (None, both.history.clone());
+    case.table.views = vec![both.views[1].clone()];
+    case.mark = harness.open().await.marks(std::slice::from_ref(&case.table)).await.expect("marks").remove(0);
+    assert!(case.mark.is_some(), "what is there is known whichever reading it is");
+    let everything = case.ledger.content(Form::Everything, 0, false, true);
+    case.try_deliver(everything).await.expect("the other reading instead");
+    case.check("only the history").await;
+    assert!(is_gone(harness, &both, false).await, "nobody can read the live reading any more");
+
+    case.table = both.clone();
+    case.mark = harness.open().await.marks(std::slice::from_ref(&case.table)).await.expect("marks").remove(0);
+    let everything = case.ledger.content(Form::Everything, 0, true, true);
+    case.try_deliver(everything).await.expect("both again");
+    case.check("both again").await;
+    (case.table.history, case.table.views) = (None, vec![both.views[0].clone()]);
+    harness.open().await.remove(std::slice::from_ref(&case.table), 1).await.expect("the dataset leaves");
+    for is_history in [false, true] {
+        assert!(is_gone(harness, &both, is_history).await, "all of it is gone, history: {is_history}");
+    }
+}
+
+/// Whether a reading has neither a view nor a table any more.
+async fn is_gone(harness: &dyn SinkHarness, table: &DeliveredTable, is_history: bool) -> bool {
+    let view = table.views.iter().find(|view| view.is_history == is_history).expect("the case has both");
+    let schema = if is_history { history_schema(&table.schema) } else { table.schema.clone() };
+    let is_read = match harness.open().await.read_back(table, is_history).await {
+        Ok(rows) => rows.try_collect::<Vec<_>>().await.is_ok(),
+        Err(_) => false,
+    };
+    !is_read && harness.read_view(table, view, &schema).await.is_none()
 }
 
 async fn what_is_removed_is_gone(harness: &dyn SinkHarness) {

@@ -3,7 +3,7 @@
 use super::sample::with_null;
 use super::{Limits, all_types, assert_same_rows, hostile_names, sample, schema_of};
 use crate::arrow_schema::arrow_schema;
-use crate::source::{Coverage, PullDataset, PullEnd, PullRequest, Pulled};
+use crate::source::{Coverage, Previous, PullDataset, PullEnd, PullRequest, Pulled};
 use crate::{BATCH_ROWS_MAX, FlowError, Position, Source};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use async_trait::async_trait;
@@ -66,6 +66,8 @@ pub async fn check_source(harness: &dyn SourceHarness) {
     if harness.has_watermark() {
         a_watermark_finds_what_is_new_and_keys_what_is_gone(harness).await;
         an_overlap_looks_back(harness).await;
+        a_new_incarnation_is_read_from_the_beginning(harness).await;
+        a_dataset_that_joins_leaves_the_others_where_they_are(harness).await;
     }
 }
 
@@ -275,10 +277,8 @@ async fn a_watermark_finds_what_is_new_and_keys_what_is_gone(harness: &dyn Sourc
     let (schema, before) = versioned(&[(1, "one", 10), (2, "two", 9), (3, "three", 100)]);
     harness.create("watermark", &schema, &before).await;
     harness.create("watermark_empty", &schema, &before.slice(0, 0)).await;
-    let column = Some("version".parse().expect("a name"));
-    let kind = IngestKind::Watermark { column, overlap: None, deletes: None };
     let datasets = vec![dataset("watermark", &schema), dataset("watermark_empty", &schema)];
-    let mut request = request_of(kind, datasets);
+    let mut request = request_of(by_version(), datasets);
     let mut source = harness.open().await;
     source.inspect(&request).await.expect("everything is there");
     let (rows, _, end) = pull_all(source.as_mut(), &request).await.expect("the first pull reads everything");
@@ -289,7 +289,7 @@ async fn a_watermark_finds_what_is_new_and_keys_what_is_gone(harness: &dyn Sourc
     harness.clear("watermark").await;
     harness.insert("watermark", &schema, &after).await;
     harness.insert("watermark_empty", &schema, &after.slice(0, 1)).await;
-    request.previous = Some(end.position);
+    request.previous = Some(committed(end));
     request.finds_deletes = true;
     let (rows, keys, end) = pull_all(source.as_mut(), &request).await.expect("the second pull reads what is new");
     assert_eq!(end.coverage[0], Coverage::UpsertsAndKeys);
@@ -298,7 +298,7 @@ async fn a_watermark_finds_what_is_new_and_keys_what_is_gone(harness: &dyn Sourc
     let key = Schema { columns: vec![schema.columns[0].clone()] };
     assert_same_rows(&key, &keys[0], &[after.project(&[0]).expect("it has the key")], "the keys that are there");
 
-    request.previous = Some(end.position);
+    request.previous = Some(committed(end));
     request.finds_deletes = false;
     let (rows, keys, end) = pull_all(source.as_mut(), &request).await.expect("the third pull finds nothing new");
     assert_eq!(end.coverage[0], Coverage::Upserts);
@@ -324,7 +324,46 @@ async fn an_overlap_looks_back(harness: &dyn SourceHarness) {
     let mut source = harness.open().await;
     let (.., end) = pull_all(source.as_mut(), &request).await.expect("the first pull reads everything");
     harness.insert("overlap", &schema, &at(&[(3, 9 * HOUR), (4, 7 * HOUR)])).await;
-    request.previous = Some(end.position);
+    request.previous = Some(committed(end));
     let (rows, ..) = pull_all(source.as_mut(), &request).await.expect("the second pull looks back");
     assert_same_rows(&schema, &rows[0], &[at(&[(2, 10 * HOUR), (3, 9 * HOUR)])], "what is at most two hours older");
+}
+
+/// A pull that was committed.
+fn committed(end: PullEnd) -> Previous {
+    Previous { position: end.position, incarnation: end.incarnation }
+}
+
+fn by_version() -> IngestKind {
+    IngestKind::Watermark { column: Some("version".parse().expect("a name")), overlap: None, deletes: None }
+}
+
+async fn a_new_incarnation_is_read_from_the_beginning(harness: &dyn SourceHarness) {
+    let (schema, all) = versioned(&[(1, "one", 10), (2, "two", 20)]);
+    harness.create("incarnation", &schema, &all).await;
+    let mut request = request_of(by_version(), vec![dataset("incarnation", &schema)]);
+    let mut source = harness.open().await;
+    let (.., end) = pull_all(source.as_mut(), &request).await.expect("the first pull reads everything");
+    let known = end.incarnation.clone();
+    request.previous = Some(Previous { position: end.position, incarnation: format!("not {known}") });
+    request.finds_deletes = true;
+    let (rows, keys, end) = pull_all(source.as_mut(), &request).await.expect("what went before does not count");
+    assert_eq!((end.coverage[0], end.incarnation), (Coverage::Complete, known));
+    assert_same_rows(&schema, &rows[0], &[all], "another incarnation");
+    assert!(keys[0].is_empty(), "who has all rows needs no keys");
+}
+
+async fn a_dataset_that_joins_leaves_the_others_where_they_are(harness: &dyn SourceHarness) {
+    let (schema, all) = versioned(&[(1, "one", 10), (2, "two", 20)]);
+    harness.create("joined_before", &schema, &all).await;
+    harness.create("joined_now", &schema, &all).await;
+    let mut request = request_of(by_version(), vec![dataset("joined_before", &schema)]);
+    let mut source = harness.open().await;
+    let (.., end) = pull_all(source.as_mut(), &request).await.expect("the first pull reads everything");
+    request.previous = Some(committed(end));
+    request.datasets.push(dataset("joined_now", &schema));
+    let (rows, _, end) = pull_all(source.as_mut(), &request).await.expect("one dataset more");
+    assert_eq!(end.coverage, [Coverage::Upserts, Coverage::Complete]);
+    assert!(rows[0].iter().map(RecordBatch::num_rows).sum::<usize>() <= 1, "the greatest row may come again");
+    assert_same_rows(&schema, &rows[1], &[all], "the one that joined");
 }

@@ -1,6 +1,6 @@
 //! A consumer in memory.
 
-use super::{Applied, DeliveredRows, MemoryDatabase, State, View};
+use super::{Applied, DeliveredRows, Export, MemoryDatabase, State, View};
 use crate::arrow_schema::arrow_schema;
 use crate::sink::{
     Content, Delivered, DeliveredTable, DeliveredView, Form, Mark, TableDelivery, fence, fence_epoch, history_schema,
@@ -36,7 +36,7 @@ impl Sink for MemorySink {
 
     async fn marks(&mut self, tables: &[DeliveredTable]) -> Result<Vec<Option<Mark>>, FlowError> {
         let state = self.database.state();
-        Ok(tables.iter().map(|table| applied(&state, table).map(|(_, applied)| applied.mark)).collect())
+        Ok(tables.iter().map(|table| state.applied.get(&export(table)).map(|applied| applied.mark.clone())).collect())
     }
 
     async fn deliver(&mut self, deliveries: Vec<TableDelivery>) -> Result<Delivered, FlowError> {
@@ -56,11 +56,11 @@ impl Sink for MemorySink {
     async fn remove(&mut self, tables: &[DeliveredTable], epoch: i64) -> Result<(), FlowError> {
         self.database.change(|state| {
             for table in tables {
-                if let Some((name, applied)) = applied(state, table) {
-                    fence_epoch(&table.source, &applied.mark, epoch)?;
-                    state.applied.remove(&name);
-                    state.views.retain(|_, view| view.applied != name);
-                    for physical in [applied.live, applied.history].into_iter().flatten() {
+                let export = export(table);
+                if let Some(had) = state.applied.remove(&export) {
+                    fence_epoch(&table.source, &had.mark, epoch)?;
+                    state.views.retain(|_, view| view.of != export);
+                    for physical in [had.live, had.history].into_iter().flatten() {
                         state.delivered.remove(&physical);
                     }
                 }
@@ -105,9 +105,8 @@ async fn collect(rows: Option<RowStream>) -> Result<Option<Vec<RecordBatch>>, Fl
     }
 }
 
-fn applied(state: &State, table: &DeliveredTable) -> Option<(String, Applied)> {
-    let names = table.live.iter().chain(&table.history);
-    names.filter_map(|name| Some((name.clone(), state.applied.get(name)?.clone()))).next()
+fn export(table: &DeliveredTable) -> Export {
+    (table.platform.clone(), table.source.clone())
 }
 
 fn deliver(
@@ -118,11 +117,11 @@ fn deliver(
     expected: Option<&Mark>,
     delivered: &mut Delivered,
 ) -> Result<(), FlowError> {
-    let previous = applied(state, table);
-    fence(&table.source, previous.as_ref().map(|(_, applied)| &applied.mark), mark, expected)?;
-    if let Some((name, had)) = previous {
-        state.applied.remove(&name);
-        state.views.retain(|_, view| view.applied != name);
+    let export = export(table);
+    let previous = state.applied.remove(&export);
+    fence(&table.source, previous.as_ref().map(|had| &had.mark), mark, expected)?;
+    if let Some(had) = previous {
+        state.views.retain(|_, view| view.of != export);
         let is_gone =
             |physical: &&String| table.live.as_ref() != Some(physical) && table.history.as_ref() != Some(physical);
         for physical in [&had.live, &had.history].into_iter().flatten().filter(is_gone) {
@@ -147,21 +146,22 @@ fn deliver(
             }
         }
     }
-    let name = table.live.as_ref().or(table.history.as_ref());
-    let name = name.ok_or_else(|| FlowError::never(format!("{} has no table to deliver", table.source)))?;
-    show(state, table, name)?;
+    if table.live.is_none() && table.history.is_none() {
+        return Err(FlowError::never(format!("{} has no table to deliver", table.source)));
+    }
+    show(state, table, &export)?;
     let applied = Applied { mark: mark.clone(), live: table.live.clone(), history: table.history.clone() };
-    state.applied.insert(name.clone(), applied);
+    state.applied.insert(export, applied);
     Ok(())
 }
 
-fn show(state: &mut State, table: &DeliveredTable, name: &str) -> Result<(), FlowError> {
+fn show(state: &mut State, table: &DeliveredTable, export: &Export) -> Result<(), FlowError> {
     for view in &table.views {
         let physical = if view.is_history { &table.history } else { &table.live };
         let physical =
             physical.clone().ok_or_else(|| FlowError::never("a view shows a table that is not delivered"))?;
         let empty = RecordBatch::new_empty(shown_schema(table, view.is_history));
-        let shown = View { physical, applied: name.to_owned(), empty, view: view.clone() };
+        let shown = View { physical, of: export.clone(), empty, view: view.clone() };
         if state.views.insert((view.schema.clone(), view.name.clone()), shown).is_some() {
             return Err(FlowError::never(format!("the view {}.{} is there already", view.schema, view.name)));
         }

@@ -89,7 +89,10 @@ impl Source for MemorySource {
         for (dataset, (wanted, table)) in request.datasets.iter().zip(&tables).enumerate() {
             let rows = projected(table, &wanted.schema)?;
             let (rows, covers) = match &request.kind {
-                IngestKind::Watermark { .. } => newer(request, wanted, &rows, &mut greatest)?,
+                IngestKind::Watermark { .. } => {
+                    let previous = request.position(&self.incarnation);
+                    newer(request, previous, wanted, &rows, &mut greatest)?
+                }
                 _ => (rows, Coverage::Complete),
             };
             coverage.push(covers);
@@ -137,6 +140,7 @@ fn projected(table: &RecordBatch, schema: &Schema) -> Result<RecordBatch, FlowEr
 /// The rows that are not older than the last watermark, and what they mean.
 fn newer(
     request: &PullRequest,
+    previous: Option<&Position>,
     dataset: &PullDataset,
     rows: &RecordBatch,
     greatest: &mut BTreeMap<String, String>,
@@ -148,7 +152,7 @@ fn newer(
     let name = dataset.watermark.as_ref().or(column.as_ref());
     let values = name.and_then(|name| rows.column_by_name(name.as_str()));
     let values = values.ok_or_else(|| FlowError::never(format!("{} has no watermark column", dataset.dataset)))?;
-    let previous = match &request.previous {
+    let previous = match previous {
         Some(Position::Watermark { greatest }) => greatest.get(dataset.dataset.as_str()),
         _ => None,
     };

@@ -65,7 +65,7 @@ pub(super) async fn run(
     wake_undelivered(runtime, batch, &waiting).await?;
     std::fs::remove_dir_all(&folder).map_err(|source| staging("remove", &folder, source))?;
     let news = batch.map_or_else(String::new, |batch| format!("batch {batch}: {rows} rows changed"));
-    Ok(Report { rows, bytes, news })
+    Ok(Report { rows, bytes, news, ..Report::default() })
 }
 
 async fn write_output(writer: &mut BatchWriter, index: usize, mode: OutputMode, path: &Path) -> Result<(), JobError> {

@@ -5,16 +5,16 @@
 //! goes on from it, so that no change is applied twice or left out.
 
 use super::{Report, done, fence, successors};
-use crate::{JobError, Runtime};
+use crate::{JobError, Runtime, retry};
 use futures::StreamExt;
-use levada_flow::sink::{Content, DeliveredTable, DeliveredView, Form, Mark, TableDelivery};
+use levada_flow::sink::{Content, DeliveredTable, DeliveredView, Form, Mark, TableDelivery, UnknownReader};
 use levada_flow::{FlowError, RowStream};
-use levada_model::NodeKind;
+use levada_model::{NodeAddress, NodeKind};
 use levada_planner::NodeSpec;
 use levada_planner::blueprint::{DeliveredReading, ExportSpec};
 use levada_state::catalog::StreamHead;
 use levada_state::deliveries::Delivery;
-use levada_state::nodes::HotNode;
+use levada_state::nodes::{HotNode, Outcome};
 use levada_store::Reading;
 
 /// The payload that asks an export to build everything anew from the store.
@@ -67,7 +67,8 @@ async fn deliver(
 ) -> Result<Report, JobError> {
     let specs: Vec<&ExportSpec> = claimed.iter().map(|row| export_spec(row)).collect();
     let now = runtime.clock.now();
-    let tables: Vec<DeliveredTable> = specs.iter().map(|spec| delivered_table(spec, now)).collect();
+    let tables: Vec<DeliveredTable> =
+        claimed.iter().zip(&specs).map(|(row, spec)| delivered_table(&row.node.address, spec, now)).collect();
     let mut sink = runtime.connect.sink(&specs[0].connection).await?;
     let marks = sink.marks(&tables).await?;
 
@@ -85,8 +86,14 @@ async fn deliver(
 
     let ended_at = runtime.clock.now();
     let mut completions = Vec::new();
-    for (row, mark) in claimed.iter().zip(recorded) {
+    let mut failed = Vec::new();
+    for ((row, spec), mark) in claimed.iter().zip(&specs).zip(recorded) {
         let mut completion = done(runtime, row, started_at);
+        if let Some(error) = unknown_readers(spec, &delivered.unknown_readers) {
+            failed.push((row.node.address.clone(), error.clone()));
+            completion.outcome = Outcome::Failed { error };
+            completion.next_due_at = Some(ended_at + retry::PAUSE_MS_MAX * 1_000);
+        }
         completion.successors = successors(runtime, row, &[NodeKind::Trigger]).await?;
         // Rows and bytes belong to the whole delivery; its first export carries them.
         if completions.is_empty() {
@@ -114,6 +121,19 @@ async fn deliver(
         rows: delivered.rows.cast_signed(),
         bytes: delivered.bytes.cast_signed(),
         news: format!("at batch {}: {} rows written{how}", head.batch, delivered.rows),
+        failed,
+    })
+}
+
+/// What to tell of an export whose rows are delivered while some of its readers are not let in.
+fn unknown_readers(spec: &ExportSpec, unknown: &[UnknownReader]) -> Option<String> {
+    let unknown = unknown.iter().filter(|unknown| unknown.source == spec.source);
+    let named: Vec<String> = unknown.map(|one| format!("{:?} of workspace {}", one.reader, one.workspace)).collect();
+    let container = &spec.connection.container;
+    (!named.is_empty()).then(|| {
+        FlowError::later(format!("readers that container {container} does not know: {}", named.join(", ")))
+            .hint("everything else is delivered; create the roles, or take them out of the workspace's readers")
+            .chain()
     })
 }
 
@@ -243,8 +263,9 @@ fn keep(rows: RowStream, spec: &ExportSpec, store_columns: &'static [&'static st
 }
 
 /// How an export has to look at the consumer's.
-pub fn delivered_table(spec: &ExportSpec, now: i64) -> DeliveredTable {
+pub fn delivered_table(export: &NodeAddress, spec: &ExportSpec, now: i64) -> DeliveredTable {
     let views = spec.views.iter().map(|view| DeliveredView {
+        workspace: view.workspace.clone(),
         schema: view.schema.clone(),
         name: view.name.clone(),
         is_history: view.reading == DeliveredReading::History,
@@ -255,6 +276,7 @@ pub fn delivered_table(spec: &ExportSpec, now: i64) -> DeliveredTable {
         readers: view.readers.clone(),
     });
     DeliveredTable {
+        platform: export.platform().clone(),
         source: spec.source.clone(),
         schema: spec.schema.clone(),
         live: spec.live.clone(),

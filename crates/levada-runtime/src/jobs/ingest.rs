@@ -5,16 +5,19 @@
 
 use super::{Report, done, fence, successors};
 use crate::{JobError, Runtime, schedule};
-use levada_flow::source::{PullDataset, PullEnd, PullRequest, Pulled, Source};
+use levada_flow::source::{Previous, PullDataset, PullEnd, PullRequest, Pulled, Source};
 use levada_flow::{FlowError, Position};
+use levada_model::connection::Connection;
 use levada_model::fingerprint::fingerprint;
-use levada_model::model::IngestKind;
+use levada_model::model::{EachFile, IngestKind};
 use levada_model::{NodeAddress, NodeKind};
-use levada_planner::blueprint::{IngestOrigin, IngestSpec};
+use levada_planner::blueprint::{IngestDataset, IngestOrigin, IngestSpec};
+use levada_state::catalog::StreamHead;
 use levada_state::nodes::{HotNode, Successor};
 use levada_state::{BatchCommit, Manifest};
 use levada_store::{BatchWriter, StoreDataset};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 
 /// Record batches between source and store; a slow store holds the source back.
@@ -23,8 +26,9 @@ const PULLED_BATCHES_MAX: usize = 8;
 /// What an ingest remembers between its pulls.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 struct Memory {
-    /// Fingerprint of the datasets and the way of reading; another one starts from the beginning.
-    shape: String,
+    /// By dataset the fingerprint of its columns and the way of reading.
+    #[serde(default)]
+    shapes: BTreeMap<String, String>,
     /// The last look for vanished keys, µs.
     deletes_found_at: i64,
 }
@@ -33,6 +37,7 @@ pub(super) async fn run(
     runtime: &Runtime,
     row: &HotNode,
     spec: &IngestSpec,
+    connections_max: u32,
     started_at: i64,
 ) -> Result<Report, JobError> {
     let IngestOrigin::Container { connection, ingest, .. } = &spec.origin else {
@@ -40,23 +45,20 @@ pub(super) async fn run(
     };
     let head = runtime.state.head(&spec.stream).await?;
     let mut memory: Memory = row.memory.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let shape =
-        fingerprint(&(ingest, spec.datasets.iter().map(|d| (&d.dataset, &d.table, &d.schema)).collect::<Vec<_>>()));
-    let previous = match &head {
-        Some(head) if memory.shape == shape.to_string() => Some(Position::from_bytes(&head.position)?),
-        _ => None,
-    };
+    let shapes = shapes(spec, ingest);
+    let previous = head.as_ref().map(|head| previous(head, ingest, &memory.shapes, &shapes)).transpose()?;
     let finds_deletes = looks_for_deletes(ingest, memory.deletes_found_at, started_at);
     let request = pull_request(spec, ingest, previous, finds_deletes);
 
-    let mut source = runtime.connect.source(connection).await?;
+    let connection = Connection { connections_max: Some(connections_max), ..connection.clone() };
+    let mut source = runtime.connect.source(&connection).await?;
     source.inspect(&request).await?;
     let run = format!("{}-{}-{}", spec.stream.datastore, row.epoch, started_at);
     let writer = runtime.store.begin(&spec.stream, store_datasets(spec), &run).await?;
     let (writer, end) = pull_into(source.as_mut(), &request, writer).await?;
     let staged = writer.finish(&end.coverage).await?;
 
-    memory.shape = shape.to_string();
+    memory.shapes = shapes;
     if finds_deletes {
         memory.deletes_found_at = started_at;
     }
@@ -83,14 +85,41 @@ pub(super) async fn run(
     wake_undelivered(runtime, batch, &waiting).await?;
     source.acknowledge(&end.position).await?;
     let news = batch.map_or_else(String::new, |batch| format!("batch {batch}: {rows} rows changed"));
-    Ok(Report { rows, bytes, news })
+    Ok(Report { rows, bytes, news, ..Report::default() })
+}
+
+/// What each dataset's position holds for: its table, its columns, the way of reading. How far back
+/// a pull looks, and when for vanished keys, is not among it.
+fn shapes(spec: &IngestSpec, kind: &IngestKind) -> BTreeMap<String, String> {
+    let kind = match kind.clone() {
+        IngestKind::Watermark { column, .. } => IngestKind::Watermark { column, overlap: None, deletes: None },
+        other => other,
+    };
+    let shape = |dataset: &IngestDataset| fingerprint(&(&kind, &dataset.table, &dataset.schema, &dataset.watermark));
+    spec.datasets.iter().map(|dataset| (dataset.dataset.to_string(), shape(dataset).to_string())).collect()
+}
+
+/// The last committed pull, without the datasets that are new or changed: they start over, the
+/// others stay where they are. Files that add are never read twice, whatever has changed.
+fn previous(
+    head: &StreamHead,
+    kind: &IngestKind,
+    before: &BTreeMap<String, String>,
+    now: &BTreeMap<String, String>,
+) -> Result<Previous, FlowError> {
+    let mut position = Position::from_bytes(&head.position)?;
+    if !matches!(kind, IngestKind::Files { each_file: EachFile::Adds, .. }) {
+        let is_changed = |dataset: &&String| before.get(*dataset) != now.get(*dataset);
+        now.keys().filter(is_changed).for_each(|dataset| position.forget(dataset));
+    }
+    Ok(Previous { position, incarnation: head.incarnation.clone() })
 }
 
 /// What a source is asked for, from an ingest's definition.
 pub fn pull_request(
     spec: &IngestSpec,
     kind: &IngestKind,
-    previous: Option<Position>,
+    previous: Option<Previous>,
     finds_deletes: bool,
 ) -> PullRequest {
     let datasets = spec
@@ -107,7 +136,7 @@ pub fn pull_request(
 }
 
 pub(super) fn store_datasets(spec: &IngestSpec) -> Vec<StoreDataset> {
-    let of = |dataset: &levada_planner::blueprint::IngestDataset| StoreDataset {
+    let of = |dataset: &IngestDataset| StoreDataset {
         dataset: levada_model::address::DatasetRef::new(spec.stream.datastore.clone(), dataset.dataset.clone()),
         schema: dataset.schema.clone(),
     };
@@ -182,4 +211,38 @@ pub(super) async fn wake_undelivered(
         }
     }
     Ok(runtime.state.make_due(&undelivered).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use levada_model::model::{Cron, Style};
+
+    #[test]
+    fn a_dataset_starts_over_for_what_it_is_and_not_for_how_far_back_a_pull_looks() {
+        let cron = Cron { expression: "0 3 * * 7".to_owned(), timezone: None };
+        let by = |column: &str, deletes: Option<Cron>| {
+            let overlap = deletes.as_ref().map(|_| "5m".parse().expect("a period"));
+            IngestKind::Watermark { column: Some(column.parse().expect("a name")), overlap, deletes }
+        };
+        let spec = |table: &str| IngestSpec {
+            stream: "Shop".parse().expect("a stream"),
+            style: Style::Batch,
+            origin: IngestOrigin::Transformer {
+                transform: "Transform/P/W".parse().expect("an address"),
+                mode: levada_model::model::OutputMode::Snapshot,
+            },
+            datasets: vec![IngestDataset {
+                dataset: "orders".parse().expect("a name"),
+                table: table.to_owned(),
+                schema: levada_model::Schema { columns: Vec::new() },
+                watermark: None,
+                owed: Vec::new(),
+            }],
+        };
+        let before = shapes(&spec("orders"), &by("changed", None));
+        assert_eq!(shapes(&spec("orders"), &by("changed", Some(cron))), before);
+        assert_ne!(shapes(&spec("orders"), &by("created", None)), before);
+        assert_ne!(shapes(&spec("purchases"), &by("changed", None)), before);
+    }
 }

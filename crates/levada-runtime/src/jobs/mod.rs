@@ -20,7 +20,7 @@ pub use trigger::BY_HAND;
 
 use crate::{JobError, Runtime, schedule};
 use levada_flow::FlowError;
-use levada_model::NodeKind;
+use levada_model::{NodeAddress, NodeKind};
 use levada_planner::NodeSpec;
 use levada_planner::blueprint::IngestOrigin;
 use levada_state::Fence;
@@ -35,20 +35,28 @@ pub struct Report {
     pub bytes: i64,
     /// What is new, in a few words; empty where nothing is.
     pub news: String,
+    /// Nodes of the job that did all but something which somebody has to see to, and what.
+    pub failed: Vec<(NodeAddress, String)>,
 }
 
-/// Runs one job: a single node, or all claimed exports of one stream into one container.
+/// Runs one job: a single node, or all claimed exports of one stream into one container, with at
+/// most so many connections to it.
 ///
 /// # Errors
 /// The job changed nothing and its rows are still claimed; the caller records the failure.
-pub async fn run(runtime: &Runtime, claimed: &[HotNode], started_at: i64) -> Result<Report, JobError> {
+pub async fn run(
+    runtime: &Runtime,
+    claimed: &[HotNode],
+    connections_max: u32,
+    started_at: i64,
+) -> Result<Report, JobError> {
     let first = claimed.first().expect("a job has at least one node");
     if first.wish == Wish::Retire {
         return retire::run(runtime, claimed, started_at).await;
     }
     match &first.node.spec {
         NodeSpec::Ingest(spec) => match &spec.origin {
-            IngestOrigin::Container { .. } => ingest::run(runtime, first, spec, started_at).await,
+            IngestOrigin::Container { .. } => ingest::run(runtime, first, spec, connections_max, started_at).await,
             IngestOrigin::Transformer { mode, .. } => commit_output::run(runtime, first, spec, *mode, started_at).await,
         },
         NodeSpec::Link(spec) => link::run(runtime, first, spec, started_at).await,

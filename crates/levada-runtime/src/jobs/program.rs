@@ -12,8 +12,8 @@
 //! | `LEVADA_CREDENTIAL_NAME_USER/_PASSWORD/_TOKEN` | the secrets that the model grants it |
 //!
 //! Exit code 0 means done; anything else, with the end of its standard error, is the reason of a
-//! failed try. It is killed with its process group at its time limit, and by the kernel when its
-//! worker dies.
+//! failed try. It and all that it started in its process group are killed at its time limit, when
+//! it has ended, and when its worker stops or dies.
 
 use super::staging::{create_folder, open_input, output_columns, staging, write_parquet};
 use super::trigger::Firing;
@@ -26,11 +26,12 @@ use levada_model::model::{OutputMode, Program, Run};
 use levada_planner::blueprint::{TransformOutput, TransformSpec};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 /// The longest run of a program that names no `timeout`, in seconds.
 const TIMEOUT_SECONDS_DEFAULT: u64 = 3_600;
@@ -87,7 +88,7 @@ fn command(runtime: &Runtime, spec: &TransformSpec, program: &Program, firing: &
         words.split_first().ok_or_else(|| FlowError::never("the command of the transformer is empty"))?;
     let mut command = Command::new(first);
     command.args(rest).current_dir(runtime.root.join(&program.folder)).env_clear();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     for name in VARIABLES_PASSED {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
@@ -96,29 +97,22 @@ fn command(runtime: &Runtime, spec: &TransformSpec, program: &Program, firing: &
     command.env("LEVADA_RUN", &firing.run).env("LEVADA_WORKSPACE", spec.workspace.as_str());
     command.env("LEVADA_VECTOR", serde_json::to_string(&firing.vector).expect("plain data always serialises"));
     command.envs(runtime.connect.environment(&program.credentials)?);
-    limit(&mut command, program.memory_bytes);
+    if let Some(bytes) = program.memory_bytes {
+        limit_memory(&mut command, bytes);
+    }
     Ok(command)
 }
 
-/// Makes the kernel bound the program's memory and end it together with its worker.
-fn limit(command: &mut Command, memory_bytes: Option<u64>) {
+/// Makes the kernel bound the program's memory.
+fn limit_memory(command: &mut Command, bytes: u64) {
     let set = move || {
-        // SAFETY: both calls are async-signal-safe and touch only the new process.
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+        // SAFETY: the call is async-signal-safe and touches only the new process.
         #[expect(unsafe_code, reason = "the kernel's limits have no safe interface in std")]
-        unsafe {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            if let Some(bytes) = memory_bytes {
-                let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
-                if libc::setrlimit(libc::RLIMIT_AS, &limit) != 0 {
-                    return Err(std::io::Error::last_os_error());
-                }
-            }
-        }
-        Ok(())
+        let is_set = unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) } == 0;
+        if is_set { Ok(()) } else { Err(std::io::Error::last_os_error()) }
     };
-    // SAFETY: the closure only makes async-signal-safe calls.
+    // SAFETY: the closure only makes an async-signal-safe call.
     #[expect(unsafe_code, reason = "limits must be set between fork and exec")]
     unsafe {
         command.pre_exec(set);
@@ -127,17 +121,23 @@ fn limit(command: &mut Command, memory_bytes: Option<u64>) {
 
 async fn run_to_end(mut command: Command, spec: &TransformSpec, program: &Program) -> Result<(), JobError> {
     let name = &spec.transformer;
-    let mut child = command.spawn().map_err(|error| {
+    let group = ProcessGroup::new().map_err(|error| {
+        FlowError::never(format!("nothing can watch over the program of transformer {name}"))
+            .because(error)
+            .hint("the machine of the worker needs /bin/sh")
+    })?;
+    let mut child = command.process_group(group.id()).spawn().map_err(|error| {
         FlowError::never(format!("the program of transformer {name} can't be started"))
             .because(error)
             .hint(format!("it is looked up on PATH and runs in {}", program.folder))
     })?;
     let seconds = program.timeout.map_or(TIMEOUT_SECONDS_DEFAULT, |timeout| timeout.approximate_seconds());
     let mut stderr = child.stderr.take().expect("standard error is piped");
-    let tail = async move { read_tail(&mut stderr).await };
-    let ended = tokio::time::timeout(Duration::from_secs(seconds), async { tokio::join!(tail, child.wait()) }).await;
+    // What it left running in its group holds its standard error open.
+    let wait = async { child.wait().await.inspect(|_| group.kill()) };
+    let end = async { tokio::join!(read_tail(&mut stderr), wait) };
+    let ended = tokio::time::timeout(Duration::from_secs(seconds), end).await;
     let Ok((tail, status)) = ended else {
-        kill_group(&mut child).await;
         return Err(FlowError::never(format!("the program of transformer {name} ran longer than {seconds} s"))
             .hint("raise code.timeout, or make it faster")
             .into());
@@ -149,18 +149,45 @@ async fn run_to_end(mut command: Command, spec: &TransformSpec, program: &Progra
     }
 }
 
-/// Kills the program and whatever it started.
-async fn kill_group(child: &mut Child) {
-    if let Some(id) = child.id() {
-        // SAFETY: a negative id names the child's own process group, made by `process_group(0)`;
-        // the child was not waited for, so the id can't name anybody else.
+/// The process group of a program and whatever it starts; killed when this is dropped.
+///
+/// Its first member is a guard that waits for the end of a pipe which only this process holds open,
+/// and then kills the group: so it dies with its worker, however that dies.
+struct ProcessGroup {
+    guard: std::process::Child,
+}
+
+/// Reads until the pipe is closed; nothing is ever written to it. 0 is the group of whoever asks.
+const GUARD: &str = "read -r nothing; kill -KILL 0";
+
+impl ProcessGroup {
+    fn new() -> std::io::Result<Self> {
+        let mut guard = std::process::Command::new("/bin/sh");
+        guard.args(["-c", GUARD]).env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Self { guard: guard.process_group(0).spawn()? })
+    }
+
+    fn id(&self) -> i32 {
+        i32::try_from(self.guard.id()).expect("process ids fit")
+    }
+
+    /// Kills all members.
+    fn kill(&self) {
+        // SAFETY: a negative id names a process group; the guard that gave it its id was not waited
+        // for yet, so the id can't name anybody else's.
         #[expect(unsafe_code, reason = "process groups have no safe interface in std")]
         unsafe {
-            libc::kill(-i32::try_from(id).expect("process ids fit"), libc::SIGKILL);
+            libc::kill(-self.id(), libc::SIGKILL);
         }
     }
-    // The wait only collects the dead process; its status says nothing new.
-    drop(child.wait().await);
+}
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        self.kill();
+        // The wait only collects the dead guard; its status says nothing new.
+        drop(self.guard.wait());
+    }
 }
 
 async fn read_tail(from: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {

@@ -13,7 +13,7 @@ pub(super) async fn run(runtime: &Runtime, claimed: &[HotNode], started_at: i64)
         completion.next_due_at = None;
         if let NodeSpec::Export(spec) = &row.node.spec {
             let mut sink = runtime.connect.sink(&spec.connection).await?;
-            let tables = [delivered_table(spec, now)];
+            let tables = [delivered_table(&row.node.address, spec, now)];
             let found = sink.marks(&tables).await?.pop().flatten();
             sink.remove(&tables, epoch_base(runtime.state.id(), found.as_ref()) + row.epoch).await?;
         }

@@ -52,7 +52,7 @@ pub(super) async fn run(
         successor.payload = Some(serde_json::to_string(&staged).expect("plain data always serialises"));
     }
     runtime.state.complete(&fence(row), completion, runtime.clock.now()).await?;
-    Ok(Report { rows, bytes: 0, news: format!("{rows} rows out") })
+    Ok(Report { rows, news: format!("{rows} rows out"), ..Report::default() })
 }
 
 async fn run_sql(

@@ -22,7 +22,7 @@ pub async fn run(args: &VerifyArgs) -> Result<bool> {
         }
     };
     let waiting = Waiting::new("comparing copies row by row");
-    let comparisons = verify(&runtime, &blueprint, &scope, tell).await?;
+    let comparisons = verify(&runtime, &blueprint, &scope, tell).await;
     drop(waiting);
     if !is_text {
         let rows: Vec<_> =
@@ -38,21 +38,30 @@ pub async fn run(args: &VerifyArgs) -> Result<bool> {
             }
         );
     }
+    let failed = comparisons.iter().filter(|comparison| comparison.failure.is_some()).count();
     let unequal = comparisons.iter().filter(|comparison| !comparison.is_equal()).count();
-    show::talk(match unequal {
-        0 => format!("all {} copies agree with the store", comparisons.len()),
-        _ => format!("{unequal} of {} copies differ; `levada rehydrate` rebuilds a delivered one", comparisons.len()),
+    let of = comparisons.len();
+    show::talk(match (unequal - failed, failed) {
+        (0, 0) => format!("all {of} copies agree with the store"),
+        (0, failed) => format!("{failed} of {of} copies could not be compared, the others agree with the store"),
+        (differ, 0) => format!("{differ} of {of} copies differ; `levada rehydrate` rebuilds a delivered one"),
+        (differ, failed) => format!(
+            "{differ} of {of} copies differ, {failed} could not be compared; `levada rehydrate` rebuilds a delivered one"
+        ),
     });
     Ok(unequal == 0)
 }
 
 fn line(comparison: &Comparison) -> String {
-    let verdict = if comparison.is_equal() { "equal " } else { "DIFFER" };
     let with = match &comparison.with {
         Copy::Live { export } => export.to_string(),
         Copy::History { export } => format!("{export} (history)"),
         Copy::Source { ingest } => format!("the source of {ingest}"),
     };
+    if let Some(failure) = &comparison.failure {
+        return format!("FAILED  {}  {with} can't be compared: {failure}", comparison.dataset);
+    }
+    let verdict = if comparison.is_equal() { "equal " } else { "DIFFER" };
     let batch = comparison.batch.map_or("never delivered".to_owned(), |batch| format!("batch {batch}"));
     let other = comparison.other.map_or("none".to_owned(), |other| other.rows.to_string());
     format!(
