@@ -6,7 +6,7 @@
 mod apply;
 mod choices;
 
-use crate::contents::from_bytes;
+use crate::contents::{from_bytes, read_node};
 use crate::db::{DatabaseError, Row, Transaction, values};
 use crate::{State, StateError};
 use levada_model::NodeAddress;
@@ -156,12 +156,12 @@ fn blueprint(transaction: &mut dyn Transaction, number: Generation) -> Result<Op
     let Some(row) = generation(transaction, number)? else {
         return Ok(None);
     };
-    let sql = "SELECT node_contents.node FROM node_versions \
+    let sql = "SELECT node_contents.node, node_contents.format FROM node_versions \
                JOIN node_contents ON node_contents.content = node_versions.content \
                WHERE node_versions.until_generation > ?1 AND node_versions.from_generation <= ?1";
     let rows = transaction.query(sql, values![number.0])?;
     let read = |row: &Row| {
-        let node: Node = row.json(0, "node")?;
+        let node = read_node(row)?;
         Ok((node.address.clone(), node))
     };
     Ok(Some(Blueprint {

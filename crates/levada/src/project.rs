@@ -5,7 +5,7 @@ use crate::settings::Settings;
 use anyhow::{Context, Result, anyhow};
 use levada_flow::SystemClock;
 use levada_model::Schema;
-use levada_model::address::{DatasetRef, Stream};
+use levada_model::address::DatasetRef;
 use levada_planner::blueprint::IngestSpec;
 use levada_planner::{Blueprint, NodeSpec};
 use levada_runtime::Runtime;
@@ -85,14 +85,13 @@ pub async fn in_force(state: &State) -> Result<Blueprint> {
     state.in_force().await?.ok_or_else(|| anyhow!("nothing is applied yet; run `levada apply` first"))
 }
 
-/// Every dataset the blueprint keeps, with its columns and its stream.
-pub fn kept_datasets(blueprint: &Blueprint) -> Vec<(DatasetRef, Schema, Stream)> {
-    let of = |spec: &IngestSpec| -> Vec<(DatasetRef, Schema, Stream)> {
-        let stream = spec.stream.clone();
+/// Every dataset the blueprint keeps, with its columns.
+pub fn kept_datasets(blueprint: &Blueprint) -> Vec<(DatasetRef, Schema)> {
+    let of = |spec: &IngestSpec| -> Vec<(DatasetRef, Schema)> {
         let name = |dataset: &levada_planner::blueprint::IngestDataset| {
-            DatasetRef::new(stream.datastore.clone(), dataset.dataset.clone())
+            DatasetRef::new(spec.stream.datastore.clone(), dataset.dataset.clone())
         };
-        spec.datasets.iter().map(|dataset| (name(dataset), dataset.schema.clone(), stream.clone())).collect()
+        spec.datasets.iter().map(|dataset| (name(dataset), dataset.schema.clone())).collect()
     };
     blueprint
         .nodes

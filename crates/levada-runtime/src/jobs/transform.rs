@@ -3,7 +3,7 @@
 //! It reads the store, never delivered tables. Its output lies in a folder of its run until the
 //! ingest of the output commits it as one batch.
 
-use super::staging::{create_folder, open_input, output_columns, write_parquet};
+use super::staging::{RunFolder, open_input, output_columns, write_parquet};
 use super::trigger::Firing;
 use super::{Report, done, fence, payload, program, successors};
 use crate::{JobError, Runtime};
@@ -39,7 +39,7 @@ pub(super) async fn run(
     };
     let folder = format!("{}-{}-{}", spec.workspace, firing.run, row.epoch);
     let path = runtime.staging.join(&folder);
-    create_folder(&path)?;
+    let run_folder = RunFolder::create(&path)?;
     let rows = match &spec.code {
         Code::Sql(files) => run_sql(runtime, spec, files, &firing, &path).await?,
         Code::Program(code) => program::run(runtime, spec, code, &firing, &path).await?,
@@ -51,6 +51,8 @@ pub(super) async fn run(
     for successor in &mut completion.successors {
         successor.payload = Some(serde_json::to_string(&staged).expect("plain data always serialises"));
     }
+    // From here on the output may be somebody's, even where the answer gets lost.
+    run_folder.hand_over();
     runtime.state.complete(&fence(row), completion, runtime.clock.now()).await?;
     Ok(Report { rows, bytes: 0, news: format!("{rows} rows out") })
 }

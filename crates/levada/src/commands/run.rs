@@ -73,6 +73,7 @@ fn tell(progress: Progress) {
             let then = again.map_or("waits for its next turn".to_owned(), |at| format!("again at {}", show::time(at)));
             show::talk(format!("  {}  failed ({then}): {error}", label(&nodes)));
         }
+        Progress::Waiting(error) => show::talk(format!("waiting for the state: {error}")),
     }
 }
 
