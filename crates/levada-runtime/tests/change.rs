@@ -5,6 +5,8 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use levada_flow::arrow_schema::arrow_schema;
 use levada_flow::conformance::schema_of;
 use levada_flow::sink::Form;
+use levada_model::model::Priority;
+use levada_planner::blueprint::{CalendarSpec, IngestOrigin};
 use levada_runtime::jobs::REHYDRATE;
 use std::sync::Arc;
 
@@ -153,24 +155,43 @@ async fn runs_are_forgotten_after_their_time() {
     assert!(!runs.is_empty() && runs.iter().all(|run| run.ended_at > before), "{runs:?}");
 }
 
-#[tokio::test]
-async fn however_many_rows_wait_for_their_calendar_others_run() {
-    let mut nodes = nodes("Shop");
-    let mut closed = nodes[&address("Ingest/P/Shop")].clone();
-    closed.priority = levada_model::model::Priority::Critical;
+/// More sources than a worker looks at at once, before all others; each of them has this calendar.
+fn with_many_sources(mut nodes: Nodes, calendar: Option<CalendarSpec>) -> Nodes {
+    let mut source = nodes[&address("Ingest/P/Shop")].clone();
+    source.priority = Priority::Critical;
     for number in 0..4_200 {
-        closed.address = address(&format!("Ingest/P/Closed{number}"));
-        nodes.insert(closed.address.clone(), closed.clone());
-        let spec = ingest_spec(&mut nodes, &format!("Ingest/P/Closed{number}"));
-        spec.stream = format!("Closed{number}").parse().expect("a stream");
-        if let levada_planner::blueprint::IngestOrigin::Container { calendars, .. } = &mut spec.origin {
-            calendars.push(never_open());
+        let name = format!("Ingest/P/Source{number}");
+        source.address = address(&name);
+        nodes.insert(source.address.clone(), source.clone());
+        let spec = ingest_spec(&mut nodes, &name);
+        spec.stream = format!("Source{number}").parse().expect("a stream");
+        if let IngestOrigin::Container { calendars, .. } = &mut spec.origin {
+            calendars.extend(calendar.clone());
         }
     }
+    nodes
+}
+
+#[tokio::test]
+async fn however_many_rows_wait_for_their_calendar_others_run() {
+    let nodes = with_many_sources(nodes("Shop"), Some(never_open()));
     let world = World::of(Form::Changes, nodes).await;
     world.producer.set_table("orders", rows(&[(1, "one")]));
     assert!(world.run().await.failed.is_empty());
     assert_eq!(world.seen("copy_orders"), owned(&[(1, "one")]));
-    let waiting = world.node("Ingest/P/Closed7").await;
+    let waiting = world.node("Ingest/P/Source7").await;
     assert!(waiting.due_at > Some(world.now()), "it waits for its opening: {waiting:?}");
+}
+
+#[tokio::test]
+async fn however_many_sources_may_not_be_pulled_a_rehydration_runs() {
+    let world = World::new(Form::Changes).await;
+    world.producer.set_table("orders", rows(&[(1, "one")]));
+    world.run().await;
+    world.apply(with_many_sources(nodes("Shop"), None)).await;
+    world.make_due(SHOP_EXPORT, Some(REHYDRATE)).await;
+    assert!(world.run_due().await.failed.is_empty());
+    let row = world.node(SHOP_EXPORT).await;
+    assert_eq!((row.payload, row.due_at), (None, None));
+    assert!(world.node("Ingest/P/Source7").await.due_at.is_some(), "it is still to be pulled");
 }

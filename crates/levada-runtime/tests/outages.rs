@@ -1,12 +1,13 @@
-//! The state goes away under a worker that works continuously, on PostgreSQL.
+//! The state, or their lock on it, goes away under workers that work continuously, on PostgreSQL.
 
 use crate::world::*;
 use levada_flow::sink::Form;
-use levada_runtime::{Mode, Progress, Worker};
+use levada_runtime::{Ending, JobError, Mode, Progress, Worker};
 use levada_testbed::PostgresCluster;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 /// Waits, at each report of the worker, until something holds.
 async fn until(told: &Notify, holds: impl AsyncFn() -> bool) {
@@ -19,51 +20,97 @@ async fn until(told: &Notify, holds: impl AsyncFn() -> bool) {
     }
 }
 
+/// Ends the sessions that hold the workers' locks; all others go on.
+const CUT_LOCKS: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = \
+     (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()";
+
+/// Workers that work continuously on one world, and what they tell.
+struct Workers {
+    told: Arc<Notify>,
+    outages: Arc<AtomicUsize>,
+    stop: watch::Sender<bool>,
+    working: Vec<JoinHandle<Result<Ending, JobError>>>,
+}
+
+impl Workers {
+    /// All of them have one name.
+    fn start(world: &World, count: usize) -> Self {
+        let (told, outages) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+        let (stop, stopped) = watch::channel(false);
+        let start = |_| {
+            let (told, outages) = (told.clone(), outages.clone());
+            let tell = move |progress| {
+                if matches!(progress, Progress::Waiting(_)) {
+                    outages.fetch_add(1, Ordering::Relaxed);
+                }
+                told.notify_one();
+            };
+            let worker = Worker::new(world.runtime.clone(), "1@pod".to_owned(), 4, Mode::Continuous, tell);
+            tokio::spawn(worker.run(stopped.clone()))
+        };
+        let working = (0..count).map(start).collect();
+        Self { told, outages, stop, working }
+    }
+
+    async fn until_outages(&self, count: usize) {
+        until(&self.told, async || self.outages.load(Ordering::Relaxed) == count).await;
+    }
+
+    /// Changes the source and waits until the change is at its end.
+    async fn carry(&self, world: &World, change: &[(i64, &str)]) {
+        world.producer.set_table("orders", rows(change));
+        world.make_due("Ingest/P/Shop", None).await;
+        let is_there = || world.consumer.view("w", "copy_orders").is_some();
+        until(&self.told, async || is_there() && world.seen("copy_orders") == owned(change)).await;
+    }
+
+    async fn stop(self) {
+        self.stop.send(true).expect("the workers listen");
+        for working in self.working {
+            let ending = working.await.expect("it ends").expect("without an error");
+            assert!(ending.failed.is_empty(), "{ending:?}");
+        }
+    }
+}
+
+async fn world_on(cluster: &PostgresCluster) -> World {
+    cluster.create_database("state").expect("a database");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    World::on(&cluster.url("state"), folder, Form::Changes, nodes("Shop")).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_outlives_its_server_and_the_loss_of_its_lock() {
     let cluster = PostgresCluster::start().expect("a server");
-    cluster.create_database("state").expect("a database");
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let world = World::on(&cluster.url("state"), folder, Form::Changes, nodes("Shop")).await;
-    world.producer.set_table("orders", rows(&[(1, "one")]));
+    let world = world_on(&cluster).await;
+    let workers = Workers::start(&world, 1);
+    workers.carry(&world, &[(1, "one")]).await;
 
-    let (told, outages) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
-    let tell = {
-        let (told, outages) = (told.clone(), outages.clone());
-        move |progress| {
-            if matches!(progress, Progress::Waiting(_)) {
-                outages.fetch_add(1, Ordering::Relaxed);
-            }
-            told.notify_one();
-        }
-    };
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let worker = Worker::new(world.runtime.clone(), "worker".to_owned(), 4, Mode::Continuous, tell);
-    let working = tokio::spawn(worker.run(stopped));
-    let delivered = async |expected: &[(i64, &str)]| {
-        world.consumer.view("w", "copy_orders").is_some() && world.seen("copy_orders") == owned(expected)
-    };
-    until(&told, async || delivered(&[(1, "one")]).await).await;
-
-    // The session that holds the lock is cut; the others go on.
-    let cut = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = \
-               (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()";
-    cluster.sql("state", cut).expect("it is cut");
-    until(&told, async || outages.load(Ordering::Relaxed) == 1).await;
-    world.producer.set_table("orders", rows(&[(1, "uno")]));
-    world.make_due("Ingest/P/Shop", None).await;
-    until(&told, async || delivered(&[(1, "uno")]).await).await;
+    cluster.sql("state", CUT_LOCKS).expect("it is cut");
+    workers.until_outages(1).await;
+    workers.carry(&world, &[(1, "uno")]).await;
 
     // The server is away for longer than a call tries again by itself.
     cluster.kill().expect("it is killed");
-    until(&told, async || outages.load(Ordering::Relaxed) == 2).await;
+    workers.until_outages(2).await;
     cluster.restart().expect("it is back");
-    world.producer.set_table("orders", rows(&[(2, "two")]));
-    world.make_due("Ingest/P/Shop", None).await;
-    until(&told, async || delivered(&[(2, "two")]).await).await;
-    assert_eq!(outages.load(Ordering::Relaxed), 2, "each outage is told once");
+    workers.carry(&world, &[(2, "two")]).await;
+    assert_eq!(workers.outages.load(Ordering::Relaxed), 2, "each outage is told once");
+    workers.stop().await;
+}
 
-    stop.send(true).expect("the worker listens");
-    let ending = working.await.expect("it ends").expect("without an error");
-    assert!(ending.failed.is_empty(), "{ending:?}");
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_workers_of_one_name_do_everything_once_whatever_happens_to_their_locks() {
+    let cluster = PostgresCluster::start().expect("a server");
+    let world = world_on(&cluster).await;
+    let workers = Workers::start(&world, 2);
+    workers.carry(&world, &[(1, "one")]).await;
+    workers.carry(&world, &[(1, "uno"), (2, "two")]).await;
+    cluster.sql("state", CUT_LOCKS).expect("they are cut");
+    workers.until_outages(2).await;
+    workers.carry(&world, &[(2, "two"), (3, "three")]).await;
+    workers.stop().await;
+    assert_eq!((world.batch("Shop").await, world.batch("Copy").await), (3, 3));
+    let versions = owned(&[(1, "one"), (1, "uno"), (2, "two"), (3, "three")]);
+    assert_eq!(world.seen("copy_orders_history"), versions);
 }

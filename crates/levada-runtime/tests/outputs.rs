@@ -22,6 +22,8 @@ async fn a_mended_transformer_runs_though_its_last_output_could_not_be_committed
     assert!(world.run().await.failed.is_empty());
     assert_eq!(world.seen("copy_orders"), owned(&[(1, "one")]));
     assert!(!world.node("Ingest/P/Copy").await.is_failed);
+    let left = std::fs::read_dir(world.folder.path().join("staging")).expect("the area").count();
+    assert_eq!(left, 0, "the output that gave way is gone, too");
 }
 
 #[tokio::test]
