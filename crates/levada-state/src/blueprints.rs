@@ -46,7 +46,7 @@ macro_rules! generation_columns {
 }
 
 impl State {
-    /// The newest blueprint, whole; `None`: none was ever applied.
+    /// The newest blueprint, but for nodes that this build can't read; `None`: none was ever applied.
     pub async fn in_force(&self) -> Result<Option<Blueprint>, StateError> {
         self.read("read the blueprint in force", |transaction| match newest(transaction)? {
             None => Ok(None),
@@ -60,7 +60,7 @@ impl State {
         self.read("read the generation in force", |transaction| Ok(newest(transaction)?)).await
     }
 
-    /// A blueprint as it was applied; `None`: there is none of this number.
+    /// A blueprint as it was applied, but for nodes that this build can't read; `None`: there is none of this number.
     pub async fn blueprint(&self, generation: Generation) -> Result<Option<Blueprint>, StateError> {
         self.read("read a blueprint", move |transaction| Ok(blueprint(transaction, generation)?)).await
     }
@@ -160,15 +160,12 @@ fn blueprint(transaction: &mut dyn Transaction, number: Generation) -> Result<Op
                JOIN node_contents ON node_contents.content = node_versions.content \
                WHERE node_versions.until_generation > ?1 AND node_versions.from_generation <= ?1";
     let rows = transaction.query(sql, values![number.0])?;
-    let read = |row: &Row| {
-        let node = read_node(row)?;
-        Ok((node.address.clone(), node))
-    };
+    let nodes = rows.iter().filter_map(read_node);
     Ok(Some(Blueprint {
         generation: row.generation,
         parent: row.parent,
         revision: row.revision,
         choices: choices::read(transaction, number)?,
-        nodes: rows.iter().map(read).collect::<Result<_, DatabaseError>>()?,
+        nodes: nodes.map(|node| (node.address.clone(), node)).collect(),
     }))
 }

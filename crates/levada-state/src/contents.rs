@@ -35,7 +35,7 @@ impl Contents {
         let answers = transaction.query_many("SELECT node, format FROM node_contents WHERE content = ?1", &keys)?;
         for (content, rows) in missing.into_iter().zip(answers) {
             if let Some(row) = rows.first() {
-                found.insert(content, readable(content, row));
+                found.insert(content, read_node(row).map(Arc::new));
             }
         }
         self.keep(&found);
@@ -66,23 +66,18 @@ impl Contents {
     }
 }
 
-fn readable(content: Fingerprint, row: &Row) -> Option<Arc<Node>> {
-    match read_node(row) {
-        Ok(node) => Some(Arc::new(node)),
-        Err(error) => {
-            let why = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(%content, %error, why, "a node of the blueprint can't be read and is left out");
-            None
-        }
-    }
-}
-
-/// Reads the columns `node, format`.
-pub(crate) fn read_node(row: &Row) -> Result<Node, DatabaseError> {
-    match row.int(1)? {
-        FORMAT => row.json(0, "node"),
-        _ => Err(DatabaseError::Column { column: 1, expected: "a format that this build knows" }),
-    }
+/// Reads the columns `node, format`; one that can't be read is told, and fails alone.
+pub(crate) fn read_node(row: &Row) -> Option<Node> {
+    let node = match row.int(1) {
+        Ok(FORMAT) => row.json(0, "node"),
+        Ok(_) => Err(DatabaseError::Column { column: 1, expected: "a format that this build knows" }),
+        Err(error) => Err(error),
+    };
+    let why = |error: &DatabaseError| std::error::Error::source(error).map(ToString::to_string);
+    node.inspect_err(|error| {
+        tracing::error!(%error, why = why(error), "a node of the blueprint can't be read and is left out");
+    })
+    .ok()
 }
 
 /// The stored form of a content hash: 16 bytes, the most significant first.

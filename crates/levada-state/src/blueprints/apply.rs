@@ -24,8 +24,9 @@ const END_VERSION: &str = "UPDATE node_versions SET until_generation = ?2 WHERE 
 const INSERT_VERSION: &str = "INSERT INTO node_versions (address, from_generation, until_generation, content) \
      VALUES (?1, ?2, ?3, ?4)";
 
-const INSERT_CONTENT: &str = "INSERT INTO node_contents (content, node, format) VALUES (?1, ?2, ?3) ON CONFLICT (content) DO UPDATE SET \
-     node = excluded.node, format = excluded.format WHERE node_contents.format <> excluded.format";
+const INSERT_CONTENT: &str = "INSERT INTO node_contents (content, node, format) VALUES (?1, ?2, ?3) \
+     ON CONFLICT (content) DO UPDATE SET node = excluded.node, format = excluded.format \
+     WHERE node_contents.node <> excluded.node OR node_contents.format <> excluded.format";
 
 const INSERT_HOT: &str = "INSERT INTO hot_nodes (address, content, generation, is_retiring, is_output, priority, \
      due_at, is_changed, epoch, claim_mark, claimed_generation, claimed_retiring, attempt, is_failed) \
@@ -89,7 +90,7 @@ impl Change<'_> {
     /// Whether anything is different at all.
     fn is_real(&self) -> bool {
         match (self.wanted, &self.found) {
-            (Some(wanted), Some(found)) => found.is_retiring || found.content != wanted.content,
+            (Some(wanted), Some(found)) => found.is_retiring || found.node.is_none() || found.content != wanted.content,
             (Some(_), None) => true,
             (None, _) => self.was_there(),
         }
