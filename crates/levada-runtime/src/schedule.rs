@@ -7,7 +7,10 @@ use levada_planner::blueprint::{CalendarSpec, DeliveredReading, ExportSpec, Inge
 use levada_planner::{Node, NodeSpec};
 
 /// The µs of a day.
-const DAY_US: i64 = 86_400_000_000;
+pub(crate) const DAY_US: i64 = 86_400_000_000;
+
+/// Over how much of a day the turns of exports are spread that let their histories age, in µs.
+const AGING_SPREAD_US: u64 = 3_600_000_000;
 
 /// How often a source without a trigger is read, in µs.
 const DEFAULT_INTERVAL_US: i64 = 600_000_000;
@@ -43,16 +46,13 @@ pub fn turn_after_failure(node: &Node, now: i64) -> i64 {
 }
 
 /// When the views on a history hide what has become too old: within the first hour of each day (UTC),
-/// another minute for each export. `None`: nothing gets too old.
+/// each export at a moment of its own. `None`: nothing gets too old.
 fn next_aging(spec: &ExportSpec, salt: &str, now: i64) -> Option<i64> {
     let ages = |view: &ViewSpec| view.reading == DeliveredReading::History && view.retention.is_some();
     let shift = spread(salt, AGING_SPREAD_US);
     let day = (now - shift).div_euclid(DAY_US) + 1;
     spec.views.iter().any(ages).then_some(day * DAY_US + shift)
 }
-
-/// Over how much of a day the turns of exports are spread that let their histories age, in µs.
-const AGING_SPREAD_US: u64 = 3_600_000_000;
 
 /// The calendars that bind a node.
 pub fn calendars(node: &Node) -> &[CalendarSpec] {

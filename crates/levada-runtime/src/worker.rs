@@ -5,6 +5,7 @@
 
 use crate::caps::{self, Caps, JobKey, job_key};
 use crate::jobs::{self, Report};
+use crate::schedule::DAY_US;
 use crate::{JobError, Runtime, retry, schedule};
 use levada_flow::{FlowError, Retry};
 use levada_model::model::TransformTrigger;
@@ -31,7 +32,7 @@ const STOP_AFTER: Duration = Duration::from_secs(8);
 /// How many due nodes are looked at at once.
 const DUE_PAGE_ROWS: usize = 4_096;
 /// When a row whose calendars never open together is looked at again, in µs.
-const NEVER_OPEN_US: i64 = 86_400_000_000;
+const NEVER_OPEN_US: i64 = DAY_US;
 /// How much older than the joining of a worker a file must be to be swept away, in µs: the clocks
 /// of machines and file servers differ.
 const SWEEP_GRACE_US: i64 = 60_000_000;
@@ -41,8 +42,6 @@ const OUTAGE_PAUSE_FIRST: Duration = Duration::from_millis(250);
 const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(15);
 /// How long the history of runs is kept, in days.
 pub const RUNS_KEPT_DAYS: i64 = 90;
-/// The µs of a day.
-const DAY_US: i64 = 86_400_000_000;
 
 /// When a worker ends by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -63,12 +63,10 @@ pub(super) async fn run(
 async fn replaced_folders(runtime: &Runtime, outputs: &[Successor]) -> Result<Vec<PathBuf>, JobError> {
     let mut folders = Vec::new();
     for output in outputs {
-        let row = runtime.state.node(&output.node).await?;
-        if let Some(staged) =
-            row.filter(|row| row.lease.is_none()).map(|row| payload::<StagedOutput>(&row)).transpose()?
-        {
-            folders.extend(staged.map(|staged| runtime.staging.join(staged.folder)));
-        }
+        let row = runtime.state.node(&output.node).await?.filter(|row| row.lease.is_none());
+        // One that can't be read names no folder; the sweep will find what it left.
+        let staged = row.and_then(|row| payload::<StagedOutput>(&row).ok().flatten());
+        folders.extend(staged.map(|staged| runtime.staging.join(staged.folder)));
     }
     Ok(folders)
 }

@@ -38,7 +38,8 @@ const POSTPONE: &str = "UPDATE hot_nodes SET due_at = ?2 WHERE address = ?1 AND 
 const RENEW: &str = "UPDATE hot_nodes SET lease_until = ?3 WHERE address = ?1 AND lease_owner = ?2";
 
 pub(crate) const EXPIRE: &str = "UPDATE hot_nodes SET lease_owner = NULL, lease_until = NULL, \
-     payload = COALESCE(payload, claimed_payload), claimed_payload = NULL, due_at = CASE WHEN due_at IS NULL OR due_at > claimed_due_at THEN claimed_due_at ELSE due_at END \
+     payload = COALESCE(payload, claimed_payload), claimed_payload = NULL, due_at = CASE \
+     WHEN due_at IS NULL OR due_at > claimed_due_at THEN claimed_due_at ELSE due_at END \
      WHERE lease_owner IS NOT NULL AND lease_until <= ?1";
 
 /// A number that no other call on any machine uses, so that a repeated call knows its own traces.
