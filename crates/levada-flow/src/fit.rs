@@ -8,7 +8,9 @@ use crate::FlowError;
 use crate::arrow_schema::{arrow_schema, arrow_type};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
-use arrow::datatypes::{DataType as Arrow, Field, Int32Type, Schema as ArrowSchema, SchemaRef};
+use arrow::datatypes::{
+    DataType as Arrow, Field, Float32Type, Float64Type, Int32Type, Schema as ArrowSchema, SchemaRef,
+};
 use levada_model::nearest::nearest;
 use levada_model::{DataType, Schema, SchemaColumn};
 use std::sync::Arc;
@@ -140,6 +142,14 @@ fn becomes(from: &Arrow, to: &DataType) -> Becomes {
             from if from.is_numeric() => Becomes::By("say how to round: CAST(ROUND(…) AS BIGINT)"),
             _ => Becomes::Never,
         },
+        (Arrow::Decimal128(_, scale) | Arrow::Decimal256(_, scale), Model::Decimal(_, target))
+            if i64::from(*scale) <= i64::from(*target) =>
+        {
+            Becomes::Fits
+        }
+        (from, Model::Decimal(..)) if from.is_numeric() && !from.is_integer() => {
+            Becomes::By("say how to round: CAST(ROUND(…) AS DECIMAL(…))")
+        }
         (from, Model::Float32 | Model::Float64 | Model::Decimal(..)) if from.is_numeric() => Becomes::Fits,
         (
             Arrow::Utf8 | Arrow::LargeUtf8 | Arrow::Utf8View,
@@ -204,9 +214,21 @@ fn cast(array: &ArrayRef, target: &Arrow, column: &SchemaColumn) -> Result<Array
     let cast = cast_with_options(array, target, &options)
         .map_err(|error| (0, format!("it can't become {}: {error}", column.data_type)))?;
     let is_lost = |row: &usize| cast.is_null(*row) && !array.is_null(*row);
-    match (cast.null_count() > array.logical_null_count()).then(|| (0..cast.len()).find(is_lost)).flatten() {
+    let lost = (cast.null_count() > array.logical_null_count()).then(|| (0..cast.len()).find(is_lost)).flatten();
+    match lost.or_else(|| infinite(array, &cast)) {
         Some(row) => Err((row, format!("the value doesn't fit {}", column.data_type))),
         None => Ok(cast),
+    }
+}
+
+/// The first finite value that is none any more as a 32-bit float.
+fn infinite(array: &ArrayRef, cast: &ArrayRef) -> Option<usize> {
+    let floats = cast.as_primitive_opt::<Float32Type>()?;
+    let is_infinite = |row: &usize| floats.is_valid(*row) && floats.value(*row).is_infinite();
+    let mut infinite = (0..floats.len()).filter(is_infinite);
+    match array.as_primitive_opt::<Float64Type>() {
+        Some(before) => infinite.find(|row| before.value(*row).is_finite()),
+        None => infinite.next(),
     }
 }
 
@@ -251,7 +273,7 @@ fn check_range(array: &ArrayRef, least: i32, most: i32, column: &SchemaColumn) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Int64Array, StringArray};
+    use arrow::array::{Decimal128Array, Float64Array, Int64Array, StringArray};
     use levada_model::SchemaColumn;
     use levada_model::name::ColumnName;
 
@@ -292,6 +314,35 @@ mod tests {
         assert!(long.contains("row 2") && long.contains("\"name\""), "{long}");
         assert!(fit(&rows(vec![None], vec![None])).is_err());
         assert!(fit(&rows(vec![Some(i64::MAX)], vec![None])).is_err());
+    }
+
+    fn fit_one(values: ArrayRef, data_type: DataType) -> Result<RecordBatch, FlowError> {
+        let rows = RecordBatch::try_from_iter([("name", values)]).expect("one column");
+        let mut column = schema().columns.remove(1);
+        column.data_type = data_type;
+        Fit::new(&rows.schema(), &Schema { columns: vec![column] }, false)?.apply(&rows)
+    }
+
+    #[test]
+    fn nothing_is_rounded_unless_the_query_says_how() {
+        let decimals = |scale| {
+            let decimals = Decimal128Array::from(vec![2_239]).with_precision_and_scale(10, scale).expect("it fits");
+            Arc::new(decimals) as ArrayRef
+        };
+        assert!(fit_one(decimals(2), DataType::Decimal(10, 2)).is_ok());
+        assert!(fit_one(decimals(2), DataType::Decimal(12, 4)).is_ok());
+        for values in [decimals(3), Arc::new(Float64Array::from(vec![2.239]))] {
+            let error = fit_one(values, DataType::Decimal(10, 2)).expect_err("a digit would be lost").to_string();
+            assert!(error.contains("say how to round"), "{error}");
+        }
+    }
+
+    #[test]
+    fn finite_values_stay_finite() {
+        let floats = |values: Vec<f64>| Arc::new(Float64Array::from(values)) as ArrayRef;
+        assert!(fit_one(floats(vec![1.5, f64::INFINITY]), DataType::Float32).is_ok());
+        let error = fit_one(floats(vec![f64::INFINITY, 1e300]), DataType::Float32).expect_err("too large").to_string();
+        assert!(error.contains("row 2"), "{error}");
     }
 
     #[test]

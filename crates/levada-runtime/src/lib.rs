@@ -22,7 +22,7 @@ pub mod worker;
 
 pub use connect::Connect;
 pub use error::JobError;
-pub use worker::{Ending, Mode, Progress, Worker};
+pub use worker::{Ending, Mode, Progress, RUNS_KEPT_DAYS, Worker};
 
 use levada_flow::{Clock, Engine};
 use levada_state::State;

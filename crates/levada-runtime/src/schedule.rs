@@ -3,8 +3,14 @@
 use levada_model::model::{Cron, CronTrigger, TransformTrigger};
 use levada_model::period::{Period, PeriodUnit};
 use levada_model::schedule;
-use levada_planner::blueprint::{CalendarSpec, IngestOrigin};
+use levada_planner::blueprint::{CalendarSpec, DeliveredReading, ExportSpec, IngestOrigin, ViewSpec};
 use levada_planner::{Node, NodeSpec};
+
+/// The µs of a day.
+pub(crate) const DAY_US: i64 = 86_400_000_000;
+
+/// Over how much of a day the turns of exports are spread that let their histories age, in µs.
+const AGING_SPREAD_US: u64 = 3_600_000_000;
 
 /// How often a source without a trigger is read, in µs.
 const DEFAULT_INTERVAL_US: i64 = 600_000_000;
@@ -23,9 +29,29 @@ pub fn next_turn(node: &Node, now: i64) -> Option<i64> {
             TransformTrigger::Cron(trigger) => next_tick(trigger, &node.address.to_string(), now)?,
             TransformTrigger::OnChange => return None,
         },
-        NodeSpec::Link(_) | NodeSpec::Export(_) | NodeSpec::Transform(_) => return None,
+        NodeSpec::Export(spec) => next_aging(spec, &node.address.to_string(), now)?,
+        NodeSpec::Link(_) | NodeSpec::Transform(_) => return None,
     };
     next_open(calendars(node), at)
+}
+
+/// When a node whose retries have ended is tried again; an export has to deliver, and its next
+/// regular turn only lets its history age.
+pub fn turn_after_failure(node: &Node, now: i64) -> i64 {
+    let pause = now + crate::retry::PAUSE_MS_MAX * 1_000;
+    match &node.spec {
+        NodeSpec::Export(_) => pause,
+        _ => next_turn(node, now).unwrap_or(pause),
+    }
+}
+
+/// When the views on a history hide what has become too old: within the first hour of each day (UTC),
+/// each export at a moment of its own. `None`: nothing gets too old.
+fn next_aging(spec: &ExportSpec, salt: &str, now: i64) -> Option<i64> {
+    let ages = |view: &ViewSpec| view.reading == DeliveredReading::History && view.retention.is_some();
+    let shift = spread(salt, AGING_SPREAD_US);
+    let day = (now - shift).div_euclid(DAY_US) + 1;
+    spec.views.iter().any(ages).then_some(day * DAY_US + shift)
 }
 
 /// The calendars that bind a node.
@@ -64,11 +90,16 @@ fn is_open(calendar: &CalendarSpec, at: i64) -> bool {
 
 fn next_tick(trigger: &CronTrigger, salt: &str, now: i64) -> Option<i64> {
     let spread_us = trigger.jitter.map_or(0, |jitter| jitter.approximate_seconds().saturating_mul(1_000_000));
-    let jitter = match spread_us {
-        0 => 0,
-        spread => (xxhash_rust::xxh3::xxh3_64(salt.as_bytes()) % spread).cast_signed(),
-    };
+    let jitter = spread(salt, spread_us);
     Some(schedule::next_after(&trigger.cron, now - jitter)? + jitter)
+}
+
+/// A shift below `spread_us` that is always the same for one salt, in µs.
+fn spread(salt: &str, spread_us: u64) -> i64 {
+    match spread_us {
+        0 => 0,
+        spread_us => (xxhash_rust::xxh3::xxh3_64(salt.as_bytes()) % spread_us).cast_signed(),
+    }
 }
 
 /// Whether a tick of `cron` lies after `from` and not after `now`.

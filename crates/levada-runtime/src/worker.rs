@@ -1,9 +1,13 @@
 //! The loop: claims due nodes under the caps, runs their jobs, records how they ended.
+//!
+//! It works in sessions, each under one worker lock: where the lock or the state is lost, everything
+//! that runs is aborted, and a new session joins the workers again.
 
 use crate::caps::{self, Caps, JobKey, Permit, job_key};
 use crate::jobs::{self, Report};
+use crate::schedule::DAY_US;
 use crate::{JobError, Runtime, retry, schedule};
-use levada_flow::FlowError;
+use levada_flow::{FlowError, Retry};
 use levada_model::model::TransformTrigger;
 use levada_model::{NodeAddress, NodeKind};
 use levada_planner::NodeSpec;
@@ -11,6 +15,7 @@ use levada_planner::blueprint::IngestOrigin;
 use levada_state::nodes::{Completion, HotNode, Outcome, Successor, Wish};
 use levada_state::{Fence, StateError};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -23,8 +28,19 @@ const RENEW_EVERY: Duration = Duration::from_secs(3);
 const POLL_EVERY: Duration = Duration::from_millis(100);
 /// How long running jobs may go on after a stop, before they are released.
 const STOP_AFTER: Duration = Duration::from_secs(8);
-/// The most due nodes looked at in one pass.
-const DUE_MAX: usize = 4_096;
+/// How many due nodes are looked at at once.
+const DUE_PAGE_ROWS: usize = 4_096;
+/// When a row whose calendars never open together is looked at again, in µs.
+const NEVER_OPEN_US: i64 = DAY_US;
+/// How much older than the joining of a worker a file must be to be swept away, in µs: the clocks
+/// of machines and file servers differ.
+const SWEEP_GRACE_US: i64 = 60_000_000;
+/// The first pause after the state was lost; each further one is twice as long.
+const OUTAGE_PAUSE_FIRST: Duration = Duration::from_millis(250);
+/// The longest pause while the state is out of reach.
+const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(15);
+/// How long the history of runs is kept, in days.
+pub const RUNS_KEPT_DAYS: i64 = 90;
 
 /// When a worker ends by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +62,10 @@ pub enum Progress {
     Done(Vec<NodeAddress>, Report),
     /// A job failed; when it is tried again (µs), if it is.
     Failed(Vec<NodeAddress>, String, Option<i64>),
+    /// Another worker has taken a job over; what this one did of it counts for nothing.
+    TakenOver(Vec<NodeAddress>),
+    /// The state is out of reach, and why; told once until it is back. No job goes on meanwhile.
+    Waiting(String),
 }
 
 /// How a worker's run ended.
@@ -70,8 +90,14 @@ pub struct Worker {
     running: HashMap<JobKey, Running>,
     /// Until idle: sources that had their one pull.
     pulled: BTreeSet<NodeAddress>,
+    /// Until idle: whether the sources were made due for it.
+    has_begun: bool,
     /// Until idle: whether transformers on a cron had their one turn.
     has_fired: bool,
+    /// The next pause while the state is out of reach; `None`: it is there.
+    outage: Option<Duration>,
+    /// The day, since 1970, on which old runs were forgotten last.
+    forgot_on: Option<i64>,
     ending: Ending,
 }
 
@@ -82,6 +108,14 @@ struct Running {
     permit: Permit,
 }
 
+/// How a session ended.
+enum Session {
+    /// There is nothing more to do.
+    Over,
+    /// The worker lock was lost: others may believe that this worker is dead.
+    LockLost,
+}
+
 struct Ended {
     key: JobKey,
     started_at: i64,
@@ -89,7 +123,8 @@ struct Ended {
 }
 
 impl Worker {
-    /// Makes a worker that runs up to `jobs_max` jobs at once and tells its progress.
+    /// Makes a worker that runs up to `jobs_max` jobs at once and tells its progress; `owner` is for
+    /// people, its leases have a name of their own.
     pub fn new(
         runtime: Runtime,
         owner: String,
@@ -99,36 +134,72 @@ impl Worker {
     ) -> Self {
         Self {
             runtime,
-            owner,
+            owner: unique(&owner),
             jobs_max,
             mode,
             tell: Box::new(tell),
             caps: Caps::default(),
             running: HashMap::new(),
             pulled: BTreeSet::new(),
+            has_begun: false,
             has_fired: false,
+            outage: None,
+            forgot_on: None,
             ending: Ending::default(),
         }
     }
 
-    /// Works until its mode or `stop` ends it.
+    /// Works until its mode or `stop` ends it; one that works continuously outlives outages of the
+    /// state.
     ///
     /// # Errors
     /// Another worker holds the state, or the state fails; jobs' own failures are in the ending.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<Ending, JobError> {
+        loop {
+            let mut jobs = JoinSet::new();
+            let ended = self.session(&mut jobs, &mut stop).await;
+            // Whatever still runs has lost its leases, or will; its effects are fenced off.
+            jobs.shutdown().await;
+            self.running.clear();
+            self.caps = Caps::default();
+            match ended {
+                Ok(Session::Over) => return Ok(self.ending),
+                Ok(Session::LockLost) => self.wait_out("the worker lock was lost".to_owned(), &mut stop).await,
+                Err(error) if self.mode == Mode::Continuous && is_outage(&error) => {
+                    self.wait_out(error.chain(), &mut stop).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Works under one worker lock.
+    async fn session(
+        &mut self,
+        jobs: &mut JoinSet<Ended>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Session, JobError> {
+        if *stop.borrow() {
+            return Ok(Session::Over);
+        }
+        let before = self.runtime.clock.now();
         let mut lock = self.runtime.state.take_worker_lock().await?;
         // Beside other workers, what is in no manifest may be theirs and on its way.
         if lock.is_alone() {
-            self.sweep().await?;
+            self.sweep(before - SWEEP_GRACE_US).await?;
         }
         lock.settle();
-        if self.mode == Mode::UntilIdle {
+        if self.mode == Mode::UntilIdle && !std::mem::replace(&mut self.has_begun, true) {
             self.pull_everything_once().await?;
         }
-        let mut jobs: JoinSet<Ended> = JoinSet::new();
         let mut renew = tokio::time::interval(RENEW_EVERY);
         while !*stop.borrow() {
-            self.start_due(&mut jobs).await?;
+            if !lock.is_held() {
+                return Ok(Session::LockLost);
+            }
+            self.start_due(jobs).await?;
+            self.forget_old_runs().await?;
+            self.outage = None;
             if jobs.is_empty() && self.is_at_its_end().await? {
                 break;
             }
@@ -137,29 +208,44 @@ impl Worker {
                 _ = tokio::time::sleep(POLL_EVERY) => {}
                 _ = renew.tick() => self.renew().await?,
                 // The sender may be gone; then nobody stops this worker.
-                changed = stop.changed() => if changed.is_err() { stop = never() },
+                changed = stop.changed() => if changed.is_err() { *stop = never() },
             }
         }
         self.wind_up(jobs).await?;
-        drop(lock);
-        Ok(self.ending)
+        Ok(Session::Over)
     }
 
-    /// Takes away what runs left behind that never committed.
-    async fn sweep(&self) -> Result<(), JobError> {
-        self.runtime.store.sweep().await?;
-        let wanted: Vec<String> = self.runtime.state.nodes().await?.into_iter().filter_map(|row| row.payload).collect();
-        let Ok(folders) = std::fs::read_dir(&self.runtime.staging) else { return Ok(()) };
-        for folder in folders.flatten() {
-            let name = folder.file_name().to_string_lossy().into_owned();
-            if !wanted.iter().any(|payload| payload.contains(&name)) {
-                let path = folder.path();
-                std::fs::remove_dir_all(&path).map_err(|source| JobError::Staging {
-                    operation: "remove",
-                    path: path.display().to_string(),
-                    source,
-                })?;
+    /// Pauses before the next session, longer each time, and tells why once.
+    async fn wait_out(&mut self, why: String, stop: &mut watch::Receiver<bool>) {
+        let pause = match self.outage {
+            Some(pause) => pause,
+            None => {
+                (self.tell)(Progress::Waiting(why));
+                OUTAGE_PAUSE_FIRST
             }
+        };
+        self.outage = Some((pause * 2).min(OUTAGE_PAUSE_MAX));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            changed = stop.changed() => if changed.is_err() { *stop = never() },
+        }
+    }
+
+    /// Takes away what runs left behind that never committed and was written before `before`, µs.
+    async fn sweep(&self, before: i64) -> Result<(), JobError> {
+        self.runtime.store.sweep(before).await?;
+        let wanted: Vec<String> = self.runtime.state.nodes().await?.into_iter().filter_map(|row| row.payload).collect();
+        jobs::sweep_staging(&self.runtime.staging, &wanted, before);
+        Ok(())
+    }
+
+    /// Forgets, once a day, the runs that ended too long ago.
+    async fn forget_old_runs(&mut self) -> Result<(), StateError> {
+        let now = self.runtime.clock.now();
+        let today = now.div_euclid(DAY_US);
+        if self.forgot_on != Some(today) {
+            self.runtime.state.forget_runs(now - RUNS_KEPT_DAYS * DAY_US).await?;
+            self.forgot_on = Some(today);
         }
         Ok(())
     }
@@ -202,13 +288,34 @@ impl Worker {
     }
 
     async fn start_due(&mut self, jobs: &mut JoinSet<Ended>) -> Result<(), StateError> {
-        if self.running.len() >= self.jobs_max {
-            return Ok(());
-        }
         let now = self.runtime.clock.now();
+        let mut due = self.runtime.state.due(now, DUE_PAGE_ROWS);
+        // Rows that may not start, however many there are, keep no others from it.
+        while self.running.len() < self.jobs_max {
+            let Some(rows) = due.next_page().await? else { break };
+            let rows = self.postpone_closed(rows, now).await?;
+            self.start_page(jobs, rows, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Moves rows whose calendars are closed to their next opening; gives the others.
+    async fn postpone_closed(&self, rows: Vec<HotNode>, now: i64) -> Result<Vec<HotNode>, StateError> {
+        let (open, closed): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| is_open(row, now));
+        let until = |row: &HotNode| {
+            schedule::next_open(schedule::calendars(&row.node), now).unwrap_or(now.saturating_add(NEVER_OPEN_US))
+        };
+        let closed: Vec<(HotNode, i64)> = closed.into_iter().map(|row| (row.clone(), until(&row))).collect();
+        if !closed.is_empty() {
+            self.runtime.state.postpone(&closed).await?;
+        }
+        Ok(open)
+    }
+
+    async fn start_page(&mut self, jobs: &mut JoinSet<Ended>, rows: Vec<HotNode>, now: i64) -> Result<(), StateError> {
         let mut groups: Vec<(JobKey, Vec<HotNode>)> = Vec::new();
         let mut positions: HashMap<JobKey, usize> = HashMap::new();
-        for row in self.runtime.state.due(now, DUE_MAX).await? {
+        for row in rows {
             if !self.may_start(&row, now).await? {
                 continue;
             }
@@ -238,16 +345,15 @@ impl Worker {
         if self.mode == Mode::UntilDone && is_source(row) {
             return Ok(false);
         }
-        if self.pulled.contains(&row.node.address)
-            || schedule::next_open(schedule::calendars(&row.node), now) != Some(now)
-        {
+        if self.pulled.contains(&row.node.address) || !is_open(row, now) {
             return Ok(false);
         }
-        // A transformer waits until its last output is committed, so that no run replaces another's.
+        // A transformer waits until its last output is committed, so that no run replaces another's;
+        // one that can't be committed is replaced.
         if row.node.address.kind() == NodeKind::Transform {
             for (output, _) in self.runtime.state.lower(&row.node.address).await? {
                 let output = self.runtime.state.node(&output).await?;
-                if output.is_some_and(|output| output.due_at.is_some() || output.lease.is_some()) {
+                if output.is_some_and(|it| it.lease.is_some() || (it.due_at.is_some() && !it.is_failed)) {
                     return Ok(false);
                 }
             }
@@ -308,7 +414,7 @@ impl Worker {
                 (self.tell)(Progress::Done(addresses, report));
             }
             Err(JobError::State(StateError::Fenced { .. })) => {
-                tracing::info!(nodes = ?addresses, "another worker has taken over");
+                (self.tell)(Progress::TakenOver(addresses));
             }
             Err(error) => self.record_failure(rows, addresses, started_at, &error).await?,
         }
@@ -341,7 +447,7 @@ impl Worker {
             let completion = Completion {
                 started_at,
                 outcome,
-                next_due_at: Some(schedule::next_turn(&row.node, now).unwrap_or(now + retry::PAUSE_MS_MAX * 1_000)),
+                next_due_at: Some(schedule::turn_after_failure(&row.node, now)),
                 memory: None,
                 successors,
                 rows: 0,
@@ -394,8 +500,10 @@ impl Worker {
 
     async fn renew(&self) -> Result<(), StateError> {
         let now = self.runtime.clock.now();
-        if !self.running.is_empty() {
-            self.runtime.state.renew(&self.owner, now + LEASE_US).await?;
+        let rows = self.running.values().flat_map(|running| &running.rows);
+        let nodes: Vec<NodeAddress> = rows.map(|row| row.node.address.clone()).collect();
+        if !nodes.is_empty() {
+            self.runtime.state.renew(&self.owner, &nodes, now + LEASE_US).await?;
         }
         // Whatever another worker left when it died is free again.
         self.runtime.state.expire_leases(now).await.map(drop)
@@ -405,7 +513,7 @@ impl Worker {
     async fn is_idle(&self) -> Result<bool, StateError> {
         let now = self.runtime.clock.now();
         for row in self.runtime.state.nodes().await? {
-            let Some(due_at) = row.due_at.filter(|_| !row.is_paused) else { continue };
+            let Some(due_at) = row.due_at else { continue };
             let is_retry = row.attempt > 0 && !row.is_failed;
             if (is_retry || due_at <= now) && self.may_start(&row, now).await? {
                 return Ok(false);
@@ -415,7 +523,7 @@ impl Worker {
     }
 
     /// Lets running jobs end for a while, then gives the rest back.
-    async fn wind_up(&mut self, mut jobs: JoinSet<Ended>) -> Result<(), StateError> {
+    async fn wind_up(&mut self, jobs: &mut JoinSet<Ended>) -> Result<(), StateError> {
         self.renew().await?;
         let deadline = tokio::time::Instant::now() + STOP_AFTER;
         while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, jobs.join_next()).await {
@@ -434,6 +542,22 @@ fn is_source(row: &HotNode) -> bool {
 
 fn has_cron_trigger(row: &HotNode) -> bool {
     matches!(&row.node.spec, NodeSpec::Trigger(spec) if matches!(spec.trigger, TransformTrigger::Cron(_)))
+}
+
+/// Whether the calendars of a row let it run now.
+fn is_open(row: &HotNode, now: i64) -> bool {
+    schedule::next_open(schedule::calendars(&row.node), now) == Some(now)
+}
+
+/// Whether the state or the store may be back a moment later.
+fn is_outage(error: &JobError) -> bool {
+    matches!(error, JobError::State(_) | JobError::Store(_)) && error.retry() == Retry::Later
+}
+
+/// A name that no other worker has: process ids come again, in a container at every start.
+fn unique(owner: &str) -> String {
+    // Every `RandomState` of a process hashes with another key, drawn from the system's randomness.
+    format!("{owner}/{:016x}", RandomState::new().hash_one(owner))
 }
 
 /// A stop that never comes.
@@ -458,5 +582,16 @@ impl<T> Future for AbortOnDrop<T> {
 impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_workers_of_one_name_never_hold_each_other_s_leases() {
+        assert_ne!(unique("1@pod"), unique("1@pod"));
+        assert!(unique("1@pod").starts_with("1@pod/"));
     }
 }

@@ -1,9 +1,8 @@
 //! Without faults: data flows to its end, once, and only what changed.
 
-use crate::world::{World, address, owned, rows};
+use crate::world::{World, owned, rows};
 use levada_flow::sink::Form;
 use levada_runtime::jobs::REHYDRATE;
-use levada_state::nodes::Successor;
 
 #[tokio::test]
 async fn everything_flows_from_the_producer_through_the_transformer_to_both_readings() {
@@ -45,26 +44,12 @@ async fn rehydration_rebuilds_from_the_store_without_asking_the_producer() {
     let world = World::new(Form::Changes).await;
     world.producer.set_table("orders", rows(&[(1, "one")]));
     world.run().await;
-    let export = Successor {
-        node: address("Export/P/memory/Shop/orders"),
-        due_at: world.runtime.clock.now(),
-        payload: Some(REHYDRATE.to_owned()),
-    };
-    world.runtime.state.make_due(&[export]).await.expect("the state");
+    world.make_due("Export/P/memory/Shop/orders", Some(REHYDRATE)).await;
     world.producer.set_table("orders", rows(&[]));
-    let (_stop, stopped) = tokio::sync::watch::channel(false);
-    let worker = levada_runtime::Worker::new(
-        world.runtime.clone(),
-        "test".to_owned(),
-        4,
-        levada_runtime::Mode::UntilDone,
-        |_| {},
-    );
-    let ending = worker.run(stopped).await.expect("the worker runs");
+    let ending = world.run_due().await;
     assert!(ending.failed.is_empty());
     assert_eq!(world.seen("shop_orders"), owned(&[(1, "one")]));
     assert_eq!(world.batch("Shop").await, 1);
-    let row =
-        world.runtime.state.node(&address("Export/P/memory/Shop/orders")).await.expect("the state").expect("the node");
-    assert_eq!(row.payload, None, "the next delivery moves only what changes");
+    let payload = world.node("Export/P/memory/Shop/orders").await.payload;
+    assert_eq!(payload, None, "the next delivery moves only what changes");
 }

@@ -1,23 +1,23 @@
 //! What a pull goes on from, and what starts over.
 
-use crate::world::{World, address, blueprint, owned, rows};
+use crate::world::{Nodes, World, address, nodes, owned, rows};
 use levada_flow::sink::Form;
 use levada_model::model::IngestKind;
+use levada_planner::NodeSpec;
 use levada_planner::blueprint::{IngestDataset, IngestOrigin, IngestSpec};
-use levada_planner::{Blueprint, Generation, NodeSpec};
 
-/// The blueprint of the world, its producer read by the watermark `id`.
-fn by_watermark() -> Blueprint {
-    let mut blueprint = blueprint();
-    let IngestOrigin::Container { ingest, .. } = &mut shop(&mut blueprint).origin else {
+/// The nodes of the world, its producer read by the watermark `id`.
+fn by_watermark() -> Nodes {
+    let mut nodes = nodes("Shop");
+    let IngestOrigin::Container { ingest, .. } = &mut shop(&mut nodes).origin else {
         unreachable!("it reads a container")
     };
     *ingest = IngestKind::Watermark { column: Some("id".parse().expect("a name")), overlap: None, deletes: None };
-    blueprint
+    nodes
 }
 
-fn shop(blueprint: &mut Blueprint) -> &mut IngestSpec {
-    match &mut blueprint.nodes.get_mut(&address("Ingest/P/Shop")).expect("it is there").spec {
+fn shop(nodes: &mut Nodes) -> &mut IngestSpec {
+    match &mut nodes.get_mut(&address("Ingest/P/Shop")).expect("it is there").spec {
         NodeSpec::Ingest(spec) => spec,
         _ => unreachable!("it is an ingest"),
     }
@@ -25,7 +25,7 @@ fn shop(blueprint: &mut Blueprint) -> &mut IngestSpec {
 
 #[tokio::test]
 async fn another_incarnation_is_read_from_the_beginning() {
-    let world = World::with(Form::Changes, by_watermark()).await;
+    let world = World::of(Form::Changes, by_watermark()).await;
     world.producer.set_table("orders", rows(&[(10, "ten"), (20, "twenty")]));
     assert!(world.run().await.failed.is_empty());
     world.replace_producer();
@@ -39,14 +39,13 @@ async fn another_incarnation_is_read_from_the_beginning() {
 
 #[tokio::test]
 async fn a_dataset_that_joins_leaves_the_rows_of_the_others_alone() {
-    let world = World::with(Form::Changes, by_watermark()).await;
+    let world = World::of(Form::Changes, by_watermark()).await;
     world.producer.set_table("orders", rows(&[(1, "one"), (2, "two")]));
     world.producer.set_table("items", rows(&[(7, "seven")]));
     assert!(world.run().await.failed.is_empty());
     // The producer keeps the newest only; nobody looks for deletes.
     world.producer.set_table("orders", rows(&[(2, "two")]));
     let mut more = by_watermark();
-    (more.generation, more.parent) = (Generation(2), Some(Generation(1)));
     let datasets = &mut shop(&mut more).datasets;
     let items =
         IngestDataset { dataset: "items".parse().expect("a name"), table: "items".to_owned(), ..datasets[0].clone() };
@@ -64,13 +63,12 @@ async fn a_dataset_that_changes_starts_over_alone() {
     let items =
         IngestDataset { dataset: "items".parse().expect("a name"), table: "items".to_owned(), ..datasets[0].clone() };
     datasets.push(items);
-    let world = World::with(Form::Changes, both.clone()).await;
+    let world = World::of(Form::Changes, both.clone()).await;
     world.producer.set_table("orders", rows(&[(1, "one"), (2, "two")]));
     world.producer.set_table("items", rows(&[(1, "one")]));
     assert!(world.run().await.failed.is_empty());
     world.producer.set_table("orders", rows(&[(2, "two")]));
     world.producer.set_table("things", rows(&[(7, "seven")]));
-    (both.generation, both.parent) = (Generation(2), Some(Generation(1)));
     shop(&mut both).datasets[1].table = "things".to_owned();
     world.apply(both).await;
     assert!(world.run().await.failed.is_empty());

@@ -1,9 +1,9 @@
 //! Transformers that are programs end with whoever started them, and so does what they started.
 
-use crate::world::{World, address, blueprint, rows};
+use crate::world::{Nodes, World, address, nodes, rows};
 use levada_flow::sink::Form;
 use levada_model::model::{Code, Program, Run};
-use levada_planner::{Blueprint, NodeSpec};
+use levada_planner::NodeSpec;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,13 +14,13 @@ const FOLDER: &str = "LEVADA_TEST_FOLDER";
 /// How long processes may take to be gone, in seconds.
 const GONE_SECONDS_MAX: u64 = 30;
 
-/// The blueprint of the world, its transformer a shell script that leaves its own process id and
+/// The nodes of the world, its transformer a shell script that leaves its own process id and
 /// that of a child in `pids`.
-fn by_script(folder: &Path, end: &str) -> Blueprint {
+fn by_script(folder: &Path, end: &str) -> Nodes {
     let pids = folder.join("pids");
     let script = format!("sleep 4711 & echo $$ $! > '{0}.new'; mv '{0}.new' '{0}'; {end}", pids.display());
-    let mut blueprint = blueprint();
-    let node = blueprint.nodes.get_mut(&address("Transform/P/W")).expect("it is there");
+    let mut nodes = nodes("Shop");
+    let node = nodes.get_mut(&address("Transform/P/W")).expect("it is there");
     let NodeSpec::Transform(spec) = &mut node.spec else { unreachable!("it is a transformer") };
     spec.code = Code::Program(Program {
         run: Run::Command(vec!["sh".to_owned(), "-c".to_owned(), script]),
@@ -29,11 +29,11 @@ fn by_script(folder: &Path, end: &str) -> Blueprint {
         memory_bytes: None,
         credentials: Vec::new(),
     });
-    blueprint
+    nodes
 }
 
 async fn world(folder: &Path, end: &str) -> World {
-    let world = World::with(Form::Changes, by_script(folder, end)).await;
+    let world = World::of(Form::Changes, by_script(folder, end)).await;
     world.producer.set_table("orders", rows(&[(1, "one")]));
     world
 }

@@ -1,19 +1,19 @@
 //! Readers whom a consumer does not know.
 
-use crate::world::{World, address, blueprint, owned, rows};
+use crate::world::{World, address, nodes, owned, rows};
 use levada_flow::sink::Form;
 use levada_model::model::Reader;
 use levada_planner::NodeSpec;
 
 #[tokio::test]
 async fn an_unknown_reader_fails_its_own_export_and_keeps_nobody_from_the_rows() {
-    let mut blueprint = blueprint();
+    let mut nodes = nodes("Shop");
     let export = address("Export/P/memory/Shop/orders");
-    let NodeSpec::Export(spec) = &mut blueprint.nodes.get_mut(&export).expect("it is there").spec else {
+    let NodeSpec::Export(spec) = &mut nodes.get_mut(&export).expect("it is there").spec else {
         unreachable!("it is an export")
     };
     spec.views[0].readers = vec![Reader::Role("anna".to_owned())];
-    let world = World::with(Form::Changes, blueprint).await;
+    let world = World::of(Form::Changes, nodes).await;
     world.producer.set_table("orders", rows(&[(1, "one")]));
     world.set_unknown_readers(&["anna"]);
     let ending = world.run().await;

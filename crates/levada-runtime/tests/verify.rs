@@ -1,6 +1,6 @@
 //! Comparisons of which a side can't be read.
 
-use crate::world::{World, blueprint, rows};
+use crate::world::{World, rows};
 use levada_flow::memory::Fault;
 use levada_flow::sink::Form;
 use levada_runtime::verify::{Scope, verify};
@@ -13,13 +13,13 @@ async fn an_unreadable_side_fails_its_own_comparison_and_hides_no_other() {
     world.break_sink(Fault::Before(1));
     let mut told = 0;
     let scope = Scope { workspace: None, with_source: true };
-    let comparisons = verify(&world.runtime, &blueprint(), &scope, |_| told += 1).await;
+    let comparisons = verify(&world.runtime, &world.in_force(), &scope, |_| told += 1).await;
     assert_eq!((comparisons.len(), told), (5, 5), "two exports with two readings, one source");
     assert!(comparisons[0].failure.as_ref().is_some_and(|reason| reason.contains("broke off")));
     assert!(!comparisons[0].is_equal() && comparisons[1..].iter().all(|comparison| comparison.is_equal()));
 
     world.break_source(Fault::Before(1));
-    let comparisons = verify(&world.runtime, &blueprint(), &scope, |_| ()).await;
+    let comparisons = verify(&world.runtime, &world.in_force(), &scope, |_| ()).await;
     let failed: Vec<_> = comparisons.iter().filter(|comparison| comparison.failure.is_some()).collect();
     assert!(comparisons.len() == 5 && failed.len() == 1 && failed[0].dataset.to_string() == "Shop.orders");
 }

@@ -4,7 +4,7 @@
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use levada_flow::conformance::schema_of;
 use levada_flow::engine::{EngineInput, EngineQuery};
 use levada_flow::memory::{Fault, FaultySink, FaultySource, MemoryDatabase, MemorySink, MemorySource};
@@ -12,16 +12,19 @@ use levada_flow::sink::{Delivered, DeliveredTable, Form, Mark, TableDelivery, Un
 use levada_flow::{Clock, Engine, FlowError, RowStream, Sink, Source, SystemClock};
 use levada_model::address::{DatasetRef, NodeAddress, Stream};
 use levada_model::connection::{Connection, ContainerKind, Place};
-use levada_model::model::{Code, IngestKind, Latency, OutputMode, Priority, Reader, SqlFile, Style, TransformTrigger};
+use levada_model::model::{
+    Code, IngestKind, Latency, OutputMode, Priority, Reader, SqlFile, Style, TransformTrigger, Window, Windows,
+};
 use levada_model::name::CredentialName;
 use levada_model::{Address, Schema};
 use levada_planner::blueprint::*;
 use levada_planner::{Blueprint, Generation, Node, NodeSpec};
 use levada_runtime::{Connect, Ending, Mode, Runtime, Worker};
 use levada_state::State;
+use levada_state::nodes::{HotNode, Successor};
 use levada_store::{Reading, Store};
-use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
@@ -30,13 +33,28 @@ pub struct World {
     pub producer: MemoryDatabase,
     pub consumer: MemoryDatabase,
     pub runtime: Runtime,
+    pub folder: TempDir,
     faults: Arc<Faults>,
-    _folder: TempDir,
+    clock: Arc<HandClock>,
+    in_force: Mutex<Blueprint>,
+}
+
+/// The machine's clock, and what a test has let pass.
+#[derive(Default)]
+struct HandClock(AtomicI64);
+
+impl Clock for HandClock {
+    fn now(&self) -> i64 {
+        SystemClock.now() + self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// What is wrong with the world. Of the faults each opened source or sink takes one.
 #[derive(Default)]
 struct Faults {
+    source_refuses: AtomicBool,
+    sink_refuses: AtomicBool,
+    engine_doubles: AtomicBool,
     source: Mutex<VecDeque<Fault>>,
     sink: Mutex<VecDeque<Fault>>,
     /// How often the producer was replaced by another one.
@@ -94,6 +112,7 @@ struct Memory {
 #[async_trait]
 impl Connect for Memory {
     async fn source(&self, _: &Connection) -> Result<Box<dyn Source>, FlowError> {
+        refuse_if(&self.faults.source_refuses)?;
         let incarnation = self.faults.incarnation.load(Ordering::Relaxed);
         let source = MemorySource::new(self.producer.clone(), format!("memory {incarnation}"));
         Ok(match self.faults.source.lock().expect("no panic holds it").pop_front() {
@@ -103,6 +122,7 @@ impl Connect for Memory {
     }
 
     async fn sink(&self, _: &Connection) -> Result<Box<dyn Sink>, FlowError> {
+        refuse_if(&self.faults.sink_refuses)?;
         let inner = MemorySink::new(self.consumer.clone(), self.form);
         let sink = SinkWithRoles { inner, faults: self.faults.clone() };
         Ok(match self.faults.sink.lock().expect("no panic holds it").pop_front() {
@@ -116,13 +136,25 @@ impl Connect for Memory {
     }
 }
 
-/// An engine whose every query gives its one input as it is.
-struct CopyEngine;
+fn refuse_if(flag: &AtomicBool) -> Result<(), FlowError> {
+    match flag.load(Ordering::Relaxed) {
+        true => Err(FlowError::never("nobody is let in, as the test wants it")),
+        false => Ok(()),
+    }
+}
+
+/// An engine whose every query gives its one input as it is, or twice.
+struct CopyEngine(Arc<Faults>);
 
 #[async_trait]
 impl Engine for CopyEngine {
     async fn query(&self, inputs: Vec<EngineInput>, _: EngineQuery) -> Result<RowStream, FlowError> {
-        (inputs.first().expect("the blueprint gives one input").open)().await
+        let input = inputs.first().expect("the blueprint gives one input");
+        let rows = (input.open)().await?;
+        match self.0.engine_doubles.load(Ordering::Relaxed) {
+            true => Ok(rows.chain((input.open)().await?).boxed()),
+            false => Ok(rows),
+        }
     }
 }
 
@@ -140,35 +172,80 @@ pub fn rows(rows: &[(i64, &str)]) -> RecordBatch {
 
 impl World {
     pub async fn new(form: Form) -> Self {
-        Self::with(form, blueprint()).await
+        Self::of(form, nodes("Shop")).await
     }
 
-    pub async fn with(form: Form, blueprint: Blueprint) -> Self {
+    pub async fn of(form: Form, nodes: Nodes) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let state =
-            State::open(&format!("sqlite:{}", folder.path().join("state.db").display())).await.expect("a state");
+        let url = format!("sqlite:{}", folder.path().join("state.db").display());
+        Self::on(&url, folder, form, nodes).await
+    }
+
+    /// A world whose state lies at `url`, and whose store in this folder.
+    pub async fn on(url: &str, folder: TempDir, form: Form, nodes: Nodes) -> Self {
+        let state = State::open(url).await.expect("a state");
         let store = Store::open(state.clone(), folder.path().join("data")).expect("a store");
         let (producer, consumer, faults) =
             (MemoryDatabase::default(), MemoryDatabase::default(), Arc::<Faults>::default());
         let connect = Memory { producer: producer.clone(), consumer: consumer.clone(), form, faults: faults.clone() };
+        let clock = Arc::<HandClock>::default();
         let runtime = Runtime {
             state,
             store,
             connect: Arc::new(connect),
-            engine: Arc::new(CopyEngine),
-            clock: Arc::new(SystemClock),
+            engine: Arc::new(CopyEngine(faults.clone())),
+            clock: clock.clone(),
             root: folder.path().to_owned(),
             staging: folder.path().join("staging"),
         };
-        let world = Self { producer, consumer, runtime, faults, _folder: folder };
-        world.apply(blueprint).await;
+        let nothing = Blueprint {
+            generation: Generation(0),
+            parent: None,
+            revision: "test".to_owned(),
+            choices: Choices::default(),
+            nodes: Nodes::new(),
+        };
+        let world = Self { producer, consumer, runtime, folder, faults, clock, in_force: Mutex::new(nothing) };
+        world.apply(nodes).await;
         world
     }
 
-    pub async fn apply(&self, blueprint: Blueprint) {
-        let changes: Vec<_> =
-            blueprint.nodes.iter().map(|(address, node)| (address.clone(), Some(node.clone()))).collect();
-        self.runtime.state.apply(&blueprint, &changes, SystemClock.now()).await.expect("the first generation");
+    /// Makes these nodes the blueprint in force.
+    pub async fn apply(&self, nodes: Nodes) {
+        let before = self.in_force();
+        let gone = before.nodes.keys().filter(|address| !nodes.contains_key(*address));
+        let gone = gone.map(|address| (address.clone(), None));
+        let there = nodes.iter().map(|(address, node)| (address.clone(), Some(node.clone())));
+        let changes: Vec<_> = gone.chain(there).collect();
+        let parent = Some(before.generation).filter(|generation| generation.0 > 0);
+        let blueprint = Blueprint { generation: Generation(before.generation.0 + 1), parent, nodes, ..before };
+        self.runtime.state.apply(&blueprint, &changes, self.now()).await.expect("the blueprint applies");
+        *self.in_force.lock().expect("no panic holds it") = blueprint;
+    }
+
+    pub fn in_force(&self) -> Blueprint {
+        self.in_force.lock().expect("no panic holds it").clone()
+    }
+
+    pub fn now(&self) -> i64 {
+        self.clock.now()
+    }
+
+    /// Lets so many days pass.
+    pub fn pass_days(&self, days: i64) {
+        self.clock.0.fetch_add(days * 86_400_000_000, Ordering::Relaxed);
+    }
+
+    pub fn source_refuses(&self, is_so: bool) {
+        self.faults.source_refuses.store(is_so, Ordering::Relaxed);
+    }
+
+    pub fn sink_refuses(&self, is_so: bool) {
+        self.faults.sink_refuses.store(is_so, Ordering::Relaxed);
+    }
+
+    pub fn engine_doubles(&self, is_so: bool) {
+        self.faults.engine_doubles.store(is_so, Ordering::Relaxed);
     }
 
     pub fn break_source(&self, fault: Fault) {
@@ -191,9 +268,28 @@ impl World {
 
     /// Pulls everything once and follows all that results.
     pub async fn run(&self) -> Ending {
+        self.run_in(Mode::UntilIdle).await
+    }
+
+    /// Does what is due and follows all that results; pulls nothing.
+    pub async fn run_due(&self) -> Ending {
+        self.run_in(Mode::UntilDone).await
+    }
+
+    async fn run_in(&self, mode: Mode) -> Ending {
         let (_stop, stopped) = tokio::sync::watch::channel(false);
-        let worker = Worker::new(self.runtime.clone(), "test".to_owned(), 4, Mode::UntilIdle, |_| {});
+        let worker = Worker::new(self.runtime.clone(), "test".to_owned(), 4, mode, |_| {});
         worker.run(stopped).await.expect("the worker runs")
+    }
+
+    /// Makes a node due now.
+    pub async fn make_due(&self, node: &str, payload: Option<&str>) {
+        let due = Successor { node: address(node), due_at: self.now(), payload: payload.map(str::to_owned) };
+        self.runtime.state.make_due(&[due]).await.expect("the state");
+    }
+
+    pub async fn node(&self, text: &str) -> HotNode {
+        self.runtime.state.node(&address(text)).await.expect("the state").expect("the node")
     }
 
     /// What the workspace sees, sorted.
@@ -246,23 +342,55 @@ pub fn address(text: &str) -> NodeAddress {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-fn ingest(stream: &str, origin: IngestOrigin) -> NodeSpec {
+/// The nodes of a blueprint.
+pub type Nodes = BTreeMap<NodeAddress, Node>;
+
+pub fn export_spec<'a>(nodes: &'a mut Nodes, text: &str) -> &'a mut ExportSpec {
+    match &mut nodes.get_mut(&address(text)).expect("the node is there").spec {
+        NodeSpec::Export(spec) => spec,
+        other => panic!("{other:?} is no export"),
+    }
+}
+
+pub fn ingest_spec<'a>(nodes: &'a mut Nodes, text: &str) -> &'a mut IngestSpec {
+    match &mut nodes.get_mut(&address(text)).expect("the node is there").spec {
+        NodeSpec::Ingest(spec) => spec,
+        other => panic!("{other:?} is no ingest"),
+    }
+}
+
+pub fn transform_spec(nodes: &mut Nodes) -> &mut TransformSpec {
+    match &mut nodes.get_mut(&address("Transform/P/W")).expect("the node is there").spec {
+        NodeSpec::Transform(spec) => spec,
+        other => panic!("{other:?} is no transform"),
+    }
+}
+
+pub fn sql(text: &str) -> Code {
+    Code::Sql(vec![SqlFile { dataset: None, path: "copy.sql".to_owned(), text: Some(text.to_owned()) }])
+}
+
+pub fn dataset(name: &str) -> IngestDataset {
     let owed = Owed { to: Address::Ecosystem, because: "requires".to_owned(), retention: None };
+    IngestDataset {
+        dataset: name.parse().expect("a name"),
+        table: name.to_owned(),
+        schema: schema(),
+        watermark: None,
+        owed: vec![owed],
+    }
+}
+
+fn ingest(stream: &str, origin: IngestOrigin) -> NodeSpec {
     NodeSpec::Ingest(IngestSpec {
         stream: stream.parse().expect("a stream"),
         style: Style::Batch,
         origin,
-        datasets: vec![IngestDataset {
-            dataset: "orders".parse().expect("a name"),
-            table: "orders".to_owned(),
-            schema: schema(),
-            watermark: None,
-            owed: vec![owed],
-        }],
+        datasets: vec![dataset("orders")],
     })
 }
 
-fn export(store: &str) -> NodeSpec {
+fn export(store: &str, stream: &str) -> NodeSpec {
     let view = |reading, suffix: &str| ViewSpec {
         workspace: "W".parse().expect("a name"),
         schema: "w".to_owned(),
@@ -274,7 +402,7 @@ fn export(store: &str) -> NodeSpec {
     NodeSpec::Export(ExportSpec {
         connection: connection(),
         source: format!("{store}.orders").parse().expect("a dataset"),
-        stream: store.parse().expect("a stream"),
+        stream: stream.parse().expect("a stream"),
         schema: schema(),
         live: Some(format!("{store}_live")),
         history: Some(format!("{store}_history")),
@@ -285,14 +413,22 @@ fn export(store: &str) -> NodeSpec {
     })
 }
 
-fn node(text: &str, inputs: &[&str], spec: NodeSpec) -> Node {
+pub fn node(text: &str, inputs: &[&str], spec: NodeSpec) -> Node {
     let inputs = inputs.iter().map(|input| Input { node: address(input), is_self: false }).collect();
     Node { address: address(text), priority: Priority::Medium, inputs, spec }
 }
 
-pub fn blueprint() -> Blueprint {
+/// A calendar that lets nothing run.
+pub fn never_open() -> CalendarSpec {
+    let past = Window::Dates { from: "2001-01-01".to_owned(), to: "2001-01-02".to_owned() };
+    CalendarSpec { name: "never".to_owned(), timezone: None, windows: Windows { allow: vec![past], deny: Vec::new() } }
+}
+
+/// `Shop.orders → transformer → Copy.orders`; Shop's stream is `Shop` or `Shop/orders`.
+pub fn nodes(shop: &str) -> Nodes {
     let source: DatasetRef = "Shop.orders".parse().expect("a dataset");
-    let stream: Stream = "Shop".parse().expect("a stream");
+    let stream: Stream = shop.parse().expect("a stream");
+    let shop_ingest = format!("Ingest/P/{shop}");
     let container = IngestOrigin::Container {
         connection: connection(),
         ingest: IngestKind::Snapshot,
@@ -309,11 +445,10 @@ pub fn blueprint() -> Blueprint {
             export: address("Export/P/memory/Shop/orders"),
         }],
     };
-    let query = SqlFile { dataset: None, path: "copy.sql".to_owned(), text: Some("the engine copies".to_owned()) };
     let transform = TransformSpec {
         workspace: "W".parse().expect("a name"),
         transformer: "Copy".parse().expect("a name"),
-        code: Code::Sql(vec![query]),
+        code: sql("the engine copies"),
         inputs: vec![TransformInput { source, stream, schema: schema(), is_self: false }],
         output: "Copy".parse().expect("a name"),
         outputs: vec![TransformOutput {
@@ -324,18 +459,12 @@ pub fn blueprint() -> Blueprint {
         mode: OutputMode::Snapshot,
     };
     let nodes = [
-        node("Ingest/P/Shop", &[], ingest("Shop", container)),
-        node("Export/P/memory/Shop/orders", &["Ingest/P/Shop"], export("Shop")),
+        node(&shop_ingest, &[], ingest(shop, container)),
+        node("Export/P/memory/Shop/orders", &[&shop_ingest], export("Shop", shop)),
         node("Trigger/P/W", &["Export/P/memory/Shop/orders"], NodeSpec::Trigger(trigger)),
         node("Transform/P/W", &["Trigger/P/W"], NodeSpec::Transform(transform)),
         node("Ingest/P/Copy", &["Transform/P/W"], ingest("Copy", output)),
-        node("Export/P/memory/Copy/orders", &["Ingest/P/Copy"], export("Copy")),
+        node("Export/P/memory/Copy/orders", &["Ingest/P/Copy"], export("Copy", "Copy")),
     ];
-    Blueprint {
-        generation: Generation(1),
-        parent: None,
-        revision: "test".to_owned(),
-        choices: Choices::default(),
-        nodes: nodes.into_iter().map(|node| (node.address.clone(), node)).collect(),
-    }
+    nodes.into_iter().map(|node| (node.address.clone(), node)).collect()
 }

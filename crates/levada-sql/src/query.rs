@@ -15,7 +15,7 @@ use futures::{FutureExt, StreamExt};
 use levada_flow::arrow_schema::arrow_schema;
 use levada_flow::{FlowError, RowStream};
 use levada_model::Schema;
-use levada_model::address::{DatasetRef, Stream};
+use levada_model::address::DatasetRef;
 use levada_store::{AsOf, BATCH, OPERATION, PREVIOUS_BATCH, Reading, Store, VALID_FROM, VALID_TO};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,19 +37,19 @@ pub struct Answer {
 /// # Errors
 /// It isn't one query, names what isn't there, or the store fails; what fails while it runs comes
 /// in the rows.
-pub async fn query(store: &Store, datasets: &[(DatasetRef, Schema, Stream)], sql: &str) -> Result<Answer, FlowError> {
+pub async fn query(store: &Store, datasets: &[(DatasetRef, Schema)], sql: &str) -> Result<Answer, FlowError> {
     let text = Text::parse(sql)?;
     let session = QuerySession::open(SESSION_MEMORY_BYTES_MAX)?;
-    let names = Names::new(datasets.iter().map(|(of, _, _)| of));
+    let names = Names::new(datasets.iter().map(|(of, _)| of));
     let mut spellings = BTreeMap::new();
     for table in session.tables(&text)? {
         let (name, point) = table_and_point(table.table());
         let (dataset, suffix) = name.split_once('$').map_or((name, None), |(dataset, suffix)| (dataset, Some(suffix)));
-        let (of, schema, stream) = &datasets[names.find(&table, dataset)?];
+        let (of, schema) = &datasets[names.find(&table, dataset)?];
         let batch = match point {
             None => None,
-            Some(Point::Batch(batch)) => Some(store.resolve(stream, AsOf::Batch(batch)).await?),
-            Some(Point::Time(time)) => Some(store.resolve(stream, AsOf::Time(time)).await?),
+            Some(Point::Batch(batch)) => Some(store.resolve(of, AsOf::Batch(batch)).await?),
+            Some(Point::Time(time)) => Some(store.resolve(of, AsOf::Time(time)).await?),
         };
         let reading = reading(of, suffix, batch)?;
         spellings.extend(schema.columns.iter().map(|column| (column.name.folded(), column.name.to_string())));

@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use levada_flow::FlowError;
 use levada_flow::source::Coverage;
 use levada_model::Schema;
-use levada_model::address::{DatasetRef, Stream};
+use levada_model::address::DatasetRef;
 use levada_sql::query;
 
 /// Three batches of `D.d`: key 1 in all, 2 changed in the second, 3 gone in the third.
@@ -24,8 +24,7 @@ async fn stand() -> Stand {
 }
 
 async fn ask(stand: &Stand, schema: &Schema, sql: &str) -> Result<String, FlowError> {
-    let datasets: Vec<(DatasetRef, Schema, Stream)> =
-        vec![(stand.dataset.clone(), schema.clone(), stand.stream.clone())];
+    let datasets: Vec<(DatasetRef, Schema)> = vec![(stand.dataset.clone(), schema.clone())];
     let answer = query(&stand.store, &datasets, sql).await?;
     let mut batches: Vec<_> = answer.rows.try_collect().await?;
     if batches.is_empty() {

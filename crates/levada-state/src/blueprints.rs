@@ -6,7 +6,7 @@
 mod apply;
 mod choices;
 
-use crate::contents::from_bytes;
+use crate::contents::{from_bytes, read_node};
 use crate::db::{DatabaseError, Row, Transaction, values};
 use crate::{State, StateError};
 use levada_model::NodeAddress;
@@ -46,7 +46,7 @@ macro_rules! generation_columns {
 }
 
 impl State {
-    /// The newest blueprint, whole; `None`: none was ever applied.
+    /// The newest blueprint, but for nodes that this build can't read; `None`: none was ever applied.
     pub async fn in_force(&self) -> Result<Option<Blueprint>, StateError> {
         self.read("read the blueprint in force", |transaction| match newest(transaction)? {
             None => Ok(None),
@@ -60,7 +60,7 @@ impl State {
         self.read("read the generation in force", |transaction| Ok(newest(transaction)?)).await
     }
 
-    /// A blueprint as it was applied; `None`: there is none of this number.
+    /// A blueprint as it was applied, but for nodes that this build can't read; `None`: there is none of this number.
     pub async fn blueprint(&self, generation: Generation) -> Result<Option<Blueprint>, StateError> {
         self.read("read a blueprint", move |transaction| Ok(blueprint(transaction, generation)?)).await
     }
@@ -156,19 +156,16 @@ fn blueprint(transaction: &mut dyn Transaction, number: Generation) -> Result<Op
     let Some(row) = generation(transaction, number)? else {
         return Ok(None);
     };
-    let sql = "SELECT node_contents.node FROM node_versions \
+    let sql = "SELECT node_contents.node, node_contents.format FROM node_versions \
                JOIN node_contents ON node_contents.content = node_versions.content \
                WHERE node_versions.until_generation > ?1 AND node_versions.from_generation <= ?1";
     let rows = transaction.query(sql, values![number.0])?;
-    let read = |row: &Row| {
-        let node: Node = row.json(0, "node")?;
-        Ok((node.address.clone(), node))
-    };
+    let nodes = rows.iter().filter_map(read_node);
     Ok(Some(Blueprint {
         generation: row.generation,
         parent: row.parent,
         revision: row.revision,
         choices: choices::read(transaction, number)?,
-        nodes: rows.iter().map(read).collect::<Result<_, DatabaseError>>()?,
+        nodes: nodes.map(|node| (node.address.clone(), node)).collect(),
     }))
 }

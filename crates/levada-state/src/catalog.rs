@@ -6,7 +6,7 @@ mod schemas;
 
 pub use reading::KnownFiles;
 
-use crate::nodes::{Completion, Fence};
+use crate::nodes::{Completion, Fence, Successor};
 use levada_model::Schema;
 use levada_model::address::{DatasetRef, Stream};
 
@@ -15,7 +15,9 @@ use levada_model::address::{DatasetRef, Stream};
 pub struct StreamHead {
     /// The stream.
     pub stream: Stream,
-    /// Its last committed batch; counts from 1. 0: every pull so far was empty.
+    /// Its last batch; counts from 1. 0: every pull so far was empty. Where its datasets came by
+    /// another stream before (a store that turns from `multi` to `single` or back), it goes on
+    /// from that one's last batch.
     pub batch: i64,
     /// Where the next pull goes on: opaque, versioned bytes.
     pub position: Vec<u8>,
@@ -89,6 +91,15 @@ pub struct StoredSchema {
     pub field_ids: Vec<i32>,
 }
 
+/// A dataset that a pull has covered, whether it changed or not.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Covered {
+    /// The dataset.
+    pub dataset: DatasetRef,
+    /// The schema it was read with; see [`StoredSchema::id`].
+    pub schema_id: i64,
+}
+
 /// Everything that becomes true with a batch, in one transaction.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BatchCommit {
@@ -107,6 +118,10 @@ pub struct BatchCommit {
     /// The changes, without batch numbers. Empty: the position advances, no batch is made and no
     /// successor is due.
     pub manifests: Vec<Manifest>,
+    /// All datasets that the pull has covered, those of the manifests among them.
+    pub covered: Vec<Covered>,
+    /// Nodes that become due even where nothing changed.
+    pub due_even_if_empty: Vec<Successor>,
     /// The end of the job and what it makes due.
     pub done: Completion,
 }

@@ -73,12 +73,6 @@ pub enum StateError {
         /// Its parent.
         parent: Option<Generation>,
     },
-    /// No request has this number, or it was closed with another outcome.
-    #[error("close request {id}: it isn't open")]
-    RequestNotOpen {
-        /// The number.
-        id: i64,
-    },
     /// The database failed.
     #[error("{operation}")]
     Database {

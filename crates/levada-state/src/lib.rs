@@ -1,7 +1,7 @@
 //! The one door to operational state and to the store's catalog.
 //!
-//! Blueprints, node rows, leases, batches, manifests, deliveries, obligations and requests lie in
-//! one OLTP database, so that one SQL transaction commits a batch with everything it entails.
+//! Blueprints, node rows, leases, batches, manifests, deliveries and obligations lie in one
+//! OLTP database, so that one SQL transaction commits a batch with everything it entails.
 //! SQLite is the default, PostgreSQL serves when workers share it; both run the same statements
 //! and pass the same conformance suite.
 //!
@@ -17,18 +17,16 @@ mod error;
 mod migrations;
 pub mod nodes;
 pub mod obligations;
-pub mod requests;
 pub mod runs;
 mod worker_lock;
 
 pub use blueprints::GenerationRow;
-pub use catalog::{BatchCommit, BatchRow, Body, KnownFiles, Manifest, StoredSchema, StreamHead};
+pub use catalog::{BatchCommit, BatchRow, Body, Covered, KnownFiles, Manifest, StoredSchema, StreamHead};
 pub use db::DatabaseError;
 pub use deliveries::Delivery;
 pub use error::StateError;
-pub use nodes::{Completion, Fence, HotNode, Outcome, Successor, Wish};
+pub use nodes::{Completion, DueRows, Fence, HotNode, Outcome, Successor, Wish};
 pub use obligations::Obligation;
-pub use requests::Request;
 pub use runs::RunRow;
 pub use worker_lock::WorkerLock;
 

@@ -7,6 +7,7 @@ mod claims;
 mod completions;
 mod rows;
 
+pub use claims::DueRows;
 pub(crate) use claims::{EXPIRE, mark};
 pub(crate) use completions::{Effect, complete_job, make_due, raise_epoch_floor};
 pub(crate) use rows::priority_value;
@@ -49,8 +50,6 @@ pub struct HotNode {
     pub priority: Priority,
     /// When it is due, µs; `None`: nothing to do. What a claim gives still says since when it was.
     pub due_at: Option<i64>,
-    /// Whether it is kept from being claimed, whatever is due.
-    pub is_paused: bool,
     /// Whether the definition changed since the last finished run.
     pub is_changed: bool,
     /// Who runs it until when, µs.

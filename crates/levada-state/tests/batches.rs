@@ -2,6 +2,7 @@
 
 use crate::bed::{Bed, on_both};
 use crate::world::*;
+use levada_model::DataType;
 use levada_state::{BatchCommit, Body, Manifest, State, StateError};
 
 on_both! {
@@ -10,6 +11,9 @@ on_both! {
     a_stream_that_moved_refuses_the_commit,
     commit_times_grow_through_clock_jumps,
     a_pull_without_changes_advances_the_position_only,
+    a_pull_without_changes_makes_due_what_is_due_even_then,
+    a_stream_that_takes_over_goes_on_from_the_last_batch_even_without_changes,
+    how_a_dataset_was_pulled_last_is_known,
     a_vector_is_committed_once,
     a_source_may_repeat_its_position,
     a_node_that_left_commits_nothing,
@@ -132,6 +136,7 @@ async fn a_vector_is_committed_once(bed: Bed) {
         stream: stream("Masked"),
         position: position.to_vec(),
         manifests: vec![manifest("Masked.lines", 1)],
+        covered: vec![covered("Masked.lines")],
         ..pull(fence, previous, NOW)
     };
     for (previous, position, expected) in
@@ -188,6 +193,7 @@ async fn batches_of_a_dataset_grow_when_its_stream_changes(bed: Bed) {
     let commit = BatchCommit {
         stream: stream("Orders/lines"),
         manifests: vec![manifest("Orders.lines", 1)],
+        covered: vec![covered("Orders.lines")],
         ..pull(fence, 0, NOW)
     };
     assert_eq!(state.commit_batch(commit).await.expect("commits"), Some(4));
@@ -207,4 +213,71 @@ async fn an_impossible_batch_leaves_nothing_behind(bed: Bed) {
     assert_eq!(state.head(&stream("Orders")).await.expect("reads"), None);
     assert_eq!(state.runs(None, 0, 9).await.expect("reads"), []);
     assert_eq!(state.commit_batch(pull(fence, 0, NOW)).await.expect("commits"), Some(1));
+}
+
+async fn a_pull_without_changes_makes_due_what_is_due_even_then(bed: Bed) {
+    let state = ready(&bed).await;
+    let fence = claim(&state, "Ingest/P/Orders", NOW).await;
+    let lines = "Export/P/warehouse/Orders/lines";
+    let empty =
+        BatchCommit { manifests: Vec::new(), due_even_if_empty: vec![due(lines, NOW + 3)], ..pull(fence, 0, NOW) };
+    assert_eq!(state.commit_batch(empty).await.expect("commits"), None);
+    for (text, expected) in [(lines, Some(NOW + 3)), ("Export/P/warehouse/Orders/heads", None)] {
+        assert_eq!(state.node(&address(text)).await.expect("reads").expect("is there").due_at, expected);
+    }
+}
+
+async fn a_stream_that_takes_over_goes_on_from_the_last_batch_even_without_changes(bed: Bed) {
+    let state = bed.state().await;
+    let mut plans = Plans::default();
+    let multi = [ingest("Orders", &["lines", "heads"])];
+    plans.apply(&state, &multi, NOW).await;
+    for previous in 0..3 {
+        make_due(&state, "Ingest/P/Orders").await;
+        let fence = claim(&state, "Ingest/P/Orders", NOW).await;
+        state.commit_batch(pull(fence, previous, NOW)).await.expect("commits");
+    }
+    plans.apply(&state, &[ingest("Orders/lines", &["lines"])], NOW).await;
+    let single = |fence, previous, manifests| BatchCommit {
+        stream: stream("Orders/lines"),
+        manifests,
+        covered: vec![covered("Orders.lines")],
+        ..pull(fence, previous, NOW)
+    };
+    let fence = claim(&state, "Ingest/P/Orders/lines", NOW).await;
+    assert_eq!(state.commit_batch(single(fence, 0, Vec::new())).await.expect("commits"), None);
+    let head = state.head(&stream("Orders/lines")).await.expect("reads").expect("is there");
+    assert_eq!((head.batch, head.committed_at), (3, NOW + 2), "as far as the store's stream was");
+    for previous in 3..5 {
+        make_due(&state, "Ingest/P/Orders/lines").await;
+        let fence = claim(&state, "Ingest/P/Orders/lines", NOW).await;
+        let commit = single(fence, previous, vec![manifest("Orders.lines", 1)]);
+        assert_eq!(state.commit_batch(commit).await.expect("commits"), Some(previous + 1));
+    }
+
+    // Back again: the old head of the store's stream lies behind.
+    plans.apply(&state, &multi, NOW + 9).await;
+    let fence = claim(&state, "Ingest/P/Orders", NOW + 9).await;
+    let empty = BatchCommit { manifests: Vec::new(), ..pull(fence, 3, NOW) };
+    assert_eq!(state.commit_batch(empty).await.expect("commits"), None);
+    let head = state.head(&stream("Orders")).await.expect("reads").expect("is there");
+    assert_eq!((head.batch, head.committed_at), (5, NOW + 4));
+}
+
+async fn how_a_dataset_was_pulled_last_is_known(bed: Bed) {
+    let state = ready(&bed).await;
+    let lines = dataset("Orders.lines");
+    let columns = schema(&[("a", DataType::Text)]);
+    assert_eq!(state.schema_for(&lines, &columns).await.expect("is registered").id, 1);
+    assert_eq!(state.pulled(&lines).await.expect("reads"), None, "a schema alone is no pull");
+    let fence = claim(&state, "Ingest/P/Orders", NOW).await;
+    let empty = BatchCommit { manifests: Vec::new(), ..pull(fence, 0, NOW) };
+    state.commit_batch(empty).await.expect("commits");
+    assert_eq!(state.pulled(&lines).await.expect("reads"), Some((stream("Orders"), columns)));
+    assert_eq!(state.first_change(&lines, 0).await.expect("reads"), None);
+    make_due(&state, "Ingest/P/Orders").await;
+    let fence = claim(&state, "Ingest/P/Orders", NOW).await;
+    state.commit_batch(pull(fence, 0, NOW)).await.expect("commits");
+    assert_eq!(state.first_change(&lines, 0).await.expect("reads"), Some(1));
+    assert_eq!(state.first_change(&lines, 1).await.expect("reads"), None);
 }

@@ -3,7 +3,7 @@
 use crate::bed::{Bed, on_both};
 use crate::world::*;
 use levada_model::model::Priority;
-use levada_state::{Completion, Outcome, State, StateError, Wish};
+use levada_state::{Completion, HotNode, Outcome, State, StateError, Successor, Wish};
 use std::collections::BTreeSet;
 
 on_both! {
@@ -13,12 +13,14 @@ on_both! {
     what_becomes_due_while_it_runs_stays_due,
     every_outcome_leaves_its_mark,
     due_rows_come_by_priority_then_time,
+    a_postponed_row_is_due_later_unless_something_happened,
+    a_claim_takes_the_payload_and_gives_it_back_unless_it_was_used,
+    a_new_payload_is_other_work_than_what_failed,
+    an_unreadable_node_fails_alone,
     an_earlier_time_stays,
-    a_paused_node_waits,
     one_bad_end_does_not_hurt_the_others,
     deliveries_are_recorded_together_or_not_at_all,
     edges_lead_both_ways,
-    requests_are_kept_until_they_are_closed,
     runs_are_read_by_prefix_and_forgotten_by_day,
 }
 
@@ -80,8 +82,10 @@ async fn an_expired_lease_is_claimed_by_another(bed: Bed) {
 async fn a_renewed_lease_stays(bed: Bed) {
     let state = ready(&bed).await;
     claim(&state, INGEST, NOW).await;
-    assert_eq!(state.renew("worker", NOW + 50_000_000).await.expect("renews"), 1);
-    assert_eq!(state.renew("somebody else", NOW).await.expect("renews"), 0);
+    let running = [address(INGEST)];
+    assert_eq!(state.renew("worker", &running, NOW + 50_000_000).await.expect("renews"), 1);
+    assert_eq!(state.renew("worker", &[], NOW).await.expect("renews"), 0, "what it doesn't run it doesn't keep");
+    assert_eq!(state.renew("somebody else", &running, NOW).await.expect("renews"), 0);
     assert_eq!(state.expire_leases(NOW + 49_000_000).await.expect("expires"), 0);
     assert_eq!(node(&state, INGEST).await.lease, Some(("worker".to_owned(), NOW + 50_000_000)));
 }
@@ -151,16 +155,95 @@ async fn due_rows_come_by_priority_then_time(bed: Bed) {
     let mut plans = Plans::default();
     plans.apply(&state, &nodes[..3], NOW + 10).await;
     plans.apply(&state, &nodes, NOW).await;
-    let names = |rows: Vec<levada_state::HotNode>| rows.iter().map(|row| row.node.address.tail()).collect::<Vec<_>>();
-    assert_eq!(names(state.due(NOW + 10, 9).await.expect("reads")), ["C", "D", "B", "A"]);
-    assert_eq!(names(state.due(NOW + 10, 2).await.expect("reads")), ["C", "D"]);
-    assert_eq!(names(state.due(NOW + 9, 9).await.expect("reads")), ["D"]);
-    assert_eq!(state.due(NOW - 1, 9).await.expect("reads"), []);
-    assert_eq!(state.next_due_after(NOW - 1).await.expect("reads"), Some(NOW));
-    assert_eq!(state.next_due_after(NOW).await.expect("reads"), Some(NOW + 10));
-    assert_eq!(state.next_due_after(NOW + 10).await.expect("reads"), None);
-    claim(&state, "Ingest/P/D", NOW).await;
-    assert_eq!(state.next_due_after(NOW - 1).await.expect("reads"), Some(NOW + 10));
+    let names = |rows: Vec<HotNode>| rows.iter().map(|row| row.node.address.tail()).collect::<Vec<_>>();
+    for page_rows in 1..6 {
+        assert_eq!(names(all_due(&state, NOW + 10, page_rows).await), ["C", "D", "B", "A"], "{page_rows} rows a page");
+    }
+    assert_eq!(names(all_due(&state, NOW + 9, 9).await), ["D"]);
+    assert_eq!(all_due(&state, NOW - 1, 9).await, []);
+    let first = state.due(NOW + 10, 2).next_page().await.expect("reads").expect("there is one");
+    assert_eq!(names(first), ["C", "D"]);
+}
+
+async fn a_postponed_row_is_due_later_unless_something_happened(bed: Bed) {
+    let state = ready(&bed).await;
+    let row = node(&state, INGEST).await;
+    state.postpone(&[(row.clone(), NOW + 9)]).await.expect("is postponed");
+    assert_eq!(node(&state, INGEST).await.due_at, Some(NOW + 9));
+    state.make_due(&[due(INGEST, NOW + 1)]).await.expect("becomes due");
+    state.postpone(&[(row, NOW + 9)]).await.expect("is passed over");
+    assert_eq!(node(&state, INGEST).await.due_at, Some(NOW + 1));
+}
+
+async fn a_claim_takes_the_payload_and_gives_it_back_unless_it_was_used(bed: Bed) {
+    let state = ready(&bed).await;
+    let with = |payload: &str| Successor { payload: Some(payload.to_owned()), ..due(LINES, NOW) };
+    let payload = async || node(&state, LINES).await.payload;
+    for outcome in [
+        Outcome::Failed { error: "why".to_owned() },
+        Outcome::Retry { error: "why".to_owned(), at: NOW },
+        Outcome::Released,
+    ] {
+        state.make_due(&[with("first")]).await.expect("becomes due");
+        let fence = claim(&state, LINES, NOW).await;
+        state.complete(&fence, ended(outcome.clone()), NOW).await.expect("is recorded");
+        assert_eq!(payload().await.as_deref(), Some("first"), "{outcome:?}");
+    }
+    let claimed = state.claim("worker", NOW, NOW + 1, &[address(LINES)]).await.expect("is made");
+    assert_eq!(claimed[0].payload.as_deref(), Some("first"));
+    state.expire_leases(NOW + 1).await.expect("expires");
+    assert_eq!(payload().await.as_deref(), Some("first"));
+
+    // Made due while it runs: the payload that was used is not used again.
+    let fence = claim(&state, LINES, NOW).await;
+    state.make_due(&[due(LINES, NOW)]).await.expect("becomes due");
+    state.complete(&fence, done(), NOW).await.expect("is recorded");
+    assert_eq!((node(&state, LINES).await.due_at, payload().await), (Some(NOW), None));
+
+    // A newer one that came meanwhile stays, however the run ends.
+    for outcome in [Outcome::Released, Outcome::Done] {
+        state.make_due(&[with("older")]).await.expect("becomes due");
+        let fence = claim(&state, LINES, NOW).await;
+        state.make_due(&[with("newer")]).await.expect("becomes due");
+        state.complete(&fence, ended(outcome), NOW).await.expect("is recorded");
+        assert_eq!(payload().await.as_deref(), Some("newer"));
+    }
+}
+
+async fn a_new_payload_is_other_work_than_what_failed(bed: Bed) {
+    let state = ready(&bed).await;
+    state.make_due(&[due(LINES, NOW)]).await.expect("becomes due");
+    let fence = claim(&state, LINES, NOW).await;
+    state.complete(&fence, ended(Outcome::Failed { error: "why".to_owned() }), NOW).await.expect("is recorded");
+    state.make_due(&[due(LINES, NOW)]).await.expect("becomes due");
+    assert!(node(&state, LINES).await.is_failed);
+    let other = Successor { payload: Some("other".to_owned()), ..due(LINES, NOW) };
+    state.make_due(&[other]).await.expect("becomes due");
+    let row = node(&state, LINES).await;
+    assert_eq!((row.is_failed, row.attempt), (false, 0));
+}
+
+async fn an_unreadable_node_fails_alone(bed: Bed) {
+    let state = bed.state().await;
+    let nodes: Vec<_> = ["A", "B", "C"].iter().map(|name| ingest(name, &["d"])).collect();
+    let mut plans = Plans::default();
+    plans.apply(&state, &nodes, NOW).await;
+    bed.sql("UPDATE node_contents SET node = '{}' WHERE node LIKE '%Ingest/P/A%'");
+    bed.sql("UPDATE node_contents SET format = 1000 WHERE node LIKE '%Ingest/P/B%'");
+    let state = bed.state().await;
+    let names = |rows: Vec<HotNode>| rows.iter().map(|row| row.node.address.tail()).collect::<Vec<_>>();
+    assert_eq!(names(state.nodes().await.expect("reads")), ["C"]);
+    assert_eq!(names(all_due(&state, NOW, 1).await), ["C"]);
+    for text in ["Ingest/P/A", "Ingest/P/B"] {
+        assert!(state.node(&address(text)).await.is_err(), "{text}");
+    }
+    // The next plan finds them missing, and puts them back.
+    plans.in_force = state.in_force().await.expect("reads");
+    assert_eq!(plans.in_force.as_ref().map(|blueprint| blueprint.nodes.len()), Some(1));
+    plans.apply(&state, &nodes, NOW + 1).await;
+    let state = bed.state().await;
+    assert_eq!(names(state.nodes().await.expect("reads")), ["A", "B", "C"]);
+    assert_eq!(state.in_force().await.expect("reads"), plans.in_force);
 }
 
 async fn an_earlier_time_stays(bed: Bed) {
@@ -174,17 +257,6 @@ async fn an_earlier_time_stays(bed: Bed) {
     }
     state.make_due(&[due(HEADS, NOW)]).await.expect("becomes due");
     assert_eq!(node(&state, HEADS).await.payload.as_deref(), Some("first"));
-}
-
-async fn a_paused_node_waits(bed: Bed) {
-    let state = ready(&bed).await;
-    assert!(state.set_paused(&address(INGEST), true).await.expect("pauses"));
-    assert!(!state.set_paused(&address("Ingest/P/Unknown"), true).await.expect("is passed over"));
-    assert!(node(&state, INGEST).await.is_paused);
-    assert!(state.due(NOW, 9).await.expect("reads").iter().all(|row| row.node.address != address(INGEST)));
-    assert_eq!(state.claim("worker", NOW, NOW + 9, &[address(INGEST)]).await.expect("is made"), []);
-    state.set_paused(&address(INGEST), false).await.expect("resumes");
-    claim(&state, INGEST, NOW).await;
 }
 
 async fn one_bad_end_does_not_hurt_the_others(bed: Bed) {
@@ -242,22 +314,6 @@ async fn edges_lead_both_ways(bed: Bed) {
     let lower = state.lower(&address(INGEST)).await.expect("reads");
     assert_eq!(lower, [(address(HEADS), false), (address(LINES), false)]);
     assert!(state.nodes().await.expect("reads").iter().all(|node| node.wish == Wish::Run));
-}
-
-async fn requests_are_kept_until_they_are_closed(bed: Bed) {
-    let state = bed.state().await;
-    let first = state.request("rehydrate", "{\"workspace\":\"W\"}", NOW).await.expect("is left");
-    let second = state.request("rehydrate", "{\"workspace\":\"W\"}", NOW).await.expect("is left");
-    let open = state.open_requests().await.expect("reads");
-    assert_eq!(open.iter().map(|request| request.id).collect::<Vec<_>>(), [first, second]);
-    assert_eq!((open[0].kind.as_str(), open[0].requested_at), ("rehydrate", NOW));
-    state.close_request(first, "done").await.expect("closes");
-    state.close_request(first, "done").await.expect("an answer may get lost");
-    let refused = state.close_request(first, "failed").await;
-    assert!(matches!(refused, Err(StateError::RequestNotOpen { id }) if id == first), "{refused:?}");
-    assert_eq!(state.open_requests().await.expect("reads").len(), 1);
-    let closed = state.request_by_id(first).await.expect("reads").expect("is there");
-    assert_eq!(closed.outcome.as_deref(), Some("done"));
 }
 
 async fn runs_are_read_by_prefix_and_forgotten_by_day(bed: Bed) {

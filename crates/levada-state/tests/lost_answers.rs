@@ -99,13 +99,4 @@ async fn a_commit_without_an_answer_is_done_once() {
     line.arm();
     state.complete(&trigger, done(), NOW).await.expect("is recorded");
     assert_eq!((line.cuts(), state.runs(None, 0, 9).await.expect("reads").len()), (5, 3));
-
-    line.arm();
-    let id = state.request("rehydrate", "{}", NOW).await.expect("is left");
-    assert_eq!(line.cuts(), 6);
-    let open: Vec<_> = state.open_requests().await.expect("reads").iter().map(|request| request.id).collect();
-    assert_eq!(open, [id]);
-    line.arm();
-    state.close_request(id, "done").await.expect("closes");
-    assert_eq!(line.cuts(), 7);
 }

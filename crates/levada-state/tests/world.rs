@@ -6,7 +6,9 @@ use levada_model::model::{Code, IngestKind, Latency, OutputMode, Priority, Style
 use levada_model::{DataType, Schema, SchemaColumn};
 use levada_planner::blueprint::*;
 use levada_planner::{Blueprint, Generation, Node, NodeSpec};
-use levada_state::{BatchCommit, Body, Completion, Delivery, Fence, Manifest, Outcome, State, Successor};
+use levada_state::{
+    BatchCommit, Body, Completion, Covered, Delivery, Fence, HotNode, Manifest, Outcome, State, Successor,
+};
 use std::collections::BTreeMap;
 
 /// A moment, µs.
@@ -193,6 +195,15 @@ pub async fn claim(state: &State, node: &str, now: i64) -> Fence {
     Fence { node: address(node), epoch: claimed[0].epoch }
 }
 
+/// All rows that are due, read in pages of so many.
+pub async fn all_due(state: &State, now: i64, page_rows: usize) -> Vec<HotNode> {
+    let (mut walk, mut rows) = (state.due(now, page_rows), Vec::new());
+    while let Some(page) = walk.next_page().await.expect("reads") {
+        rows.extend(page);
+    }
+    rows
+}
+
 pub fn ended(outcome: Outcome) -> Completion {
     Completion { started_at: NOW, outcome, next_due_at: None, memory: None, successors: Vec::new(), rows: 3, bytes: 30 }
 }
@@ -218,6 +229,10 @@ pub fn manifest(of: &str, inserts: i64) -> Manifest {
     }
 }
 
+pub fn covered(of: &str) -> Covered {
+    Covered { dataset: dataset(of), schema_id: 1 }
+}
+
 /// A pull of `Orders` that changed both datasets and makes their exports due.
 pub fn pull(fence: Fence, previous: i64, now: i64) -> BatchCommit {
     let exports = ["lines", "heads"].map(|name| due(&format!("Export/P/warehouse/Orders/{name}"), now));
@@ -229,6 +244,8 @@ pub fn pull(fence: Fence, previous: i64, now: i64) -> BatchCommit {
         incarnation: "one".to_owned(),
         now,
         manifests: vec![manifest("Orders.lines", 2), manifest("Orders.heads", 5)],
+        covered: vec![covered("Orders.lines"), covered("Orders.heads")],
+        due_even_if_empty: Vec::new(),
         done: Completion { successors: exports.to_vec(), ..done() },
     }
 }

@@ -154,11 +154,25 @@ pub(crate) async fn last_batch(state: &State, dataset: &DatasetRef) -> Result<i6
     Ok(last)
 }
 
-/// The commit times of a dataset's batches, µs.
-pub(crate) async fn times(state: &State, dataset: &DatasetRef, up_to: i64) -> Result<BTreeMap<i64, i64>, StoreError> {
+/// The last batch that may have changed a dataset and was committed at or before a time, µs.
+pub(crate) async fn batch_at(state: &State, dataset: &DatasetRef, time: i64) -> Result<Option<i64>, StoreError> {
+    let mut batch = None;
+    for stream in streams_of(dataset) {
+        batch = batch.max(state.batch_at(&stream, time).await?);
+    }
+    Ok(batch)
+}
+
+/// The commit times, µs, of a dataset's batches with `after < batch <= up_to`.
+pub(crate) async fn times(
+    state: &State,
+    dataset: &DatasetRef,
+    after: i64,
+    up_to: i64,
+) -> Result<BTreeMap<i64, i64>, StoreError> {
     let mut times = BTreeMap::new();
     for stream in streams_of(dataset) {
-        times.extend(state.times(&stream, 0, up_to).await?);
+        times.extend(state.times(&stream, after, up_to).await?);
     }
     Ok(times)
 }

@@ -106,11 +106,10 @@ impl Diff {
     /// A row of a dataset with a key. From its second row on, a key's rows are all kept: which one
     /// is the last is known at the end.
     fn keyed_row(&mut self, rows: &RecordBatch, row: usize, key: Hash, row_hash: Hash, changes: &mut Changes) {
-        let stored_key = self.index.stored_key(&key);
         match self.index.place(key) {
             Place::Vacant(place) => {
                 place.insert(Known::new(row_hash));
-                changes.push(row, None, stored_key, row_hash);
+                changes.push(row, None, self.index.new_stored_key(key), row_hash);
             }
             Place::Occupied(mut place) => {
                 let known = place.get_mut();
@@ -124,7 +123,7 @@ impl Diff {
                     }
                 }
                 if is_second || !is_equal {
-                    changes.push(row, previous, stored_key, row_hash);
+                    changes.push(row, previous, self.index.stored_key(&key), row_hash);
                 }
             }
         }
@@ -136,12 +135,12 @@ impl Diff {
         match self.index.place(key) {
             Place::Vacant(place) => {
                 place.insert(Known::new(row_hash));
-                changes.push(row, None, key, row_hash);
+                changes.push(row, None, self.index.new_stored_key(key), row_hash);
             }
             Place::Occupied(mut place) => {
                 place.get_mut().note_row();
                 if place.get().batch().is_none() {
-                    changes.push(row, None, key, row_hash);
+                    changes.push(row, None, self.index.stored_key(&key), row_hash);
                 }
             }
         }

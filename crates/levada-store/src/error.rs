@@ -1,7 +1,7 @@
 //! What fails in the store.
 
 use levada_flow::FlowError;
-use levada_model::address::{DatasetRef, Stream};
+use levada_model::address::DatasetRef;
 use levada_state::StateError;
 use std::path::Path;
 
@@ -22,6 +22,18 @@ pub enum StoreError {
         /// The system's error.
         #[source]
         source: std::io::Error,
+    },
+    /// The folder holds the files of another state.
+    #[error(
+        "open the store in {path}: it belongs to state {owner}, and this is state {own}; give each state a folder of its own"
+    )]
+    OtherState {
+        /// The folder.
+        path: String,
+        /// The state whose files lie there.
+        owner: String,
+        /// The state that was to use it.
+        own: String,
     },
     /// A segment could not be written.
     #[error("write segment {path}")]
@@ -132,21 +144,21 @@ pub enum StoreError {
         /// The most rows.
         limit: usize,
     },
-    /// The stream has no such batch.
-    #[error("find batch {batch} of {stream}, which has {last}")]
+    /// The dataset's stream has no such batch.
+    #[error("find batch {batch} of {dataset}, which has {last}")]
     BatchUnknown {
-        /// The stream.
-        stream: Stream,
+        /// The dataset.
+        dataset: DatasetRef,
         /// The batch asked for.
         batch: i64,
-        /// Its last batch; 0: none.
+        /// Its stream's last batch; 0: none.
         last: i64,
     },
-    /// The stream has no batch that early.
-    #[error("find a batch of {stream} as early as {time}")]
+    /// The dataset's stream has no batch that early.
+    #[error("find a batch of {dataset} as early as {time}")]
     TimeUnknown {
-        /// The stream.
-        stream: Stream,
+        /// The dataset.
+        dataset: DatasetRef,
         /// The time asked for, µs since 1970.
         time: i64,
     },

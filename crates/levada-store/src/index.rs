@@ -7,7 +7,8 @@
 //!
 //! Where the *key's* hash has another shape too (a key of another type; any change of a dataset
 //! without key), a version keeps the key hash it was stored under, so that its history is not cut:
-//! the index knows it under today's hash and as which it is stored ([`LiveIndex::stored_key`]).
+//! the index knows it under today's hash and as which it is stored ([`LiveIndex::stored_key`]). A key
+//! that is new then, and whose hash is the one that another version is stored under, gets a free one.
 //!
 //! Costs 41 bytes a live row, in a table that is between 7/16 and 7/8 full: 47 to 94.
 
@@ -117,6 +118,8 @@ pub(crate) struct LiveIndex {
     entries: ByHash<Known>,
     /// Today's key hash → the one it is stored under, where they differ.
     stored_keys: ByHash<Hash>,
+    /// The other way round.
+    todays_keys: ByHash<Hash>,
 }
 
 impl LiveIndex {
@@ -212,7 +215,7 @@ impl LiveIndex {
                 let version = own.or_else(|| others.next()).expect("there are as many versions as names");
                 index.entries.insert(*name, version.known);
                 if version.stored_key != *name {
-                    index.stored_keys.insert(*name, version.stored_key);
+                    index.store_under(*name, version.stored_key);
                 }
             }
         }
@@ -234,9 +237,27 @@ impl LiveIndex {
         self.stored_keys.get(key).copied().unwrap_or(*key)
     }
 
-    /// The other way round, for the keys where the two differ.
-    pub(crate) fn todays_keys(&self) -> ByHash<Hash> {
-        self.stored_keys.iter().map(|(today, stored)| (*stored, *today)).collect()
+    /// The other way round.
+    pub(crate) fn todays_key(&self, stored_key: &Hash) -> Hash {
+        self.todays_keys.get(stored_key).copied().unwrap_or(*stored_key)
+    }
+
+    /// The key hash under which the first version of a key is stored: today's, unless a version of
+    /// another key is stored under that one since the key was made of other columns.
+    pub(crate) fn new_stored_key(&mut self, key: Hash) -> Hash {
+        if !self.todays_keys.contains_key(&key) {
+            return key;
+        }
+        let is_free = |name: &Hash| !self.entries.contains_key(name) && !self.todays_keys.contains_key(name);
+        let free = (1..).map(|number| with_occurrence(key, number)).find(is_free);
+        let free = free.expect("there are more numbers than keys");
+        self.store_under(key, free);
+        free
+    }
+
+    fn store_under(&mut self, key: Hash, stored_key: Hash) {
+        self.stored_keys.insert(key, stored_key);
+        self.todays_keys.insert(stored_key, key);
     }
 
     /// All keys.

@@ -17,6 +17,7 @@ mod columns;
 mod diff;
 mod error;
 mod index;
+mod owner;
 mod readings;
 mod segment;
 mod shape;
@@ -35,6 +36,7 @@ use levada_flow::RowStream;
 use levada_model::Schema;
 use levada_model::address::{DatasetRef, Stream};
 use levada_state::State;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -53,12 +55,13 @@ pub(crate) struct Inner {
 }
 
 impl Store {
-    /// Opens the store in `root`, and creates the folder.
+    /// Opens the store in `root`, and creates the folder; from then on it belongs to this state.
     ///
     /// # Errors
-    /// The folder can't be created.
+    /// The folder can't be created, or belongs to another state.
     pub fn open(state: State, root: PathBuf) -> Result<Self, StoreError> {
         std::fs::create_dir_all(&root).map_err(|source| StoreError::file("create", &root, source))?;
+        owner::claim(&root, state.id())?;
         let inner = Inner { state, root, running: sweep::Running::default(), checked: segment::Checked::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -105,20 +108,30 @@ impl Store {
         readings::read(&self.inner, dataset, schema, reading, false).await
     }
 
-    /// The batch of a stream that a point in its past means.
+    /// The batch that a point in a dataset's past means, whichever stream brought it.
     ///
     /// # Errors
-    /// The stream has no such batch, or none that early.
-    pub async fn resolve(&self, stream: &Stream, as_of: AsOf) -> Result<i64, StoreError> {
-        readings::resolve(&self.inner.state, stream, as_of).await
+    /// Its stream has no such batch, or none that early.
+    pub async fn resolve(&self, dataset: &DatasetRef, as_of: AsOf) -> Result<i64, StoreError> {
+        readings::resolve(&self.inner.state, dataset, as_of).await
     }
 
-    /// Removes files that no manifest names and no writer of this process works on; gives how
-    /// many. Only for the holder of the worker lock.
+    /// The commit times, µs, of a dataset's batches with `after < batch <= up_to`, whichever stream
+    /// brought them.
     ///
     /// # Errors
-    /// The folder or the catalog fails.
-    pub async fn sweep(&self) -> Result<usize, StoreError> {
-        sweep::sweep(&self.inner).await
+    /// The catalog fails.
+    pub async fn times(&self, dataset: &DatasetRef, after: i64, up_to: i64) -> Result<BTreeMap<i64, i64>, StoreError> {
+        catalog::times(&self.inner.state, dataset, after, up_to).await
+    }
+
+    /// Removes the store's files that were written before a time, µs since 1970, and that no
+    /// manifest names and no writer of this process works on; gives how many. One that can't be
+    /// removed is told and left. Only for the holder of the worker lock.
+    ///
+    /// # Errors
+    /// The folder can't be read, or the catalog fails.
+    pub async fn sweep(&self, written_before: i64) -> Result<usize, StoreError> {
+        sweep::sweep(&self.inner, written_before).await
     }
 }

@@ -34,7 +34,6 @@ pub(crate) fn squash(
             ordinal += 1;
         }
     }
-    let todays_keys = diff.index.todays_keys();
     let mut counts = Counts::default();
     let mut ordinal = 0_u64;
     for rows in reader.read(piece)? {
@@ -43,9 +42,9 @@ pub(crate) fn squash(
         let mut stays = Vec::with_capacity(rows.key_hashes.len());
         for row in 0..rows.key_hashes.len() {
             let stored_key = hash_at(&rows.key_hashes, row);
-            let key = todays_keys.get(&stored_key).unwrap_or(&stored_key);
+            let key = diff.index.todays_key(&stored_key);
             let is_last = last.get(&stored_key) == Some(&ordinal);
-            let is_kept = is_last && diff.is_change(key, &hash_at(row_hashes, row));
+            let is_kept = is_last && diff.is_change(&key, &hash_at(row_hashes, row));
             stays.push(is_kept);
             ordinal += 1;
             match rows.operations.value(row) {

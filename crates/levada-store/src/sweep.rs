@@ -5,8 +5,10 @@
 
 use crate::{Inner, StoreError};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::fs::DirEntry;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
 
 /// The runs of this process whose files may lie there uncommitted.
 #[derive(Clone, Default)]
@@ -43,42 +45,93 @@ impl Drop for RunGuard {
 /// See [`crate::Store::sweep`]. The order makes it safe beside running writers: a file that is
 /// listed first and then is neither running nor known was dropped, for a run that has ended in
 /// between has committed before it ended.
-pub(crate) async fn sweep(inner: &Inner) -> Result<usize, StoreError> {
-    let mut files = Vec::new();
-    list(&inner.root, &inner.root, &mut files)?;
-    files.retain(|file| !inner.running.owns(file));
-    if files.is_empty() {
+pub(crate) async fn sweep(inner: &Inner, written_before: i64) -> Result<usize, StoreError> {
+    let mut litter = BTreeSet::new();
+    list(&inner.root, written_before, &mut litter)?;
+    litter.retain(|file| !inner.running.owns(file));
+    if litter.is_empty() {
         return Ok(0);
     }
-    let mut litter: BTreeSet<String> = files.into_iter().collect();
     let mut known = inner.state.known_files();
     while let Some(page) = known.next_page().await? {
         page.iter().for_each(|file| _ = litter.remove(file));
     }
-    let mut removed = 0;
-    for file in &litter {
-        let path = inner.root.join(file);
-        match std::fs::remove_file(&path) {
-            Ok(()) => removed += 1,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => return Err(StoreError::file("remove", &path, source)),
-        }
-        tracing::info!(file, "removed a file of a run that never committed");
-    }
-    Ok(removed)
+    let removed = litter.iter().filter(|file| remove(&inner.root.join(file)));
+    Ok(removed.count())
 }
 
-fn list(root: &Path, folder: &Path, files: &mut Vec<String>) -> Result<(), StoreError> {
-    let fail = |source| StoreError::file("list", folder, source);
-    for entry in std::fs::read_dir(folder).map_err(fail)? {
-        let entry = entry.map_err(fail)?;
-        let path = entry.path();
-        if entry.file_type().map_err(fail)?.is_dir() {
-            list(root, &path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "parquet") {
-            let relative = path.strip_prefix(root).expect("the walk began there");
-            files.extend(relative.to_str().map(str::to_owned));
+/// Removes one file; whether it is gone by that.
+fn remove(path: &Path) -> bool {
+    let path_text = path.display();
+    match std::fs::remove_file(path) {
+        Ok(()) => tracing::info!(path = %path_text, "removed a file of a run that never committed"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return false,
+        Err(error) => {
+            tracing::warn!(path = %path_text, %error, "a file of a run that never committed can't be removed");
+            return false;
+        }
+    }
+    true
+}
+
+/// The store's own files, `STORE/DATASET/RUN-NNN….parquet`, that are old enough.
+fn list(root: &Path, written_before: i64, files: &mut BTreeSet<String>) -> Result<(), StoreError> {
+    for store in folders(root)? {
+        for dataset in folders(&store)? {
+            for entry in entries(&dataset)? {
+                let path = entry.path();
+                let name = entry.file_name();
+                let is_own = name.to_str().is_some_and(is_own_name) && path.is_file();
+                if is_own && modified_at(&entry).is_some_and(|at| at < written_before) {
+                    let relative = path.strip_prefix(root).expect("the walk began there");
+                    files.extend(relative.to_str().map(str::to_owned));
+                }
+            }
         }
     }
     Ok(())
+}
+
+fn folders(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let folders = entries(folder)?.into_iter().map(|entry| entry.path()).filter(|path| path.is_dir());
+    Ok(folders.collect())
+}
+
+fn entries(folder: &Path) -> Result<Vec<DirEntry>, StoreError> {
+    let listed = std::fs::read_dir(folder).and_then(Iterator::collect);
+    listed.map_err(|source| StoreError::file("list", folder, source))
+}
+
+/// When a file was written last, µs since 1970; `None`: it is gone, or the system can't tell.
+fn modified_at(entry: &DirEntry) -> Option<i64> {
+    let modified = entry.metadata().ok()?.modified().ok()?;
+    i64::try_from(modified.duration_since(UNIX_EPOCH).ok()?.as_micros()).ok()
+}
+
+/// Whether a file has a name that a segment writer gives: `RUN-NNN.parquet` while it is written,
+/// `RUN-NNN.CHECKSUM.parquet` then.
+fn is_own_name(name: &str) -> bool {
+    let Some(stem) = name.strip_suffix(".parquet") else { return false };
+    let (stem, checksum) = stem.rsplit_once('.').map_or((stem, None), |(stem, checksum)| (stem, Some(checksum)));
+    let is_checksum = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number =
+        stem.rsplit_once('-').filter(|(run, _)| !run.is_empty() && !run.contains('.')).map(|(_, number)| number);
+    let is_number = |text: &str| text.len() >= 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+    number.is_some_and(is_number) && checksum.is_none_or(is_checksum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_a_writer_gives_are_its_own() {
+        for name in ["run-1-000.parquet", "S-4-17-1234.0123456789abcdef.parquet"] {
+            assert!(is_own_name(name), "{name}");
+        }
+        for name in ["customers.parquet", "part-1.parquet", "run-000.csv", "a.b-000.parquet", "run-000.backup.parquet"]
+        {
+            assert!(!is_own_name(name), "{name}");
+        }
+    }
 }

@@ -137,3 +137,57 @@ async fn values_that_a_narrower_type_can_t_hold_are_an_error_that_names_the_colu
     let error = stand.read(&narrow, Reading::Live { as_of: None }).await.expect_err("it can't fit");
     assert!(error.chain().contains("\"k\"") && error.chain().contains("D.d batch 1"), "{}", error.chain());
 }
+
+/// `schema(true)` with another key.
+fn keyed_by(keys: &[&str]) -> Schema {
+    let mut schema = schema(true);
+    schema.columns.iter_mut().for_each(|column| column.key = keys.contains(&column.name.as_str()));
+    schema
+}
+
+#[tokio::test]
+async fn another_key_loses_no_row_whose_hash_is_another_row_s_old_one() {
+    let mut stand = Stand::new().await;
+    let first = [row(3, "a", 7)];
+    stand.pull(&keyed_by(&["k"]), &first, Coverage::Complete).await.expect("pulls");
+    // The new row's key n = 3 has the hash that the first is stored under for k = 3.
+    let both = [row(3, "a", 7), row(9, "b", 3)];
+    assert_eq!(stand.pull(&keyed_by(&["n"]), &both, Coverage::Complete).await.expect("pulls"), Some(2));
+    assert_eq!(stand.live(&keyed_by(&["n"]), None).await, both);
+    assert_eq!(stand.pull(&keyed_by(&["n"]), &both, Coverage::Complete).await.expect("pulls"), None);
+    assert_eq!(stand.pull(&keyed_by(&["n"]), &both[1..], Coverage::Complete).await.expect("pulls"), Some(3));
+    assert_eq!(stand.live(&keyed_by(&["n"]), None).await, both[1..]);
+}
+
+#[tokio::test]
+async fn whatever_the_key_is_a_complete_pull_is_what_is_live() {
+    let keys: [&[&str]; 4] = [&["k"], &["n"], &["k", "n"], &[]];
+    for seed in 0..40_u64 {
+        let mut stand = Stand::new().await;
+        let mut number = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut random = move |below: u64| {
+            number ^= number << 13;
+            number ^= number >> 7;
+            number ^= number << 17;
+            number % below
+        };
+        for pull in 0..8 {
+            let schema = keyed_by(keys[random(4) as usize]);
+            let mut rows = std::collections::BTreeMap::new();
+            for _ in 0..random(6) {
+                let (k, n) = (random(4) as i32, random(4) as i64);
+                let key = [("k", i64::from(k)), ("n", n)].into_iter().filter(|(name, _)| {
+                    schema.columns.iter().any(|column| column.key && column.name.as_str() == *name)
+                });
+                rows.insert(key.map(|(_, value)| value).collect::<Vec<_>>(), row(k, "t", n));
+            }
+            let mut rows: Vec<Row> = rows.into_values().collect();
+            rows.sort();
+            stand.pull(&schema, &rows, Coverage::Complete).await.expect("pulls");
+            assert_eq!(stand.live(&schema, None).await, rows, "seed {seed}, pull {pull}");
+            let open = stand.history(&schema, None, None).await;
+            let open: Vec<Row> = open.into_iter().filter(|it| it.to.is_none()).map(|it| it.row).collect();
+            assert_eq!(open.len(), rows.len(), "seed {seed}, pull {pull}");
+        }
+    }
+}

@@ -263,6 +263,8 @@ mod commits {
                 incarnation: "one".to_owned(),
                 now: self.now,
                 manifests: staged.manifests,
+                covered: staged.covered,
+                due_even_if_empty: Vec::new(),
                 done,
             };
             state.commit_batch(commit).await.expect("commits")

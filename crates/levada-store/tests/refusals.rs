@@ -83,12 +83,12 @@ async fn points_in_the_past_resolve_to_batches() {
         stand.pull(&schema(true), &[row(1, "a", number)], Coverage::Complete).await.expect("pulls");
     }
     let times = stand.times().await;
-    let resolve = async |as_of| stand.store.resolve(&stand.stream, as_of).await;
+    let resolve = async |as_of| stand.store.resolve(&stand.dataset, as_of).await;
     assert_eq!(resolve(AsOf::Batch(2)).await.expect("it exists"), 2);
     assert_eq!(resolve(AsOf::Time(times[&2])).await.expect("it exists"), 2);
     assert_eq!(resolve(AsOf::Time(times[&3] - 1)).await.expect("it exists"), 2);
     assert_eq!(resolve(AsOf::Time(i64::MAX)).await.expect("it exists"), 3);
     let text = resolve(AsOf::Batch(4)).await.expect_err("too late").to_string();
-    assert_eq!(text, "find batch 4 of D, which has 3");
+    assert_eq!(text, "find batch 4 of D.d, which has 3");
     assert!(matches!(resolve(AsOf::Time(times[&1] - 1)).await, Err(StoreError::TimeUnknown { .. })));
 }

@@ -5,7 +5,7 @@ use crate::settings::Settings;
 use anyhow::{Context, Result, anyhow};
 use levada_flow::SystemClock;
 use levada_model::Schema;
-use levada_model::address::{DatasetRef, Stream};
+use levada_model::address::DatasetRef;
 use levada_planner::{Blueprint, NodeSpec};
 use levada_runtime::Runtime;
 use levada_sql::SqlEngine;
@@ -113,19 +113,19 @@ fn nothing_applied() -> anyhow::Error {
 ///
 /// # Errors
 /// The state fails.
-pub async fn readable_datasets(state: &State, blueprint: &Blueprint) -> Result<Vec<(DatasetRef, Schema, Stream)>> {
-    let mut datasets: BTreeMap<DatasetRef, (Schema, Stream)> = BTreeMap::new();
-    for (dataset, stream) in state.stored_datasets().await? {
+pub async fn readable_datasets(state: &State, blueprint: &Blueprint) -> Result<Vec<(DatasetRef, Schema)>> {
+    let mut datasets: BTreeMap<DatasetRef, Schema> = BTreeMap::new();
+    for (dataset, _) in state.stored_datasets().await? {
         if let Some(last) = state.schemas(&dataset).await?.pop() {
-            datasets.insert(dataset, (last.schema, stream));
+            datasets.insert(dataset, last.schema);
         }
     }
     for node in blueprint.nodes.values() {
         let NodeSpec::Ingest(spec) = &node.spec else { continue };
         for dataset in &spec.datasets {
             let of = DatasetRef::new(spec.stream.datastore.clone(), dataset.dataset.clone());
-            datasets.insert(of, (dataset.schema.clone(), spec.stream.clone()));
+            datasets.insert(of, dataset.schema.clone());
         }
     }
-    Ok(datasets.into_iter().map(|(dataset, (schema, stream))| (dataset, schema, stream)).collect())
+    Ok(datasets.into_iter().collect())
 }

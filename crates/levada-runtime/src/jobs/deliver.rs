@@ -9,7 +9,7 @@ use crate::{JobError, Runtime, retry};
 use futures::StreamExt;
 use levada_flow::sink::{Content, DeliveredTable, DeliveredView, Form, Mark, TableDelivery, UnknownReader};
 use levada_flow::{FlowError, RowStream};
-use levada_model::{NodeAddress, NodeKind};
+use levada_model::{NodeAddress, NodeKind, SchemaColumn};
 use levada_planner::NodeSpec;
 use levada_planner::blueprint::{DeliveredReading, ExportSpec};
 use levada_state::catalog::StreamHead;
@@ -39,24 +39,16 @@ pub(super) async fn run(runtime: &Runtime, claimed: &[HotNode], started_at: i64)
     }
 }
 
-/// Whether the dataset of an export has been pulled: one that joined a running stream is not
-/// delivered, as an empty table, before its first pull has ended.
+/// Whether the dataset of an export has been pulled by the stream of today and with all its columns.
+/// One that joins a running stream is not delivered, as an empty table, before its first pull has
+/// ended, nor a column that joins a dataset, as NULLs.
 async fn is_pulled(runtime: &Runtime, row: &HotNode) -> Result<bool, JobError> {
-    if runtime.state.delivery(&row.node.address).await?.is_some() {
-        return Ok(true);
-    }
-    let mut upper = runtime.state.upper(&row.node.address).await?;
-    while let Some((address, _)) = upper.pop() {
-        match address.kind() {
-            NodeKind::Link => upper.extend(runtime.state.upper(&address).await?),
-            NodeKind::Ingest => {
-                let ingest = runtime.state.node(&address).await?;
-                return Ok(ingest.is_some_and(|ingest| ingest.succeeded_at.is_some() && !ingest.is_changed));
-            }
-            _ => {}
-        }
-    }
-    Ok(false)
+    let spec = export_spec(row);
+    let Some((stream, pulled)) = runtime.state.pulled(&spec.source).await? else { return Ok(false) };
+    let is_there = |column: &SchemaColumn| {
+        pulled.columns.iter().any(|there| (&there.name, &there.data_type) == (&column.name, &column.data_type))
+    };
+    Ok(stream == spec.stream && spec.schema.columns.iter().all(is_there))
 }
 
 async fn deliver(
@@ -189,6 +181,9 @@ async fn content(
 ) -> Result<Content, JobError> {
     let is_asked = row.payload.as_deref() == Some(REHYDRATE);
     let from = match found {
+        Some(found) if found.batch > head.batch && !is_asked && !is_foreign(runtime.state.id(), Some(found)) => {
+            return Err(step_back(spec, found, head).into());
+        }
         Some(found) if found.shape == mark.shape && found.batch <= head.batch && !is_asked => found.batch,
         _ => return everything(runtime, spec, head, None).await,
     };
@@ -205,12 +200,21 @@ async fn content(
     }
 }
 
+/// Why a consumer that is ahead of the store is left alone: an older state of Levada is at work.
+fn step_back(spec: &ExportSpec, found: &Mark, head: &StreamHead) -> FlowError {
+    let (source, there, here) = (&spec.source, found.batch, head.batch);
+    FlowError::never(format!(
+        "{source} is at batch {there} at the consumer's, and this state knows {here} batches only"
+    ))
+    .hint("if an older copy of the state was put back on purpose, rehydrate the consumer from it")
+}
+
 type Changes = (RowStream, std::collections::BTreeMap<i64, i64>);
 
 async fn changes(runtime: &Runtime, spec: &ExportSpec, from: i64, head: &StreamHead) -> Result<Changes, JobError> {
     let reading = Reading::Changes { after: from, up_to: Some(head.batch) };
     let rows = runtime.store.read(&spec.source, &spec.schema, reading).await?;
-    let times = runtime.state.times(&spec.stream, from, head.batch).await?;
+    let times = runtime.store.times(&spec.source, from, head.batch).await?;
     Ok((keep(rows, spec, &["lv_batch", "lv_op", "lv_key_hash", "lv_row_hash"]), times))
 }
 

@@ -68,7 +68,6 @@ pub(super) async fn run(
     completion.successors = due_after(runtime, row, &staged.manifests).await?;
     completion.rows = rows;
     completion.bytes = bytes;
-    let waiting = completion.successors.clone();
     let batch = runtime
         .state
         .commit_batch(BatchCommit {
@@ -79,10 +78,11 @@ pub(super) async fn run(
             incarnation: end.incarnation,
             now: runtime.clock.now(),
             manifests: staged.manifests,
+            covered: staged.covered,
+            due_even_if_empty: due_even_if_empty(runtime, row).await?,
             done: completion,
         })
         .await?;
-    wake_undelivered(runtime, batch, &waiting).await?;
     source.acknowledge(&end.position).await?;
     let news = batch.map_or_else(String::new, |batch| format!("batch {batch}: {rows} rows changed"));
     Ok(Report { rows, bytes, news, ..Report::default() })
@@ -194,23 +194,18 @@ pub(super) async fn due_after(
     Ok(due)
 }
 
-/// Wakes what waits for a pull even though it brought nothing: an empty dataset is delivered, too.
-/// A crash before this leaves it to the next pull.
-pub(super) async fn wake_undelivered(
-    runtime: &Runtime,
-    batch: Option<i64>,
-    waiting: &[Successor],
-) -> Result<(), JobError> {
-    let mut undelivered = Vec::new();
-    if batch.is_none() {
-        for successor in waiting {
-            let is_export = successor.node.kind() == NodeKind::Export;
-            if !is_export || runtime.state.delivery(&successor.node).await?.is_none() {
-                undelivered.push(successor.clone());
-            }
+/// What waits for a pull even where it brings nothing: links, exports that never delivered (an empty
+/// dataset is delivered, too), and after the first pull of a definition all of them.
+pub(super) async fn due_even_if_empty(runtime: &Runtime, row: &HotNode) -> Result<Vec<Successor>, JobError> {
+    let is_first = row.is_changed || row.succeeded_at.is_none();
+    let mut due = Vec::new();
+    for successor in successors(runtime, row, &[NodeKind::Export, NodeKind::Link]).await? {
+        let is_link = successor.node.kind() == NodeKind::Link;
+        if is_first || is_link || runtime.state.delivery(&successor.node).await?.is_none() {
+            due.push(successor);
         }
     }
-    Ok(runtime.state.make_due(&undelivered).await?)
+    Ok(due)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod trigger;
 
 pub use deliver::{REHYDRATE, delivered_table};
 pub use ingest::pull_request;
+pub(crate) use staging::sweep_staging;
 pub use trigger::BY_HAND;
 
 use crate::{JobError, Runtime, schedule};
@@ -57,7 +58,9 @@ pub async fn run(
     match &first.node.spec {
         NodeSpec::Ingest(spec) => match &spec.origin {
             IngestOrigin::Container { .. } => ingest::run(runtime, first, spec, connections_max, started_at).await,
-            IngestOrigin::Transformer { mode, .. } => commit_output::run(runtime, first, spec, *mode, started_at).await,
+            IngestOrigin::Transformer { transform, mode } => {
+                commit_output::run(runtime, first, spec, (transform, *mode), started_at).await
+            }
         },
         NodeSpec::Link(spec) => link::run(runtime, first, spec, started_at).await,
         NodeSpec::Export(_) => deliver::run(runtime, claimed, started_at).await,

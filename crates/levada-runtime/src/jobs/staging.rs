@@ -13,6 +13,7 @@ use levada_store::Reading;
 use parquet::arrow::ArrowWriter;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The rows of one input at the vector: the dataset's columns only.
 pub(super) async fn open_input(
@@ -69,4 +70,62 @@ pub(super) fn staging(operation: &'static str, path: &Path, source: std::io::Err
 pub(super) fn create_folder(path: &Path) -> Result<PathBuf, JobError> {
     std::fs::create_dir_all(path).map_err(|source| staging("create", path, source))?;
     Ok(path.to_owned())
+}
+
+/// The folder of a run, which goes with it unless its output is handed over.
+pub(super) struct RunFolder {
+    path: PathBuf,
+    is_handed_over: bool,
+}
+
+impl RunFolder {
+    /// Makes the folder.
+    pub(super) fn create(path: &Path) -> Result<Self, JobError> {
+        Ok(Self { path: create_folder(path)?, is_handed_over: false })
+    }
+
+    /// Leaves the folder to the ingest of the output.
+    pub(super) fn hand_over(mut self) {
+        self.is_handed_over = true;
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        if !self.is_handed_over {
+            remove(&self.path);
+        }
+    }
+}
+
+/// Takes a run's folder away; one that can't be removed is told and left.
+pub(super) fn remove(path: &Path) {
+    let removed = match path.is_dir() {
+        true => std::fs::remove_dir_all(path),
+        false => std::fs::remove_file(path),
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "this can't be removed from the staging area");
+        }
+        _ => {}
+    }
+}
+
+/// Takes away what runs left behind: whatever no payload names and was written before `before`, µs.
+pub(crate) fn sweep_staging(staging: &Path, payloads: &[String], before: i64) {
+    let Ok(entries) = std::fs::read_dir(staging) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let written_at = entry.metadata().and_then(|data| data.modified()).ok().map(micros);
+        if written_at.is_some_and(|at| at < before) && !payloads.iter().any(|payload| payload.contains(&name)) {
+            remove(&entry.path());
+        }
+    }
+}
+
+/// µs since 1970.
+fn micros(time: SystemTime) -> i64 {
+    let elapsed = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
 }

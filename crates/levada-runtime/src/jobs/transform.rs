@@ -3,7 +3,7 @@
 //! It reads the store, never delivered tables. Its output lies in a folder of its run until the
 //! ingest of the output commits it as one batch.
 
-use super::staging::{create_folder, open_input, output_columns, write_parquet};
+use super::staging::{RunFolder, open_input, output_columns, remove, write_parquet};
 use super::trigger::Firing;
 use super::{Report, done, fence, payload, program, successors};
 use crate::{JobError, Runtime};
@@ -13,9 +13,9 @@ use levada_flow::engine::{EngineInput, EngineQuery};
 use levada_model::NodeKind;
 use levada_model::model::{Code, OutputMode, SqlFile};
 use levada_planner::blueprint::{TransformOutput, TransformSpec};
-use levada_state::nodes::HotNode;
+use levada_state::nodes::{HotNode, Successor};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a transformer hands to the ingest of its output.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ pub(super) async fn run(
     };
     let folder = format!("{}-{}-{}", spec.workspace, firing.run, row.epoch);
     let path = runtime.staging.join(&folder);
-    create_folder(&path)?;
+    let run_folder = RunFolder::create(&path)?;
     let rows = match &spec.code {
         Code::Sql(files) => run_sql(runtime, spec, files, &firing, &path).await?,
         Code::Program(code) => program::run(runtime, spec, code, &firing, &path).await?,
@@ -48,11 +48,27 @@ pub(super) async fn run(
     let mut completion = done(runtime, row, started_at);
     completion.rows = rows;
     completion.successors = successors(runtime, row, &[NodeKind::Ingest]).await?;
+    let replaced = replaced_folders(runtime, &completion.successors).await?;
     for successor in &mut completion.successors {
         successor.payload = Some(serde_json::to_string(&staged).expect("plain data always serialises"));
     }
+    // From here on the output may be somebody's, even where the answer gets lost.
+    run_folder.hand_over();
     runtime.state.complete(&fence(row), completion, runtime.clock.now()).await?;
+    replaced.iter().for_each(|folder| remove(folder));
     Ok(Report { rows, news: format!("{rows} rows out"), ..Report::default() })
+}
+
+/// The folders of outputs that could not be committed, and that this run's take the place of.
+async fn replaced_folders(runtime: &Runtime, outputs: &[Successor]) -> Result<Vec<PathBuf>, JobError> {
+    let mut folders = Vec::new();
+    for output in outputs {
+        let row = runtime.state.node(&output.node).await?.filter(|row| row.lease.is_none());
+        // One that can't be read names no folder; the sweep will find what it left.
+        let staged = row.and_then(|row| payload::<StagedOutput>(&row).ok().flatten());
+        folders.extend(staged.map(|staged| runtime.staging.join(staged.folder)));
+    }
+    Ok(folders)
 }
 
 async fn run_sql(

@@ -2,14 +2,15 @@
 //!
 //! The vector {stream → batch} is taken from what was delivered. It fires when some input is newer
 //! than in the vector that fired last and no input export is in flight. An input never delivered
-//! holds it; an input whose retries have ended is used at its last batch. On a cron it fires at its
-//! ticks, whatever is new.
+//! holds it; an input whose retries have ended is used as far as it was delivered. No input ever
+//! steps back. On a cron it fires at its ticks, whatever is new.
 
 use super::{Report, done, fence, successors};
 use crate::{JobError, Runtime, schedule};
 use levada_model::NodeKind;
 use levada_model::fingerprint::fingerprint;
 use levada_model::model::TransformTrigger;
+use levada_planner::NodeSpec;
 use levada_planner::blueprint::{TriggerInput, TriggerSpec};
 use levada_state::nodes::HotNode;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub struct Firing {
     pub vector: BTreeMap<String, i64>,
     /// The run: unique per firing.
     pub run: String,
+    /// Whether it fired by the clock: then one vector is read as often as its turn comes.
+    pub is_timed: bool,
 }
 
 /// What a trigger remembers of its last firing.
@@ -34,7 +37,8 @@ struct Memory {
     fired_at: i64,
 }
 
-/// The payload that fires a trigger on a cron between its ticks.
+/// The payload that fires a trigger whatever is new: on a cron between its ticks, or because what it
+/// fired for is lost.
 pub const BY_HAND: &str = r#"{"by_hand":true}"#;
 
 pub(super) async fn run(
@@ -47,18 +51,18 @@ pub(super) async fn run(
     let mut completion = done(runtime, row, started_at);
     let last: Option<Memory> = row.memory.as_deref().and_then(|text| serde_json::from_str(text).ok());
     let mut news = String::new();
-    if let Some(vector) = ready_vector(runtime, spec).await? {
+    if let Some(vector) = ready_vector(runtime, spec, last.as_ref(), now).await? {
         let code = code(runtime, row).await?;
         let fires = match (&spec.trigger, &last) {
             (_, None) => true,
+            _ if row.payload.as_deref() == Some(BY_HAND) => true,
             (TransformTrigger::OnChange, Some(last)) => is_newer(&vector, &last.vector) || code != last.code,
-            (TransformTrigger::Cron(trigger), Some(last)) => {
-                row.payload.as_deref() == Some(BY_HAND) || schedule::has_ticked(&trigger.cron, last.fired_at, now)
-            }
+            (TransformTrigger::Cron(trigger), Some(last)) => schedule::has_ticked(&trigger.cron, last.fired_at, now),
         };
         if fires {
             let memory = Memory { vector: vector.clone(), code, fired_at: now };
-            let firing = Firing { vector, run: format!("{}-{now}", row.epoch) };
+            let is_timed = matches!(spec.trigger, TransformTrigger::Cron(_));
+            let firing = Firing { vector, run: format!("{}-{now}", row.epoch), is_timed };
             let text = serde_json::to_string(&firing).expect("plain data always serialises");
             completion.successors = successors(runtime, row, &[NodeKind::Transform]).await?;
             for successor in &mut completion.successors {
@@ -72,23 +76,35 @@ pub(super) async fn run(
     Ok(Report { news, ..Report::default() })
 }
 
-/// The content of the transformer's definition; another one runs on the same inputs again.
+/// What decides the output of a run but for its inputs: another code, mode or columns make the
+/// transformer run on the same inputs again.
 async fn code(runtime: &Runtime, row: &HotNode) -> Result<String, JobError> {
     for (lower, _) in runtime.state.lower(&row.node.address).await? {
         if let Some(transform) = runtime.state.node(&lower).await? {
-            return Ok(fingerprint(&transform.node.spec).to_string());
+            let NodeSpec::Transform(spec) = &transform.node.spec else { continue };
+            let outputs: Vec<_> = spec.outputs.iter().map(|output| (&output.dataset, &output.schema)).collect();
+            return Ok(fingerprint(&(&spec.code, spec.mode, outputs)).to_string());
         }
     }
     Ok(String::new())
 }
 
 /// The inputs' delivered batches; `None` while one of them is missing or in flight.
-async fn ready_vector(runtime: &Runtime, spec: &TriggerSpec) -> Result<Option<BTreeMap<String, i64>>, JobError> {
+async fn ready_vector(
+    runtime: &Runtime,
+    spec: &TriggerSpec,
+    last: Option<&Memory>,
+    now: i64,
+) -> Result<Option<BTreeMap<String, i64>>, JobError> {
     let mut vector = BTreeMap::new();
     for input in &spec.inputs {
-        let Some(batch) = delivered_batch(runtime, input).await? else { return Ok(None) };
+        let Some(batch) = delivered_batch(runtime, input, now).await? else { return Ok(None) };
         let least = vector.entry(input.stream.to_string()).or_insert(batch);
         *least = batch.min(*least);
+    }
+    for (stream, batch) in &mut vector {
+        let fired = last.and_then(|last| last.vector.get(stream)).copied();
+        *batch = fired.map_or(*batch, |fired| fired.max(*batch));
     }
     Ok(Some(vector))
 }
@@ -96,17 +112,28 @@ async fn ready_vector(runtime: &Runtime, spec: &TriggerSpec) -> Result<Option<BT
 /// The batch up to which an input is at its consumer's; `None`: never delivered, or in flight.
 ///
 /// The head is read first: a batch that commits in between makes the export due, which is seen.
-async fn delivered_batch(runtime: &Runtime, input: &TriggerInput) -> Result<Option<i64>, JobError> {
+async fn delivered_batch(runtime: &Runtime, input: &TriggerInput, now: i64) -> Result<Option<i64>, JobError> {
     let state = &runtime.state;
     let Some(head) = state.head(&input.stream).await? else { return Ok(None) };
     let Some(delivery) = state.delivery(&input.export).await? else { return Ok(None) };
+    // A stream that takes over the datasets of another has no say before its first pull.
+    if head.batch < delivery.batch {
+        return Ok(None);
+    }
+    let undelivered = state.first_change(&input.source, delivery.batch).await?.filter(|first| *first <= head.batch);
     let export = state.node(&input.export).await?;
-    if export.is_some_and(|export| !export.is_failed && (export.lease.is_some() || export.due_at.is_some())) {
+    if export.is_some_and(|export| is_in_flight(&export, undelivered.is_some(), now)) {
         return Ok(None);
     }
     // Batches of the stream that did not touch this dataset count as delivered.
-    let is_behind = !state.manifests(&input.source, delivery.batch, head.batch).await?.is_empty();
-    Ok(Some(if is_behind { delivery.batch } else { head.batch }))
+    Ok(Some(undelivered.map_or(head.batch, |first| first - 1)))
+}
+
+/// Whether an export is about to deliver: it runs, it is due, it waits for another try or for its
+/// window. Its regular turn alone brings nothing.
+fn is_in_flight(export: &HotNode, is_behind: bool, now: i64) -> bool {
+    let waits = export.due_at.is_some_and(|due_at| due_at <= now || is_behind || export.attempt > 0);
+    !export.is_failed && (export.lease.is_some() || waits)
 }
 
 fn is_newer(vector: &BTreeMap<String, i64>, last: &BTreeMap<String, i64>) -> bool {

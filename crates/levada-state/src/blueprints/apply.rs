@@ -2,7 +2,7 @@
 
 use super::{OPEN, choices, generation, newest};
 use crate::StateError;
-use crate::contents::{Contents, from_bytes, to_bytes};
+use crate::contents::{Contents, FORMAT, from_bytes, to_bytes};
 use crate::db::{DatabaseError, Failure, Transaction, Value, values};
 use crate::nodes::{Successor, make_due, priority_value, raise_epoch_floor};
 use crate::obligations;
@@ -24,12 +24,13 @@ const END_VERSION: &str = "UPDATE node_versions SET until_generation = ?2 WHERE 
 const INSERT_VERSION: &str = "INSERT INTO node_versions (address, from_generation, until_generation, content) \
      VALUES (?1, ?2, ?3, ?4)";
 
-const INSERT_CONTENT: &str =
-    "INSERT INTO node_contents (content, node) VALUES (?1, ?2) ON CONFLICT (content) DO NOTHING";
+const INSERT_CONTENT: &str = "INSERT INTO node_contents (content, node, format) VALUES (?1, ?2, ?3) \
+     ON CONFLICT (content) DO UPDATE SET node = excluded.node, format = excluded.format \
+     WHERE node_contents.node <> excluded.node OR node_contents.format <> excluded.format";
 
 const INSERT_HOT: &str = "INSERT INTO hot_nodes (address, content, generation, is_retiring, is_output, priority, \
-     is_paused, due_at, is_changed, epoch, claim_mark, claimed_generation, claimed_retiring, attempt, is_failed) \
-     SELECT ?1, ?2, ?3, 0, ?4, ?5, 0, ?6, 0, epoch_floor, 0, 0, 0, 0, 0 FROM target";
+     due_at, is_changed, epoch, claim_mark, claimed_generation, claimed_retiring, attempt, is_failed) \
+     SELECT ?1, ?2, ?3, 0, ?4, ?5, ?6, 0, epoch_floor, 0, 0, 0, 0, 0 FROM target";
 
 const UPDATE_HOT: &str = "UPDATE hot_nodes SET content = ?2, generation = ?3, is_output = ?4, priority = ?5, \
      due_at = CASE WHEN due_at IS NULL OR due_at > ?6 THEN ?6 ELSE due_at END, is_retiring = 0, \
@@ -66,7 +67,8 @@ struct Wanted {
 
 /// A node's hot row as it is.
 struct Found {
-    node: Arc<Node>,
+    /// `None`: it can't be read, and counts as other work than what is wanted.
+    node: Option<Arc<Node>>,
     content: Fingerprint,
     is_retiring: bool,
 }
@@ -88,17 +90,20 @@ impl Change<'_> {
     /// Whether anything is different at all.
     fn is_real(&self) -> bool {
         match (self.wanted, &self.found) {
-            (Some(wanted), Some(found)) => found.is_retiring || found.content != wanted.content,
+            (Some(wanted), Some(found)) => found.is_retiring || found.node.is_none() || found.content != wanted.content,
             (Some(_), None) => true,
             (None, _) => self.was_there(),
         }
     }
 
-    /// Whether what the node does is different, rather than only its priority or its inputs.
+    /// Whether what the node does is different, rather than only its priority, its inputs, or for
+    /// whom an ingest keeps what it reads.
     fn does_other_work(&self) -> bool {
-        match (self.wanted, &self.found) {
-            (Some(wanted), Some(found)) => found.is_retiring || found.node.spec != wanted.node.spec,
-            _ => true,
+        let (Some(wanted), Some(found)) = (self.wanted, &self.found) else { return true };
+        let Some(node) = found.node.as_ref().filter(|_| !found.is_retiring) else { return true };
+        match (&node.spec, &wanted.node.spec) {
+            (NodeSpec::Ingest(before), NodeSpec::Ingest(ingest)) => reads_other(before, ingest),
+            (before, spec) => before != spec,
         }
     }
 }
@@ -178,11 +183,9 @@ impl Apply {
         let nodes = self.contents.load(transaction, contents)?;
         let mut changes = Vec::with_capacity(keys.len());
         for (((address, wanted), key), row) in self.wanted.iter().zip(keys).zip(rows) {
-            let found = row.map(|(content, is_retiring)| match nodes.get(&content) {
-                Some(node) => Ok(Found { node: Arc::clone(node), content, is_retiring }),
-                None => Err(DatabaseError::Column { column: 0, expected: "a stored content" }),
-            });
-            changes.push(Change { address, key, wanted: wanted.as_ref(), found: found.transpose()? });
+            let found =
+                row.map(|(content, is_retiring)| Found { node: nodes.get(&content).cloned(), content, is_retiring });
+            changes.push(Change { address, key, wanted: wanted.as_ref(), found });
         }
         changes.retain(Change::is_real);
         Ok(changes)
@@ -224,7 +227,7 @@ impl Apply {
         let mut versions = Vec::new();
         for (change, wanted) in changes.iter().filter_map(|change| Some((change, change.wanted?))) {
             let content = to_bytes(wanted.content);
-            contents.push(values![content.as_slice(), &wanted.json]);
+            contents.push(values![content.as_slice(), &wanted.json, FORMAT]);
             versions.push(values![&change.key, self.generation.0, OPEN, content]);
         }
         transaction.execute_many(INSERT_CONTENT, &contents)?;
@@ -237,7 +240,8 @@ impl Apply {
         changes: &[Change<'_>],
     ) -> Result<(), DatabaseError> {
         let there = changes.iter().filter(|change| change.was_there());
-        let before = there.filter_map(|change| change.found.as_ref()).flat_map(|found| obligations::owing(&found.node));
+        let before =
+            there.filter_map(|change| change.found.as_ref()?.node.as_ref()).flat_map(|node| obligations::owing(node));
         let after = changes.iter().filter_map(|change| change.wanted);
         let after = after.flat_map(|wanted| obligations::owing(&wanted.node));
         obligations::update(transaction, &before.collect(), &after.collect(), self.now)
@@ -358,7 +362,7 @@ fn is_due(change: &Change<'_>, node: &Node, streams: &HashSet<Stream>) -> bool {
         }
         NodeSpec::Trigger(_) => change.does_other_work(),
         NodeSpec::Transform(_) => false,
-        NodeSpec::Ingest(ingest) => !is_output(node) && reads_other(change.found.as_ref(), ingest),
+        NodeSpec::Ingest(_) => !is_output(node) && change.does_other_work(),
     }
 }
 
@@ -368,10 +372,7 @@ fn is_output(node: &Node) -> bool {
 
 /// Whether an ingest reads other datasets, tables or columns than so far, from elsewhere, in another
 /// way, or by another clock: a new clock is followed from now on, not after the old one's next tick.
-fn reads_other(found: Option<&Found>, ingest: &IngestSpec) -> bool {
-    let Some(NodeSpec::Ingest(before)) = found.map(|found| &found.node.spec) else {
-        return true;
-    };
+fn reads_other(before: &IngestSpec, ingest: &IngestSpec) -> bool {
     let reads = |ingest: &IngestSpec| -> Vec<_> {
         let each = ingest.datasets.iter();
         each.map(|it| (it.dataset.clone(), it.table.clone(), it.schema.clone(), it.watermark.clone())).collect()

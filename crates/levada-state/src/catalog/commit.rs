@@ -1,10 +1,11 @@
 //! The only place where data becomes part of the store.
 
-use super::{BatchCommit, Body, Manifest};
+use super::{BatchCommit, Body, Covered, Manifest};
 use crate::db::{DatabaseError, Failure, Transaction, values};
 use crate::nodes::{Effect, complete_job, make_due};
 use crate::runs::record_run;
 use crate::{State, StateError};
+use levada_model::address::Stream;
 
 const ADVANCE: &str = "UPDATE streams SET batch = ?3, position = ?4, incarnation = ?5, committed_at = ?6 \
      WHERE stream = ?1 AND batch = ?2";
@@ -18,16 +19,17 @@ const INSERT_BATCH: &str = "INSERT INTO batches (stream, batch, committed_at, in
 const INSERT_MANIFEST: &str = "INSERT INTO manifests (dataset, batch, schema_id, inline_body, files, inserts, updates, \
      deletes, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 
-const PLACE_DATASET: &str = "INSERT INTO datasets (dataset, stream) VALUES (?1, ?2) \
-     ON CONFLICT (dataset) DO UPDATE SET stream = excluded.stream WHERE datasets.stream <> excluded.stream";
+const PLACE_DATASET: &str = "INSERT INTO datasets (dataset, stream, schema_id) VALUES (?1, ?2, ?3) \
+     ON CONFLICT (dataset) DO UPDATE SET stream = excluded.stream, schema_id = excluded.schema_id \
+     WHERE datasets.stream <> excluded.stream OR datasets.schema_id <> excluded.schema_id";
 
 impl State {
     /// Commits one pull of a stream with everything it entails, in one transaction: the manifests,
     /// the position, the end of the job, the nodes it makes due.
     ///
     /// Gives the number of the new batch, or `None` where nothing changed: then the position
-    /// advances, the job ends, and nothing becomes due. The output of a transformer is committed
-    /// once per position: the same position again ends the job and does nothing else.
+    /// advances, the job ends, and only what is due even then becomes due. The output of a transformer is committed
+    /// once per position: the same position again counts as nothing changed.
     ///
     /// # Errors
     /// [`StateError::Fenced`] where another claim has taken over or the node has left the
@@ -44,6 +46,12 @@ struct Last {
     position: Vec<u8>,
 }
 
+/// How far the batches of a stream's datasets are, whichever stream brought them.
+struct Reached {
+    batch: i64,
+    committed_at: i64,
+}
+
 fn run(transaction: &mut dyn Transaction, commit: &BatchCommit) -> Result<Option<i64>, Failure> {
     let is_output = match complete_job(transaction, &commit.fence, &commit.done, commit.now)? {
         Effect::Recorded { is_output } => is_output,
@@ -52,13 +60,12 @@ fn run(transaction: &mut dyn Transaction, commit: &BatchCommit) -> Result<Option
     };
     let last = last(transaction, commit)?;
     let is_known = is_output && last.batch > 0 && last.position == commit.position;
-    let batch = match commit.manifests.is_empty() || is_known {
-        true => None,
-        false => Some(next_batch(transaction, commit)?),
-    };
-    let batch_now = batch.unwrap_or(commit.previous);
-    let committed_at = batch.map_or(last.committed_at, |_| commit.now.max(last.committed_at + 1));
-    advance(transaction, commit, batch_now, committed_at)?;
+    let reached = reached(transaction, commit, &last)?;
+    let batch = (!commit.manifests.is_empty() && !is_known).then_some(reached.batch + 1);
+    let committed_at = batch.map_or(reached.committed_at, |_| commit.now.max(reached.committed_at + 1));
+    advance(transaction, commit, batch.unwrap_or(reached.batch), committed_at)?;
+    place_datasets(transaction, commit)?;
+    make_due(transaction, &commit.due_even_if_empty)?;
     if let Some(batch) = batch {
         insert_batch(transaction, commit, batch, committed_at)?;
         insert_manifests(transaction, commit, batch)?;
@@ -91,18 +98,32 @@ fn last(transaction: &mut dyn Transaction, commit: &BatchCommit) -> Result<Last,
     }
 }
 
-/// One more than the stream's last, and than any batch of its datasets under another stream: a
-/// store that turns from `multi` to `single` or back goes on counting, so that the batches of a
-/// dataset only ever grow. The store says in its manifests which number that is as far as it sees.
-fn next_batch(transaction: &mut dyn Transaction, commit: &BatchCommit) -> Result<i64, DatabaseError> {
-    let sql = "SELECT COALESCE(MAX(batch), 0) FROM manifests WHERE dataset = ?1";
-    let sets: Vec<_> = commit.manifests.iter().map(|manifest| values![manifest.dataset.to_string()]).collect();
+/// A store that turns from `multi` to `single` or back goes on counting from the streams that
+/// brought its datasets before, so that batches and commit times of a dataset only ever grow. The
+/// store says in its manifests which number is next as far as it sees.
+fn reached(transaction: &mut dyn Transaction, commit: &BatchCommit, last: &Last) -> Result<Reached, DatabaseError> {
     let staged = commit.manifests.iter().map(|manifest| manifest.batch - 1);
-    let mut last = staged.fold(commit.previous, i64::max);
+    let mut reached = Reached { batch: staged.fold(commit.previous, i64::max), committed_at: last.committed_at };
+    let sql = "SELECT batch, committed_at FROM streams WHERE stream = ?1";
+    let sets: Vec<_> = other_streams(commit).into_iter().map(|stream| values![stream.to_string()]).collect();
     for row in transaction.query_many(sql, &sets)?.iter().flatten() {
-        last = last.max(row.int(0)?);
+        reached.batch = reached.batch.max(row.int(0)?);
+        reached.committed_at = reached.committed_at.max(row.int(1)?);
     }
-    Ok(last + 1)
+    Ok(reached)
+}
+
+/// The streams that may have brought the datasets of this one before.
+fn other_streams(commit: &BatchCommit) -> Vec<Stream> {
+    let datastore = &commit.stream.datastore;
+    match &commit.stream.dataset {
+        Some(_) => vec![Stream { datastore: datastore.clone(), dataset: None }],
+        None => {
+            let single =
+                |of: &Covered| Stream { datastore: datastore.clone(), dataset: Some(of.dataset.dataset.clone()) };
+            commit.covered.iter().map(single).collect()
+        }
+    }
 }
 
 fn advance(
@@ -146,16 +167,13 @@ fn insert_batch(
 }
 
 fn insert_manifests(transaction: &mut dyn Transaction, commit: &BatchCommit, batch: i64) -> Result<(), DatabaseError> {
-    let stream = commit.stream.to_string();
     let mut manifests = Vec::with_capacity(commit.manifests.len());
-    let mut places = Vec::with_capacity(commit.manifests.len());
     for manifest in &commit.manifests {
         let dataset = manifest.dataset.to_string();
         let (inline_body, files) = match &manifest.body {
             Body::Inline(bytes) => (Some(bytes.as_slice()), None),
             Body::Files(files) => (None, Some(to_json(files))),
         };
-        places.push(values![&dataset, &stream]);
         manifests.push(values![
             dataset,
             batch,
@@ -168,7 +186,13 @@ fn insert_manifests(transaction: &mut dyn Transaction, commit: &BatchCommit, bat
             manifest.bytes,
         ]);
     }
-    transaction.execute_many(INSERT_MANIFEST, &manifests)?;
+    transaction.execute_many(INSERT_MANIFEST, &manifests).map(drop)
+}
+
+fn place_datasets(transaction: &mut dyn Transaction, commit: &BatchCommit) -> Result<(), DatabaseError> {
+    let stream = commit.stream.to_string();
+    let place = |of: &Covered| values![of.dataset.to_string(), &stream, of.schema_id];
+    let places: Vec<_> = commit.covered.iter().map(place).collect();
     transaction.execute_many(PLACE_DATASET, &places).map(drop)
 }
 

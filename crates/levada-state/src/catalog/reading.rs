@@ -3,6 +3,7 @@
 use super::{BatchRow, Body, Manifest, StreamHead};
 use crate::db::{DatabaseError, Row, values};
 use crate::{State, StateError};
+use levada_model::Schema;
 use levada_model::address::{DatasetRef, Stream};
 use std::collections::BTreeMap;
 
@@ -85,7 +86,31 @@ impl State {
         .await
     }
 
-    /// The datasets that have manifests, each with the stream that brought the last of them.
+    /// The first batch after `after` that changed a dataset; `None`: none did.
+    pub async fn first_change(&self, dataset: &DatasetRef, after: i64) -> Result<Option<i64>, StateError> {
+        let dataset = dataset.to_string();
+        self.read("find the next change of a dataset", move |transaction| {
+            let sql = "SELECT MIN(batch) FROM manifests WHERE dataset = ?1 AND batch > ?2";
+            let row = transaction.query_first(sql, values![&dataset, after])?;
+            Ok(row.map_or(Ok(None), |row| row.int_or_null(0))?)
+        })
+        .await
+    }
+
+    /// By which stream and with which columns a dataset was pulled last; `None`: it never was.
+    pub async fn pulled(&self, dataset: &DatasetRef) -> Result<Option<(Stream, Schema)>, StateError> {
+        let dataset = dataset.to_string();
+        self.read("read how a dataset was pulled", move |transaction| {
+            let sql = "SELECT datasets.stream, schemas.columns FROM datasets JOIN schemas \
+                       ON schemas.dataset = datasets.dataset AND schemas.schema_id = datasets.schema_id \
+                       WHERE datasets.dataset = ?1";
+            let row = transaction.query_first(sql, values![&dataset])?;
+            Ok(row.map(|row| Ok::<_, DatabaseError>((row.parsed(0, "stream")?, row.json(1, "schema")?))).transpose()?)
+        })
+        .await
+    }
+
+    /// The datasets that were ever pulled, each with the stream that did last.
     pub async fn stored_datasets(&self) -> Result<Vec<(DatasetRef, Stream)>, StateError> {
         let read_all = self.read("read the stored datasets", |transaction| {
             let rows = transaction.query("SELECT dataset, stream FROM datasets", values![])?;

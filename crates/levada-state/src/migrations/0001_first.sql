@@ -32,6 +32,8 @@ CREATE TABLE pointers (
 
 CREATE TABLE node_contents (
     content BYTEA NOT NULL PRIMARY KEY,
+    -- The version of the JSON in `node`.
+    format BIGINT NOT NULL,
     node TEXT NOT NULL
 );
 
@@ -71,7 +73,6 @@ CREATE TABLE hot_nodes (
     -- An ingest of a transformer's output: the same position is never committed twice.
     is_output BIGINT NOT NULL,
     priority BIGINT NOT NULL,
-    is_paused BIGINT NOT NULL,
     due_at BIGINT,
     is_changed BIGINT NOT NULL,
     lease_owner TEXT,
@@ -82,6 +83,8 @@ CREATE TABLE hot_nodes (
     claimed_due_at BIGINT,
     claimed_generation BIGINT NOT NULL,
     claimed_retiring BIGINT NOT NULL,
+    -- What the lease's job works on; it goes back to `payload` unless the job does what it had to.
+    claimed_payload TEXT,
     attempt BIGINT NOT NULL,
     is_failed BIGINT NOT NULL,
     error TEXT,
@@ -89,7 +92,7 @@ CREATE TABLE hot_nodes (
     memory TEXT,
     succeeded_at BIGINT
 ) CLUSTERED;
-CREATE INDEX hot_nodes_due ON hot_nodes (priority, due_at) WHERE due_at IS NOT NULL AND lease_owner IS NULL;
+CREATE INDEX hot_nodes_due ON hot_nodes (priority, due_at, address) WHERE due_at IS NOT NULL AND lease_owner IS NULL;
 CREATE INDEX hot_nodes_leased ON hot_nodes (lease_owner) WHERE lease_owner IS NOT NULL;
 
 CREATE TABLE streams (
@@ -116,9 +119,11 @@ CREATE TABLE batches (
 );
 CREATE INDEX batches_committed_at ON batches (stream, committed_at);
 
+-- What pulls have covered: by which stream and under which schema last.
 CREATE TABLE datasets (
     dataset TEXT NOT NULL PRIMARY KEY,
-    stream TEXT NOT NULL
+    stream TEXT NOT NULL,
+    schema_id BIGINT NOT NULL
 ) CLUSTERED;
 
 CREATE TABLE manifests (
@@ -163,16 +168,6 @@ CREATE TABLE obligations (
     left_at BIGINT,
     PRIMARY KEY (dataset, owed_to, because, retention)
 ) CLUSTERED;
-
-CREATE TABLE requests (
-    id IDENTITY,
-    mark BIGINT NOT NULL UNIQUE,
-    kind TEXT NOT NULL,
-    argument TEXT NOT NULL,
-    requested_at BIGINT NOT NULL,
-    outcome TEXT
-);
-CREATE INDEX requests_open ON requests (id) WHERE outcome IS NULL;
 
 CREATE TABLE runs (
     id IDENTITY,

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 const CLAIM: &str = concat!(
     "UPDATE hot_nodes SET lease_owner = ?2, lease_until = ?3, claim_mark = ?4, epoch = epoch + 1, \
-     claimed_due_at = due_at, claimed_generation = generation, claimed_retiring = is_retiring, due_at = NULL \
-     WHERE address = ?1 AND due_at <= ?5 AND lease_owner IS NULL AND is_paused = 0 RETURNING ",
+     claimed_due_at = due_at, claimed_generation = generation, claimed_retiring = is_retiring, \
+     claimed_payload = payload, due_at = NULL, payload = NULL \
+     WHERE address = ?1 AND due_at <= ?5 AND lease_owner IS NULL RETURNING ",
     hot_columns!(),
     ", claimed_due_at"
 );
@@ -28,15 +29,16 @@ const DUE: &str = concat!(
     "SELECT ",
     hot_columns!(),
     " FROM hot_nodes WHERE priority = ?1 AND due_at IS NOT NULL AND due_at <= ?2 AND lease_owner IS NULL \
-     AND is_paused = 0 ORDER BY due_at LIMIT ?3"
+     AND (due_at, address) > (?4, ?5) ORDER BY due_at, address LIMIT ?3"
 );
 
-const NEXT_DUE: &str = "SELECT MIN(due_at) FROM hot_nodes WHERE priority = ?1 AND due_at IS NOT NULL \
-     AND due_at > ?2 AND lease_owner IS NULL AND is_paused = 0";
+const POSTPONE: &str = "UPDATE hot_nodes SET due_at = ?2 WHERE address = ?1 AND due_at = ?3 AND generation = ?4 \
+     AND lease_owner IS NULL";
 
-const HELD: &str = "SELECT address FROM hot_nodes WHERE lease_owner = ?1";
+const RENEW: &str = "UPDATE hot_nodes SET lease_until = ?3 WHERE address = ?1 AND lease_owner = ?2";
 
-pub(crate) const EXPIRE: &str = "UPDATE hot_nodes SET lease_owner = NULL, lease_until = NULL, due_at = CASE \
+pub(crate) const EXPIRE: &str = "UPDATE hot_nodes SET lease_owner = NULL, lease_until = NULL, \
+     payload = COALESCE(payload, claimed_payload), claimed_payload = NULL, due_at = CASE \
      WHEN due_at IS NULL OR due_at > claimed_due_at THEN claimed_due_at ELSE due_at END \
      WHERE lease_owner IS NOT NULL AND lease_until <= ?1";
 
@@ -47,7 +49,7 @@ pub(crate) fn mark() -> i64 {
 }
 
 impl State {
-    /// Takes the lease of those candidates that are due, not leased and not paused, and bumps their
+    /// Takes the lease of those candidates that are due and not leased, and bumps their
     /// epochs; gives them by address. Of several claimers of one row, exactly one gets it.
     ///
     /// `now` and `lease_until` are µs.
@@ -68,46 +70,44 @@ impl State {
         Ok(claimed)
     }
 
-    /// The rows that are due at `now` and free, the highest priority first, then the longest due.
-    pub async fn due(&self, now: i64, limit: usize) -> Result<Vec<HotNode>, StateError> {
-        let contents = Arc::clone(&self.inner.contents);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.read("read what is due", move |transaction| {
-            let mut rows: Vec<Row> = Vec::new();
-            for priority in PRIORITIES {
-                let left = limit - rows.len() as i64;
-                if left > 0 {
-                    rows.extend(transaction.query(DUE, values![priority_value(priority), now, left])?);
-                }
-            }
-            Ok(read_rows(transaction, &contents, rows)?)
+    /// Walks through the rows that are due at `now` and free, the highest priority first, then the
+    /// longest due; `page_rows` at once.
+    pub fn due(&self, now: i64, page_rows: usize) -> DueRows {
+        let page_rows = i64::try_from(page_rows).unwrap_or(i64::MAX);
+        DueRows {
+            state: self.clone(),
+            now,
+            page_rows,
+            next: Some(After { priority: 0, due_at: i64::MIN, address: String::new() }),
+        }
+    }
+
+    /// Moves rows that may not run yet to the moment, µs, at which they may; a row that was made due
+    /// or changed since it was read stays as it is.
+    pub async fn postpone(&self, rows: &[(HotNode, i64)]) -> Result<(), StateError> {
+        let mut sets: Vec<_> = rows
+            .iter()
+            .map(|(row, until)| (row.node.address.to_string(), *until, row.due_at, row.generation.0))
+            .collect();
+        // One order for everybody, so that two transactions never wait for each other.
+        sets.sort();
+        self.write("postpone nodes", move |transaction| {
+            let values = |(address, until, due_at, generation): &(String, i64, Option<i64>, i64)| {
+                values![address, *until, *due_at, *generation]
+            };
+            let sets: Vec<_> = sets.iter().map(values).collect();
+            Ok(transaction.execute_many(POSTPONE, &sets).map(drop)?)
         })
         .await
     }
 
-    /// The first moment after `now`, µs, at which a free row is due; `None`: none ever.
-    pub async fn next_due_after(&self, now: i64) -> Result<Option<i64>, StateError> {
-        self.read("read what is due next", move |transaction| {
-            let sets: Vec<_> = PRIORITIES.iter().map(|&priority| values![priority_value(priority), now]).collect();
-            let answers = transaction.query_many(NEXT_DUE, &sets)?;
-            let times: Vec<Option<i64>> =
-                answers.iter().flatten().map(|row| row.int_or_null(0)).collect::<Result<_, _>>()?;
-            Ok(times.into_iter().flatten().min())
-        })
-        .await
-    }
-
-    /// Moves the end of all leases of an owner to `lease_until`, µs, and gives how many it holds.
-    pub async fn renew(&self, owner: &str, lease_until: i64) -> Result<u64, StateError> {
-        let owner = owner.to_owned();
+    /// Moves the end of an owner's leases on these nodes to `lease_until`, µs, and gives how many of
+    /// them it holds.
+    pub async fn renew(&self, owner: &str, nodes: &[NodeAddress], lease_until: i64) -> Result<u64, StateError> {
+        let (owner, nodes) = (owner.to_owned(), in_order(nodes));
         self.write("renew leases", move |transaction| {
-            let mut rows = transaction.query(HELD, values![&owner])?;
-            let mut held = rows.iter_mut().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
-            // One order for everybody, so that two transactions never wait for each other.
-            held.sort();
-            let renew = "UPDATE hot_nodes SET lease_until = ?3 WHERE address = ?1 AND lease_owner = ?2";
-            let sets: Vec<_> = held.iter().map(|address| values![address, &owner, lease_until]).collect();
-            Ok(transaction.execute_many(renew, &sets)?.into_iter().sum())
+            let sets: Vec<_> = nodes.iter().map(|address| values![address, &owner, lease_until]).collect();
+            Ok(transaction.execute_many(RENEW, &sets)?.into_iter().sum())
         })
         .await
     }
@@ -123,17 +123,65 @@ impl State {
         let successors = successors.to_vec();
         self.write("make nodes due", move |transaction| Ok(make_due(transaction, &successors)?)).await
     }
+}
 
-    /// Keeps a node from being claimed, or lets it run again; a running job goes on. Gives whether
-    /// the node is there.
-    pub async fn set_paused(&self, node: &NodeAddress, is_paused: bool) -> Result<bool, StateError> {
-        let key = node.to_string();
-        self.write("pause or resume a node", move |transaction| {
-            let sql = "UPDATE hot_nodes SET is_paused = ?2 WHERE address = ?1";
-            Ok(transaction.execute(sql, values![&key, is_paused])? > 0)
-        })
-        .await
+/// A walk through the rows that are due.
+#[derive(Debug)]
+pub struct DueRows {
+    state: State,
+    now: i64,
+    page_rows: i64,
+    /// `None`: that was all.
+    next: Option<After>,
+}
+
+/// The row after which a page begins.
+#[derive(Clone, Debug)]
+struct After {
+    /// Position in [`PRIORITIES`].
+    priority: usize,
+    due_at: i64,
+    address: String,
+}
+
+impl DueRows {
+    /// The next rows; `None`: that was all. A page may be empty, and a row that becomes due during
+    /// the walk may be missed.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<HotNode>>, StateError> {
+        let Some(after) = self.next.take() else { return Ok(None) };
+        let (now, page_rows) = (self.now, self.page_rows);
+        let contents = Arc::clone(&self.state.inner.contents);
+        let read = self.state.read("read what is due", move |transaction| {
+            let (rows, next) = due_page(transaction, now, page_rows, after.clone())?;
+            Ok((read_rows(transaction, &contents, rows)?, next))
+        });
+        let (rows, next) = read.await?;
+        self.next = next;
+        Ok(Some(rows))
     }
+}
+
+/// Up to `page_rows` rows, and where the next page begins.
+fn due_page(
+    transaction: &mut dyn Transaction,
+    now: i64,
+    page_rows: i64,
+    mut after: After,
+) -> Result<(Vec<Row>, Option<After>), DatabaseError> {
+    let mut rows: Vec<Row> = Vec::new();
+    while let Some(&priority) = PRIORITIES.get(after.priority) {
+        let left = page_rows - rows.len() as i64;
+        let values = values![priority_value(priority), now, left, after.due_at, &after.address];
+        let found = transaction.query(DUE, values)?;
+        if let Some(last) = found.last().filter(|_| found.len() as i64 == left) {
+            let (due_at, address) = (last.int(5)?, last.str(0)?.to_owned());
+            rows.extend(found);
+            return Ok((rows, Some(After { due_at, address, ..after })));
+        }
+        rows.extend(found);
+        after = After { priority: after.priority + 1, due_at: i64::MIN, address: String::new() };
+    }
+    Ok((rows, None))
 }
 
 struct Claim {
@@ -155,7 +203,7 @@ impl Claim {
         rows.extend(transaction.query_many(CLAIM, &sets)?.into_iter().flatten());
         let mut due_at = HashMap::with_capacity(rows.len());
         for row in &rows {
-            due_at.insert(row.str(0)?.to_owned(), row.int_or_null(17)?);
+            due_at.insert(row.str(0)?.to_owned(), row.int_or_null(16)?);
         }
         let mut nodes = read_rows(transaction, contents, rows)?;
         for node in &mut nodes {
@@ -189,9 +237,7 @@ mod tests {
         let state = State::open(&format!("sqlite:{}", path.display())).await.expect("the state opens");
         let connection = rusqlite::Connection::open(&path).expect("the state's file opens");
         for (sql, expected) in [
-            (DUE, "USING INDEX hot_nodes_due (priority=? AND due_at>? AND due_at<?)"),
-            (NEXT_DUE, "hot_nodes_due (priority=? AND due_at>?)"),
-            (HELD, "hot_nodes_leased (lease_owner=?)"),
+            (DUE, "USING INDEX hot_nodes_due (priority=? AND (due_at,address)>(?,?) AND due_at<?)"),
             (EXPIRE, "USING INDEX hot_nodes_leased"),
         ] {
             let explain = format!("EXPLAIN QUERY PLAN {sql}");

@@ -10,7 +10,8 @@ use crate::{State, StateError};
 macro_rules! end_of_lease {
     ($assignments:literal) => {
         concat!(
-            "UPDATE hot_nodes SET lease_owner = NULL, lease_until = NULL, memory = COALESCE(?3, memory), ",
+            "UPDATE hot_nodes SET lease_owner = NULL, lease_until = NULL, claimed_payload = NULL, \
+             memory = COALESCE(?3, memory), ",
             $assignments,
             " WHERE address = ?1 AND epoch = ?2 AND lease_owner IS NOT NULL \
              RETURNING is_output, is_retiring, claimed_retiring, generation, claimed_generation, epoch"
@@ -20,18 +21,21 @@ macro_rules! end_of_lease {
 
 const DONE: &str = end_of_lease!(
     "attempt = 0, is_failed = 0, error = NULL, succeeded_at = ?5, \
-     payload = CASE WHEN due_at IS NULL THEN NULL ELSE payload END, \
      is_changed = CASE WHEN generation > claimed_generation THEN is_changed ELSE 0 END, \
      due_at = CASE WHEN due_at IS NULL OR due_at > ?4 THEN ?4 ELSE due_at END"
 );
-const RETRY: &str = end_of_lease!("attempt = attempt + 1, error = ?5, due_at = ?4");
+const RETRY: &str =
+    end_of_lease!("attempt = attempt + 1, error = ?5, due_at = ?4, payload = COALESCE(payload, claimed_payload)");
 const FAILED: &str = end_of_lease!(
-    "attempt = attempt + 1, is_failed = 1, error = ?5, \
+    "attempt = attempt + 1, is_failed = 1, error = ?5, payload = COALESCE(payload, claimed_payload), \
      due_at = CASE WHEN due_at IS NULL OR due_at > ?4 THEN ?4 ELSE due_at END"
 );
-const RELEASED: &str = end_of_lease!("due_at = ?4");
+const RELEASED: &str = end_of_lease!("due_at = ?4, payload = COALESCE(payload, claimed_payload)");
 
+// A new payload is other work: what failed with the one before says nothing about it.
 const MAKE_DUE: &str = "UPDATE hot_nodes SET payload = COALESCE(?3, payload), \
+     attempt = CASE WHEN ?3 IS NULL THEN attempt ELSE 0 END, \
+     is_failed = CASE WHEN ?3 IS NULL THEN is_failed ELSE 0 END, \
      due_at = CASE WHEN due_at IS NULL OR due_at > ?2 THEN ?2 ELSE due_at END \
      WHERE address = ?1 AND is_retiring = 0";
 

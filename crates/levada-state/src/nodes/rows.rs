@@ -13,8 +13,8 @@ use std::sync::Arc;
 /// The columns that [`read_rows`] expects, in its order.
 macro_rules! hot_columns {
     () => {
-        "address, content, generation, is_retiring, priority, is_paused, due_at, is_changed, lease_owner, \
-         lease_until, epoch, attempt, is_failed, error, payload, memory, succeeded_at"
+        "address, content, generation, is_retiring, priority, due_at, is_changed, lease_owner, lease_until, \
+         epoch, attempt, is_failed, error, COALESCE(payload, claimed_payload), memory, succeeded_at"
     };
 }
 pub(crate) use hot_columns;
@@ -31,7 +31,8 @@ fn priority(number: i64) -> Option<Priority> {
     PRIORITIES.into_iter().find(|&priority| priority as i64 == number)
 }
 
-/// Reads hot rows with their nodes, in the order of the rows.
+/// Reads hot rows with their nodes, in the order of the rows. One whose node can't be read is left
+/// out: it fails alone.
 pub(super) fn read_rows(
     transaction: &mut dyn Transaction,
     contents: &Contents,
@@ -42,17 +43,12 @@ pub(super) fn read_rows(
         keyed.push((from_bytes(&row.bytes(1)?)?, row));
     }
     let nodes = contents.load(transaction, keyed.iter().map(|(content, _)| *content).collect())?;
-    keyed
-        .into_iter()
-        .map(|(content, row)| {
-            let node = nodes.get(&content).ok_or(DatabaseError::Column { column: 1, expected: "a stored content" })?;
-            hot_node(content, node, row)
-        })
-        .collect()
+    let readable = keyed.into_iter().filter_map(|(content, row)| Some((content, nodes.get(&content)?, row)));
+    readable.map(|(content, node, row)| hot_node(content, node, row)).collect()
 }
 
 fn hot_node(content: Fingerprint, node: &levada_planner::Node, mut row: Row) -> Result<HotNode, DatabaseError> {
-    let lease = match (row.text_or_null(8)?, row.int_or_null(9)?) {
+    let lease = match (row.text_or_null(7)?, row.int_or_null(8)?) {
         (Some(owner), Some(until)) => Some((owner, until)),
         _ => None,
     };
@@ -63,22 +59,21 @@ fn hot_node(content: Fingerprint, node: &levada_planner::Node, mut row: Row) -> 
         generation: Generation(row.int(2)?),
         wish: if row.flag(3)? { Wish::Retire } else { Wish::Run },
         priority: priority(row.int(4)?).ok_or(unknown)?,
-        is_paused: row.flag(5)?,
-        due_at: row.int_or_null(6)?,
-        is_changed: row.flag(7)?,
+        due_at: row.int_or_null(5)?,
+        is_changed: row.flag(6)?,
         lease,
-        epoch: row.int(10)?,
-        attempt: row.int(11)?,
-        is_failed: row.flag(12)?,
-        error: row.text_or_null(13)?,
-        payload: row.text_or_null(14)?,
-        memory: row.text_or_null(15)?,
-        succeeded_at: row.int_or_null(16)?,
+        epoch: row.int(9)?,
+        attempt: row.int(10)?,
+        is_failed: row.flag(11)?,
+        error: row.text_or_null(12)?,
+        payload: row.text_or_null(13)?,
+        memory: row.text_or_null(14)?,
+        succeeded_at: row.int_or_null(15)?,
     })
 }
 
 impl State {
-    /// All hot rows, by address.
+    /// All hot rows, by address; without those whose node can't be read.
     pub async fn nodes(&self) -> Result<Vec<HotNode>, StateError> {
         let contents = Arc::clone(&self.inner.contents);
         let mut nodes = self
@@ -98,7 +93,11 @@ impl State {
         self.read("read a node", move |transaction| {
             let sql = concat!("SELECT ", hot_columns!(), " FROM hot_nodes WHERE address = ?1");
             let rows = transaction.query(sql, values![&key])?;
-            Ok(read_rows(transaction, &contents, rows)?.into_iter().next())
+            let is_there = !rows.is_empty();
+            match read_rows(transaction, &contents, rows)?.into_iter().next() {
+                None if is_there => Err(DatabaseError::Column { column: 1, expected: "a readable node" }.into()),
+                found => Ok(found),
+            }
         })
         .await
     }

@@ -17,7 +17,7 @@ use arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
 use futures::StreamExt;
 use levada_flow::{BATCH_ROWS_MAX, FlowError, RowStream};
 use levada_model::Schema;
-use levada_model::address::{DatasetRef, Stream};
+use levada_model::address::DatasetRef;
 use levada_state::State;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,28 +50,28 @@ pub enum Reading {
     },
 }
 
-/// A point in a stream's past.
+/// A point in a dataset's past.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AsOf {
     /// A batch.
     Batch(i64),
-    /// The last batch committed at or before a time, µs since 1970.
+    /// The last batch of its stream committed at or before a time, µs since 1970.
     Time(i64),
 }
 
 /// See [`crate::Store::resolve`].
-pub(crate) async fn resolve(state: &State, stream: &Stream, as_of: AsOf) -> Result<i64, StoreError> {
+pub(crate) async fn resolve(state: &State, dataset: &DatasetRef, as_of: AsOf) -> Result<i64, StoreError> {
     match as_of {
         AsOf::Batch(batch) => {
-            let last = state.head(stream).await?.map_or(0, |head| head.batch);
+            let last = catalog::last_batch(state, dataset).await?;
             match (1..=last).contains(&batch) {
                 true => Ok(batch),
-                false => Err(StoreError::BatchUnknown { stream: stream.clone(), batch, last }),
+                false => Err(StoreError::BatchUnknown { dataset: dataset.clone(), batch, last }),
             }
         }
         AsOf::Time(time) => {
-            let batch = state.batch_at(stream, time).await?;
-            batch.ok_or_else(|| StoreError::TimeUnknown { stream: stream.clone(), time })
+            let batch = catalog::batch_at(state, dataset, time).await?;
+            batch.ok_or_else(|| StoreError::TimeUnknown { dataset: dataset.clone(), time })
         }
     }
 }
@@ -93,7 +93,7 @@ pub(crate) async fn read(
     let up_to = up_to.unwrap_or(last).min(last);
     let log = Log::open(&inner.state, dataset, up_to).await?;
     let times = match reading {
-        Reading::History { .. } => catalog::times(&inner.state, dataset, up_to).await?,
+        Reading::History { .. } => catalog::times(&inner.state, dataset, 0, up_to).await?,
         _ => BTreeMap::new(),
     };
     let asked = Asked::new(schema, &log.schemas, has_hashes);

@@ -8,7 +8,7 @@ mod read;
 mod write;
 
 pub(crate) use read::{Asked, PieceReader, PieceRows};
-pub(crate) use write::{SegmentWriter, Written};
+pub(crate) use write::{SegmentWriter, Written, remove_litter};
 
 use crate::StoreError;
 use std::collections::BTreeSet;

@@ -129,12 +129,13 @@ impl SegmentWriter {
     /// Ends the current file; gives the bytes where there is none, because they are few.
     fn close(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(writer) = self.current.take() else { return Ok(None) };
-        let spill = writer.into_inner().map_err(|source| self.failed(source))?;
-        let Some(file) = spill.file else { return Ok(Some(spill.memory)) };
+        let mut spill = writer.into_inner().map_err(|source| self.failed(source))?;
+        let Some(file) = &spill.file else { return Ok(Some(std::mem::take(&mut spill.memory))) };
         let fail = |operation, source| StoreError::file(operation, &spill.path, source);
         file.sync_all().map_err(|source| fail("make durable", source))?;
         let path = spill.path.with_extension(format!("{:016x}.parquet", spill.checksum.digest()));
         std::fs::rename(&spill.path, &path).map_err(|source| fail("rename", source))?;
+        spill.file = None;
         let relative = path.strip_prefix(&self.root).expect("the path was made below the root");
         self.files.push(relative.to_str().expect("names and runs are ASCII").to_owned());
         self.file_bytes += spill.length;
@@ -156,10 +157,25 @@ impl SegmentWriter {
     }
 }
 
+impl Drop for SegmentWriter {
+    /// A segment that was not finished leaves no files.
+    fn drop(&mut self) {
+        self.files.iter().for_each(|file| remove_litter(&self.root.join(file)));
+    }
+}
+
+/// Removes a file that no manifest will name; where that fails, the sweep will do it.
+pub(crate) fn remove_litter(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::warn!(path = %path.display(), %error, "a file of a run that failed can't be removed");
+    }
+}
+
 /// Bytes that become a file when they are too many to lie in the catalog.
 struct Spill {
     path: PathBuf,
     memory: Vec<u8>,
+    /// `None`: there is no file yet, or it has its final name.
     file: Option<File>,
     checksum: Xxh3,
     length: usize,
@@ -181,6 +197,15 @@ impl Spill {
         self.memory = Vec::new();
         self.file = Some(file);
         Ok(())
+    }
+}
+
+impl Drop for Spill {
+    /// A file without its final name is of no use to anybody.
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            remove_litter(&self.path);
+        }
     }
 }
 

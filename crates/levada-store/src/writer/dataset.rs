@@ -103,7 +103,7 @@ impl DatasetWriter {
             return Ok(None);
         }
         self.diff()?;
-        let diff = self.diff.take().expect("it was just made");
+        let mut diff = self.diff.take().expect("it was just made");
         if let (Coverage::Complete, Some(key)) = (coverage, &diff.first_repeated) {
             return Err(StoreError::KeyTwice { dataset: self.dataset().clone(), key: key.clone() });
         }
@@ -112,7 +112,7 @@ impl DatasetWriter {
         }
         self.close_versions(&diff, coverage)?;
         if coverage == Coverage::Appends && self.way == Some(Way::Rows) {
-            self.append_copies(&diff)?;
+            self.append_copies(&mut diff)?;
         }
         drop(diff);
         self.manifest()
@@ -264,14 +264,14 @@ impl DatasetWriter {
     }
 
     /// Writes the appended rows that are equal to stored ones once more.
-    fn append_copies(&mut self, diff: &Diff) -> Result<(), StoreError> {
+    fn append_copies(&mut self, diff: &mut Diff) -> Result<(), StoreError> {
         let copies = diff.copies();
         let batches = copies.values().map(|copies| copies.batch).collect();
         self.read_back(&copies, &batches, |writer, rows, batch| {
             let mut changes = Changes::default();
             for (row, _, copies) in found(rows, &copies) {
                 for number in copies.first..copies.first + if copies.batch == batch { copies.count } else { 0 } {
-                    let key = with_occurrence(copies.row_hash, number);
+                    let key = diff.index.new_stored_key(with_occurrence(copies.row_hash, number));
                     changes.push_operation(row, INSERT, None, key, copies.row_hash);
                     if changes.rows.len() == BATCH_ROWS_MAX {
                         writer.stage(rows.data.columns(), std::mem::take(&mut changes))?;

@@ -8,6 +8,7 @@ mod dataset;
 pub(crate) use dataset::{Counts, segment_rows};
 
 use crate::catalog::{self, Log};
+use crate::segment::remove_litter;
 use crate::sweep::RunGuard;
 use crate::{Inner, StoreError, columns};
 use arrow::array::RecordBatch;
@@ -15,7 +16,9 @@ use dataset::DatasetWriter;
 use levada_flow::source::Coverage;
 use levada_model::Schema;
 use levada_model::address::{DatasetRef, Stream};
-use levada_state::Manifest;
+use levada_state::catalog::Body;
+use levada_state::{Covered, Manifest};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use xxhash_rust::xxh3::xxh3_64;
@@ -38,19 +41,24 @@ pub struct StoreDataset {
     pub schema: Schema,
 }
 
-/// A batch being written. Dropping it leaves files for the sweep, and nothing else.
+/// A batch being written. Dropping it takes its files away.
 pub struct BatchWriter {
     /// `None` while a call works on it, and after one failed.
     datasets: Vec<(DatasetRef, Option<DatasetWriter>)>,
+    covered: Vec<Covered>,
     previous: i64,
+    root: PathBuf,
     guard: RunGuard,
 }
 
-/// A batch that is durable and not committed.
+/// A batch that is durable and not committed. Dropping it leaves its files, for a commit whose answer
+/// got lost may need them; the sweep takes away what nobody committed.
 #[derive(Debug)]
 pub struct Staged {
     /// Of the datasets with a net change.
     pub manifests: Vec<Manifest>,
+    /// All datasets of the batch, changed or not, with the schemas of their rows.
+    pub covered: Vec<Covered>,
     /// Changed rows.
     pub rows: i64,
     /// Bytes of their bodies.
@@ -76,6 +84,7 @@ impl BatchWriter {
         for StoreDataset { dataset, .. } in &datasets {
             last = last.max(catalog::last_batch(&inner.state, dataset).await?);
         }
+        let mut covered = Vec::with_capacity(datasets.len());
         let mut writers = Vec::with_capacity(datasets.len());
         for StoreDataset { dataset, schema } in datasets {
             if let Some(column) = schema.columns.iter().find(|column| columns::is_reserved(column.name.as_str())) {
@@ -83,9 +92,10 @@ impl BatchWriter {
             }
             let stored = inner.state.schema_for(&dataset, &schema).await?;
             let log = Log::open(&inner.state, &dataset, last).await?;
+            covered.push(Covered { dataset: dataset.clone(), schema_id: stored.id });
             writers.push((dataset, Some(DatasetWriter::new(inner.clone(), log, stored, &run, buffer))));
         }
-        Ok(Self { datasets: writers, previous, guard })
+        Ok(Self { datasets: writers, covered, previous, root: inner.root.clone(), guard })
     }
 
     /// Takes rows that say how their keys are now; what they mean for others, the coverage says.
@@ -127,17 +137,28 @@ impl BatchWriter {
         }
         let mut manifests = Vec::new();
         for (at, coverage) in coverage.iter().copied().enumerate() {
-            let writer = self.take(at)?;
-            let finished = spawn_blocking(move || writer.finish(coverage)).await;
-            manifests.extend(finished.map_err(|source| self.broken_off(at, source))??);
+            match self.finish_one(at, coverage).await {
+                Ok(finished) => manifests.extend(finished),
+                Err(error) => {
+                    remove_files(&self.root, &manifests);
+                    return Err(error);
+                }
+            }
         }
         Ok(Staged {
+            covered: self.covered,
             rows: manifests.iter().map(|manifest| manifest.inserts + manifest.updates + manifest.deletes).sum(),
             bytes: manifests.iter().map(|manifest| manifest.bytes).sum(),
             manifests,
             previous: self.previous,
             _guard: self.guard,
         })
+    }
+
+    async fn finish_one(&mut self, at: usize, coverage: Coverage) -> Result<Option<Manifest>, StoreError> {
+        let writer = self.take(at)?;
+        let finished = spawn_blocking(move || writer.finish(coverage)).await;
+        finished.map_err(|source| self.broken_off(at, source))?
     }
 
     /// Hashing and files keep a thread busy, and not one of the async runtime's.
@@ -159,6 +180,15 @@ impl BatchWriter {
 
     fn broken_off(&self, at: usize, source: tokio::task::JoinError) -> StoreError {
         StoreError::BrokenOff { dataset: self.datasets[at].0.to_string(), source }
+    }
+}
+
+/// Takes away the files of manifests that will not be committed.
+fn remove_files(root: &Path, manifests: &[Manifest]) {
+    for manifest in manifests {
+        if let Body::Files(files) = &manifest.body {
+            files.iter().for_each(|file| remove_litter(&root.join(file)));
+        }
     }
 }
 

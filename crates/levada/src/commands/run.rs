@@ -86,7 +86,10 @@ fn hostname() -> String {
 fn note_running(running: &mut Vec<Vec<NodeAddress>>, progress: &Progress) {
     match progress {
         Progress::Started(nodes) => running.push(nodes.clone()),
-        Progress::Done(nodes, _) | Progress::Failed(nodes, ..) => running.retain(|one| one != nodes),
+        Progress::Done(nodes, _) | Progress::Failed(nodes, ..) | Progress::TakenOver(nodes) => {
+            running.retain(|one| one != nodes);
+        }
+        Progress::Waiting(_) => running.clear(),
     }
 }
 
@@ -108,6 +111,8 @@ fn tell(progress: Progress) {
             let then = again.map_or("waits for its next turn".to_owned(), |at| format!("again at {}", show::time(at)));
             show::talk(format!("  {}  failed ({then}): {error}", label(&nodes)));
         }
+        Progress::TakenOver(nodes) => show::talk(format!("  {}  taken over by another worker", label(&nodes))),
+        Progress::Waiting(error) => show::talk(format!("waiting for the state: {error}")),
     }
 }
 
@@ -121,6 +126,8 @@ fn event(progress: &Progress) -> serde_json::Value {
         Progress::Failed(nodes, error, again) => {
             json!({ "event": "failed", "nodes": nodes, "error": error, "again_at": again })
         }
+        Progress::TakenOver(nodes) => json!({ "event": "taken over", "nodes": nodes }),
+        Progress::Waiting(error) => json!({ "event": "waiting", "error": error }),
     }
 }
 
