@@ -35,7 +35,7 @@ impl Manifest {
         let mut folders: BTreeMap<String, Xxh3> = BTreeMap::new();
         for (path, hash) in &files {
             let (folder, name) = path.rsplit_once('/').unwrap_or((".", path));
-            let of = folders.entry(folder.to_owned()).or_insert_with(Xxh3::new);
+            let of = folders.entry(folder.to_owned()).or_default();
             of.update(&(name.len() as u64).to_le_bytes());
             of.update(name.as_bytes());
             of.update(hash.as_bytes());
