@@ -458,13 +458,15 @@ async fn the_files_of_the_delivery_before_stay_one_delivery_more() {
 #[tokio::test]
 async fn two_platforms_that_deliver_one_dataset_write_apart_and_leave_each_other_alone() {
     let folder = Folder::new(FileFormat::Parquet);
-    let by = |batch, name: &str, workspace: &str, expected| {
-        let mut next = delivery(batch, 1, expected);
+    let by = |platform: &str, batch, name: &str, workspace: &str| {
+        let mut next = delivery(batch, 1, None);
+        next.table.platform = platform.parse().expect("a platform's name");
+        next.table.views[0].workspace = workspace.parse().expect("a workspace's name");
         next.table.live = Some(format!("levada/D/{name}/live"));
         next.table.views[0].schema = workspace.to_owned();
         next
     };
-    let (first, second) = (by(1, "ids", "reporting", None), by(2, "ids~2f", "lab", None));
+    let (first, second) = (by("P", 1, "ids", "reporting"), by("Q", 2, "ids~2f", "lab"));
     let (own, other) = (first.table.clone(), second.table.clone());
     folder.sink().deliver(vec![first]).await.expect("the first platform");
     folder.sink().deliver(vec![second]).await.expect("the second platform");
@@ -484,6 +486,7 @@ async fn a_workspace_reads_what_two_platforms_deliver_to_it() {
     live.table.live = Some("levada/D/ids/live".to_owned());
     let table = live.table.clone();
     let mut history = delivery_of(1, 1, None, true);
+    history.table.platform = "Q".parse().expect("a platform's name");
     history.table.history = Some("levada/D/ids~2f/history".to_owned());
     folder.sink().deliver(vec![live]).await.expect("one platform");
     folder.sink().deliver(vec![history]).await.expect("the other platform");
