@@ -112,8 +112,8 @@ async fn what_can_t_be_answered_says_why_and_what_to_do() {
         ("SELECT * FROM a.b.c", "write STORE.DATASET"),
         ("SELECT x FROM D.d", "No field named x"),
         ("SELECT * FROM D.d$log", "has no reading \"log\"; write D.d, D.\"d$changes\""),
-        ("SELECT * FROM D.d FOR VERSION AS OF 9", "find batch 9 of D, which has 3"),
-        ("SELECT * FROM D.d FOR TIMESTAMP AS OF '1960-01-01T00:00:00Z'", "find a batch of D as early as"),
+        ("SELECT * FROM D.d FOR VERSION AS OF 9", "find batch 9 of D.d, which has 3"),
+        ("SELECT * FROM D.d FOR TIMESTAMP AS OF '1960-01-01T00:00:00Z'", "find a batch of D.d as early as"),
         ("DROP TABLE D.d", "the SQL is no query"),
         ("SELECT CAST(t AS INT) FROM D.d", "Cannot cast string"),
     ] {
