@@ -100,6 +100,42 @@ async fn a_new_column_is_delivered_when_it_was_pulled_and_not_as_nulls_before() 
 }
 
 #[tokio::test]
+async fn a_dataset_that_joins_a_running_stream_moves_alone() {
+    let world = World::new(Form::Changes).await;
+    world.producer.set_table("orders", rows(&[(1, "one")]));
+    world.run().await;
+    let before = world.now();
+    world.producer.set_table("extra", rows(&[(7, "seven")]));
+    let mut nodes = nodes("Shop");
+    ingest_spec(&mut nodes, "Ingest/P/Shop").datasets.push(dataset("extra"));
+    let mut extra = nodes[&address(SHOP_EXPORT)].clone();
+    extra.address = address("Export/P/memory/Shop/extra");
+    nodes.insert(extra.address.clone(), extra);
+    let spec = export_spec(&mut nodes, "Export/P/memory/Shop/extra");
+    spec.source = "Shop.extra".parse().expect("a dataset");
+    spec.live = Some("Shop_extra_live".to_owned());
+    spec.history = None;
+    spec.views.truncate(1);
+    spec.views[0].name = "shop_extra".to_owned();
+    world.apply(nodes).await;
+    assert!(world.run().await.failed.is_empty());
+    assert_eq!((world.batch("Shop").await, world.seen("shop_extra")), (2, owned(&[(7, "seven")])));
+    let runs = world.runtime.state.runs(None, 0, 99).await.expect("the state");
+    let mut ran: Vec<String> =
+        runs.iter().filter(|run| run.started_at > before).map(|run| run.node.to_string()).collect();
+    ran.sort();
+    ran.dedup();
+    assert_eq!(ran, ["Export/P/memory/Shop/extra", "Ingest/P/Shop"]);
+
+    // A neighbour that delivers again brings its transformer nothing new, though the stream moved on.
+    world.make_due(SHOP_EXPORT, Some(REHYDRATE)).await;
+    assert!(world.run_due().await.failed.is_empty());
+    assert_eq!(world.batch("Copy").await, 1);
+    let fired = world.node("Trigger/P/W").await.memory.expect("it has fired");
+    assert!(fired.contains(r#""Shop":1"#), "{fired}");
+}
+
+#[tokio::test]
 async fn an_input_whose_export_fails_is_used_as_far_as_it_was_delivered_and_never_steps_back() {
     let mut nodes = nodes("Shop");
     ingest_spec(&mut nodes, "Ingest/P/Shop").datasets.push(dataset("extra"));

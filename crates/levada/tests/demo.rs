@@ -9,7 +9,7 @@ fn section<'t>(text: &'t str, title: &str) -> &'t str {
     rest[1..].find("\n── ").map_or(rest, |end| &rest[..=end])
 }
 
-fn check_claims(text: &str) {
+fn check_claims((text, progress): &(String, String)) {
     let graph = section(text, "woven into a graph");
     for node in [
         "Ingest/Azure Platform/NW_Data",
@@ -36,16 +36,26 @@ fn check_claims(text: &str) {
     assert!(orders.contains("+ Export/Azure Platform/Test Azure SQL/NW_Data/orders"), "{orders}");
     assert!(!orders.contains("NW_Data/products") && !orders.contains("- Export"), "{orders}");
     assert!(orders.contains("… 2500 rows"), "{orders}");
+    let (_, moved) = progress.rsplit_once("running generation 2").expect("the progress of the second generation");
+    let mut nodes: Vec<&str> =
+        moved.lines().filter_map(|line| line.trim_start().split_once("  ")).map(|(node, _)| node).collect();
+    nodes.dedup();
+    assert_eq!(
+        nodes,
+        ["Ingest/Azure Platform/NW_Data", "Export/Azure Platform/Test Azure SQL/NW_Data/orders"],
+        "{moved}"
+    );
     let verified = section(text, "hold the same rows");
     assert!(verified.contains("equal") && !verified.contains("DIFFER"), "{verified}");
     assert!(text.contains("Try next:"), "{text}");
 }
 
-fn demo(arguments: &[&str]) -> String {
+/// What the demo prints, and its progress.
+fn demo(arguments: &[&str]) -> (String, String) {
     demo_with_state(arguments, None)
 }
 
-fn demo_with_state(arguments: &[&str], state: Option<&str>) -> String {
+fn demo_with_state(arguments: &[&str], state: Option<&str>) -> (String, String) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let keep = folder.path().join("demo");
     let mut command = Command::new(env!("CARGO_BIN_EXE_levada"));
@@ -55,9 +65,10 @@ fn demo_with_state(arguments: &[&str], state: Option<&str>) -> String {
     };
     command.arg("demo").arg("--keep").arg(&keep).args(arguments);
     let output = command.output().expect("the built binary starts");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    let (out, err) = (text(output.stdout), text(output.stderr));
     assert!(output.status.success(), "{out}\n{err}");
-    out.into_owned()
+    (out, err)
 }
 
 #[test]

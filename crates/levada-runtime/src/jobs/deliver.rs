@@ -27,7 +27,7 @@ pub(super) async fn run(runtime: &Runtime, claimed: &[HotNode], started_at: i64)
     let head = runtime.state.head(stream).await?;
     let mut ready = Vec::new();
     for row in claimed {
-        if head.is_some() && is_pulled(runtime, row).await? {
+        if head.is_some() && is_pulled(runtime, export_spec(row)).await? {
             ready.push(row);
         } else {
             runtime.state.complete(&fence(row), done(runtime, row, started_at), runtime.clock.now()).await?;
@@ -42,8 +42,7 @@ pub(super) async fn run(runtime: &Runtime, claimed: &[HotNode], started_at: i64)
 /// Whether the dataset of an export has been pulled by the stream of today and with all its columns.
 /// One that joins a running stream is not delivered, as an empty table, before its first pull has
 /// ended, nor a column that joins a dataset, as NULLs.
-async fn is_pulled(runtime: &Runtime, row: &HotNode) -> Result<bool, JobError> {
-    let spec = export_spec(row);
+pub(super) async fn is_pulled(runtime: &Runtime, spec: &ExportSpec) -> Result<bool, JobError> {
     let Some((stream, pulled)) = runtime.state.pulled(&spec.source).await? else { return Ok(false) };
     let is_there = |column: &SchemaColumn| {
         pulled.columns.iter().any(|there| (&there.name, &there.data_type) == (&column.name, &column.data_type))

@@ -3,6 +3,7 @@
 //! Write files → `commit_batch` → acknowledge. A crash before the commit leaves files that the next
 //! sweep removes; a crash after it is found by the next pull, which starts at the new position.
 
+use super::deliver::is_pulled;
 use super::{Report, done, fence, successors};
 use crate::{JobError, Runtime, schedule};
 use levada_flow::source::{Previous, PullDataset, PullEnd, PullRequest, Pulled, Source};
@@ -11,6 +12,7 @@ use levada_model::connection::Connection;
 use levada_model::fingerprint::fingerprint;
 use levada_model::model::{EachFile, IngestKind};
 use levada_model::{NodeAddress, NodeKind};
+use levada_planner::NodeSpec;
 use levada_planner::blueprint::{IngestDataset, IngestOrigin, IngestSpec};
 use levada_state::catalog::StreamHead;
 use levada_state::nodes::{HotNode, Successor};
@@ -195,17 +197,30 @@ pub(super) async fn due_after(
 }
 
 /// What waits for a pull even where it brings nothing: links, exports that never delivered (an empty
-/// dataset is delivered, too), and after the first pull of a definition all of them.
+/// dataset is delivered, too), and those that the first pull of a definition makes ready.
 pub(super) async fn due_even_if_empty(runtime: &Runtime, row: &HotNode) -> Result<Vec<Successor>, JobError> {
     let is_first = row.is_changed || row.succeeded_at.is_none();
     let mut due = Vec::new();
     for successor in successors(runtime, row, &[NodeKind::Export, NodeKind::Link]).await? {
-        let is_link = successor.node.kind() == NodeKind::Link;
-        if is_first || is_link || runtime.state.delivery(&successor.node).await?.is_none() {
+        let is_waiting = match &successor.node {
+            export @ NodeAddress::Export(..) => {
+                runtime.state.delivery(export).await?.is_none() || is_first && is_held_back(runtime, export).await?
+            }
+            _ => true,
+        };
+        if is_waiting {
             due.push(successor);
         }
     }
     Ok(due)
+}
+
+/// Whether an export has waited until now for its dataset, or a column of it, to be pulled.
+async fn is_held_back(runtime: &Runtime, export: &NodeAddress) -> Result<bool, JobError> {
+    match runtime.state.node(export).await?.map(|row| row.node.spec) {
+        Some(NodeSpec::Export(spec)) => Ok(!is_pulled(runtime, &spec).await?),
+        _ => Ok(false),
+    }
 }
 
 #[cfg(test)]
