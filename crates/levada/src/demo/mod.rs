@@ -39,7 +39,7 @@ pub async fn run(args: &DemoArgs) -> Result<bool> {
     producer.clear(&root).await?;
     producer.run(&root, &company::script()).await?;
     show::data(format!(
-        "A trading company with {} customers, {} products, {} suppliers and {} orders.\nIts model is in {}\n",
+        "A trading company with {} customers, {} products, {} suppliers and {} orders.\nIts model is in {}",
         company::CUSTOMERS,
         company::PRODUCTS,
         company::SUPPLIERS,
