@@ -4,10 +4,12 @@
 //! something or fails, 2 when it was called wrongly. Knows the workspace's files, not Levada's code.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a task talks to the person who called it")]
 
+mod airflow;
 mod everything;
 mod generate;
 mod postgres;
 mod process;
+mod python;
 mod shared_build;
 mod tidy;
 

@@ -56,6 +56,9 @@ codes! {
     /// The code of a transformer lies in the model's folder.
     CODE_OUTSIDE = "E-SCHEMA-011";
 
+    /// What a platform's program said of itself can't be read.
+    DESCRIBE_UNREADABLE = "E-SCHEMA-012";
+
     /// The text breaks the rule for such names.
     NOT_A_NAME = "E-NAME-001";
     /// A name was given before; case makes no difference.

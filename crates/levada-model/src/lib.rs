@@ -32,6 +32,6 @@ pub use finding::{Code, Finding, Findings, Severity};
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use json_schema::json_schema;
 pub use model::Model;
-pub use read::{CACHE_FORM, Fragment, assemble, read_file};
+pub use read::{CACHE_FORM, Fragment, assemble, describe_path, read_file};
 pub use schema::{Schema, SchemaColumn};
 pub use span::{FileId, Span, Spanned};

@@ -222,7 +222,35 @@ pub struct PlatformEntry {
     pub credentials: Vec<Spanned<CredentialName>>,
     /// Its own settings.
     pub settings: Settings,
+    /// What its program said of itself when it was asked last; `None`: it never was.
+    #[serde(skip)]
+    pub described: Option<Described>,
 }
+
+/// What an external platform's program said of itself: its entry in `describe.json`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Described {
+    /// The fingerprint of the `run:` that was asked; another one may answer otherwise.
+    pub run: String,
+    /// Its answer, as it came.
+    pub answer: serde_json::Value,
+}
+
+/// `describe.json`: what the programs of the platforms in the file beside it said of themselves;
+/// version 1.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct DescribeFile {
+    /// Of this format.
+    pub version: u32,
+    /// By the platform's name.
+    pub platforms: BTreeMap<String, Described>,
+}
+
+/// The file that holds a [`DescribeFile`].
+pub const DESCRIBE_FILE: &str = "describe.json";
+
+/// The version of `describe.json` that this build reads and writes.
+pub const DESCRIBE_VERSION: u32 = 1;
 
 /// `follow:` of a platform.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 //! Takes one platform's part of a [`Delta`], gives a [`Rendering`]. Knows no system, no file and
 //! no network: the implementations live in `levada-platforms`, the registry comes in as a value.
 
-use crate::blueprint::{Blueprint, Node};
+use crate::blueprint::{Blueprint, Node, Realizer};
 use crate::diff::{Delta, NodeChange};
 use levada_model::address::NodeAddress;
 use levada_model::connection::ContainerKind;
@@ -87,6 +87,7 @@ impl CodeKind {
 
 /// What a platform kind declares it can do; the broker believes it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Capabilities {
     /// The sources it ingests, and how.
     pub sources: BTreeMap<ContainerKind, BTreeSet<IngestMode>>,
@@ -124,7 +125,8 @@ pub struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn new(platform: &'a PlatformName) -> Self {
+    /// The part of a platform without nodes.
+    pub fn new(platform: &'a PlatformName) -> Self {
         Self { platform, nodes: Vec::new(), changes: BTreeMap::new() }
     }
 
@@ -149,16 +151,23 @@ pub fn parts<'a>(blueprint: &'a Blueprint, delta: &'a Delta) -> BTreeMap<&'a Pla
     parts
 }
 
-/// Has every platform render its part. One that has left the model is of no kind any more: whoever
-/// ran its nodes takes them away.
+/// Has every platform render its part, and whoever writes files without nodes an empty one. A
+/// platform that has left the model is of no kind any more: whoever ran its nodes takes them away.
 pub fn render(
     model: &Model,
     registry: &PlatformRegistry,
     blueprint: &Blueprint,
     delta: &Delta,
 ) -> BTreeMap<PlatformName, Rendering> {
-    let rendered = parts(blueprint, delta).into_iter().map(|(name, part)| {
-        let kind = model.platform(name).and_then(|entry| registry.platform(&entry.kind.value));
+    let mut all = parts(blueprint, delta);
+    let kind_of = |entry: &PlatformEntry| registry.platform(&entry.kind.value);
+    for entry in &model.ecosystem.platforms {
+        if kind_of(entry).is_some_and(|kind| kind.realizer() == Realizer::Files) {
+            all.entry(&entry.name).or_insert_with(|| Part::new(&entry.name));
+        }
+    }
+    let rendered = all.into_iter().map(|(name, part)| {
+        let kind = model.platform(name).and_then(kind_of);
         let rendering = kind.map_or_else(|| Rendering::Nodes(part.owned_changes()), |kind| kind.render(&part));
         (name.clone(), rendering)
     });
@@ -183,8 +192,11 @@ pub trait Platform: Send + Sync {
     /// The word in `kind:`.
     fn kind(&self) -> &str;
 
-    /// What it can do.
-    fn capabilities(&self) -> Capabilities;
+    /// Who makes its nodes real; `render` answers accordingly.
+    fn realizer(&self) -> Realizer;
+
+    /// What a platform of this kind can do; `None`: nobody knows yet, and the broker can't use it.
+    fn capabilities(&self, platform: &PlatformEntry) -> Option<Capabilities>;
 
     /// Checks a platform of this kind: its settings over its infrastructure's.
     fn lint(&self, platform: &PlatformEntry, infrastructure: Option<&Infrastructure>) -> Findings;
@@ -196,26 +208,25 @@ pub trait Platform: Send + Sync {
 /// The kinds of platforms that this build serves, by the word in the model.
 #[derive(Clone, Default)]
 pub struct PlatformRegistry {
-    kinds: BTreeMap<String, (Arc<dyn Platform>, Arc<Capabilities>)>,
+    kinds: BTreeMap<String, Arc<dyn Platform>>,
 }
 
 impl PlatformRegistry {
     /// Adds a kind; of two with one word the later one counts.
     #[must_use]
     pub fn with(mut self, platform: impl Platform + 'static) -> Self {
-        let capabilities = Arc::new(platform.capabilities());
-        self.kinds.insert(platform.kind().to_owned(), (Arc::new(platform), capabilities));
+        self.kinds.insert(platform.kind().to_owned(), Arc::new(platform));
         self
     }
 
     /// The implementation of a kind.
     pub fn platform(&self, kind: &str) -> Option<&dyn Platform> {
-        self.kinds.get(kind).map(|(platform, _)| platform.as_ref())
+        self.kinds.get(kind).map(AsRef::as_ref)
     }
 
-    /// What a kind can do, asked once when it was added.
-    pub fn capabilities(&self, kind: &str) -> Option<&Capabilities> {
-        self.kinds.get(kind).map(|(_, capabilities)| capabilities.as_ref())
+    /// What a platform can do; `None`: this build does not serve its kind, or nobody knows yet.
+    pub fn capabilities(&self, platform: &PlatformEntry) -> Option<Capabilities> {
+        self.platform(&platform.kind.value)?.capabilities(platform)
     }
 
     /// The words of all kinds in this build, sorted.

@@ -106,6 +106,7 @@ impl Builder {
             run: None,
             credentials: Vec::new(),
             settings: Settings::new(),
+            described: None,
         };
         change(&mut entry);
         self.model.ecosystem.platforms.push(entry);

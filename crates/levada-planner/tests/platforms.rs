@@ -3,6 +3,7 @@
 use levada_model::Findings;
 use levada_model::connection::ContainerKind;
 use levada_model::model::{CatchUp, Infrastructure, PlatformEntry};
+use levada_planner::blueprint::Realizer;
 use levada_planner::platform::{Capabilities, CodeKind, IngestMode, Part, Platform, PlatformRegistry, Rendering};
 use std::collections::BTreeMap;
 
@@ -14,15 +15,19 @@ impl Platform for Running {
         "embedded"
     }
 
-    fn capabilities(&self) -> Capabilities {
+    fn realizer(&self) -> Realizer {
+        Realizer::Workers
+    }
+
+    fn capabilities(&self, _platform: &PlatformEntry) -> Option<Capabilities> {
         let tables = [IngestMode::Snapshot, IngestMode::Watermark];
-        Capabilities {
+        Some(Capabilities {
             sources: [(ContainerKind::Postgres, tables.into()), (ContainerKind::Sqlite, tables.into())].into(),
             sinks: [ContainerKind::Postgres, ContainerKind::Sqlite, ContainerKind::Files].into(),
             code: [CodeKind::Sql].into(),
             feeds: ["store".to_owned()].into(),
             catch_up: [CatchUp::Latest].into(),
-        }
+        })
     }
 
     fn lint(&self, _: &PlatformEntry, _: Option<&Infrastructure>) -> Findings {
@@ -42,8 +47,12 @@ impl Platform for Writing {
         "writing"
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { feeds: ["files".to_owned()].into(), ..Running.capabilities() }
+    fn realizer(&self) -> Realizer {
+        Realizer::Files
+    }
+
+    fn capabilities(&self, platform: &PlatformEntry) -> Option<Capabilities> {
+        Some(Capabilities { feeds: ["files".to_owned()].into(), ..Running.capabilities(platform)? })
     }
 
     fn lint(&self, _: &PlatformEntry, _: Option<&Infrastructure>) -> Findings {

@@ -3,6 +3,8 @@
 //! Architecture invariant: pure, like the planner whose trait they implement.
 
 pub mod embedded;
+pub mod external;
+pub mod output;
 pub mod recording;
 pub mod terraform;
 
@@ -10,5 +12,10 @@ use levada_planner::PlatformRegistry;
 
 /// All kinds of this build that a model may name; the recording kind is for tests and not among them.
 pub fn registry() -> PlatformRegistry {
-    PlatformRegistry::default().with(embedded::Embedded)
+    registry_with(external::External::default())
+}
+
+/// The same, with what external platforms' programs answered.
+pub fn registry_with(external: external::External) -> PlatformRegistry {
+    PlatformRegistry::default().with(embedded::Embedded).with(external)
 }

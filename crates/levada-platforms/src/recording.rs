@@ -6,6 +6,7 @@
 use levada_model::Findings;
 use levada_model::connection::ContainerKind;
 use levada_model::model::{CatchUp, Infrastructure, PlatformEntry};
+use levada_planner::blueprint::Realizer;
 use levada_planner::platform::{Capabilities, CodeKind, IngestMode, Part, Platform, Rendering};
 use std::collections::BTreeMap;
 
@@ -21,14 +22,18 @@ impl Platform for Recording {
         "recording"
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
+    fn realizer(&self) -> Realizer {
+        Realizer::Files
+    }
+
+    fn capabilities(&self, _platform: &PlatformEntry) -> Option<Capabilities> {
+        Some(Capabilities {
             sources: ContainerKind::ALL.into_iter().map(|kind| (kind, MODES.into())).collect(),
             sinks: ContainerKind::ALL.into(),
             code: [CodeKind::Sql, CodeKind::Command, CodeKind::Image].into(),
             feeds: ["recording".to_owned()].into(),
             catch_up: [CatchUp::Latest].into(),
-        }
+        })
     }
 
     fn lint(&self, _platform: &PlatformEntry, _infrastructure: Option<&Infrastructure>) -> Findings {

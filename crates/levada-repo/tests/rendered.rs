@@ -1,6 +1,6 @@
 //! Rendered trees in folders: what is there afterwards, whatever was there before.
 
-use levada_repo::rendered::{MANIFEST, Manifest, RenderedError, Tree, Written, write_folder};
+use levada_repo::rendered::{MANIFEST, Manifest, RenderedError, Tree, Written, prepare_folder};
 use std::path::Path;
 
 fn tree(files: &[(&str, &str)]) -> Tree {
@@ -8,7 +8,7 @@ fn tree(files: &[(&str, &str)]) -> Tree {
 }
 
 fn render(folder: &Path, tree: &Tree) -> Result<Written, RenderedError> {
-    write_folder(folder, tree, &Manifest::of("P", "r1", tree), false)
+    prepare_folder(folder, tree, &Manifest::of("P", "r1", tree), false)?.write()
 }
 
 fn changed(written: &[&str], removed: &[&str]) -> Written {
@@ -45,7 +45,13 @@ fn a_new_revision_of_the_same_files_rewrites_the_manifest_alone() {
     let files = tree(&[("a.tf", "a")]);
     render(folder.path(), &files).expect("it renders");
     let later = Manifest::of("P", "r2", &files);
-    assert!(write_folder(folder.path(), &files, &later, false).expect("it renders").is_nothing());
+    assert!(
+        prepare_folder(folder.path(), &files, &later, false)
+            .expect("it renders")
+            .write()
+            .expect("it writes")
+            .is_nothing()
+    );
     assert!(text(folder.path(), MANIFEST).expect("it is there").contains("r2"));
 }
 
@@ -62,7 +68,7 @@ fn what_somebody_edited_is_named_and_kept_until_it_is_given_up() {
         other => panic!("{other:?}"),
     }
     assert_eq!(text(out, "b.tf").as_deref(), Some("b"), "nothing else was changed");
-    write_folder(out, &next, &Manifest::of("P", "r1", &next), true).expect("it renders");
+    prepare_folder(out, &next, &Manifest::of("P", "r1", &next), true).expect("it renders").write().expect("it writes");
     assert_eq!(text(out, "a.tf").as_deref(), Some("a2"));
     assert_eq!(text(out, "notes.md").as_deref(), Some("mine"));
     // A file of somebody else that a later rendering would need is an edit as well.

@@ -3,7 +3,7 @@
 use crate::bed::{Bed, on_both};
 use crate::world::*;
 use levada_model::model::Priority;
-use levada_planner::blueprint::Choices;
+use levada_planner::blueprint::{Choices, PlatformNature, Realizer};
 use levada_planner::{Generation, Node};
 use levada_state::{BatchCommit, State, StateError, Wish};
 use proptest::prelude::*;
@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 on_both! {
     a_blueprint_is_read_as_it_was_applied,
+    what_a_platform_renders_has_versions_and_no_rows,
     another_parent_is_refused,
     of_two_applies_on_one_parent_one_wins,
     a_generation_comes_after_its_parent,
@@ -57,6 +58,7 @@ async fn a_blueprint_is_read_as_it_was_applied(bed: Bed) {
             ("V".parse().expect("a name"), BTreeMap::new()),
         ]),
         primaries: BTreeMap::from([("Orders".parse().expect("a name"), "P".parse().expect("a name"))]),
+        platforms: BTreeMap::from([("P".parse().expect("a name"), nature(Realizer::Workers))]),
     };
     blueprint.choices = choices.clone();
     state.apply(&blueprint, &changes, NOW).await.expect("applies");
@@ -80,6 +82,31 @@ async fn a_blueprint_is_read_as_it_was_applied(bed: Bed) {
     assert_eq!(generations[1].parent, Some(Generation(1)));
     assert_eq!((generations[1].revision.as_str(), generations[1].applied_at), ("revision 2", NOW + 1));
     assert_eq!(state.pointers().await.expect("reads").into_values().collect::<Vec<_>>(), [Generation(2)]);
+}
+
+fn nature(realizer: Realizer) -> PlatformNature {
+    PlatformNature { kind: "embedded".to_owned(), realizer, described: None }
+}
+
+async fn what_a_platform_renders_has_versions_and_no_rows(bed: Bed) {
+    let state = bed.state().await;
+    let choices = Choices {
+        platforms: BTreeMap::from([("P".parse().expect("a name"), nature(Realizer::Files))]),
+        ..Choices::default()
+    };
+    let mut plans = Plans::default();
+    let changed = [ingest("Orders", &["lines"]), export("Orders", "lines")];
+    for (now, nodes) in [(NOW, &chain()[..3]), (NOW + 1, &changed), (NOW + 2, &[])] {
+        let (mut blueprint, changes) = plans.plan(nodes);
+        blueprint.choices = if nodes.is_empty() { Choices::default() } else { choices.clone() };
+        state.apply(&blueprint, &changes, now).await.expect("applies");
+        assert_eq!(state.in_force().await.expect("reads").as_ref(), Some(&blueprint));
+        assert_eq!(state.nodes().await.expect("reads"), []);
+        plans.in_force = Some(blueprint);
+    }
+    let generations = state.generations().await.expect("reads");
+    let counted: Vec<_> = generations.iter().map(|it| (it.added, it.changed, it.removed)).collect();
+    assert_eq!(counted, [(3, 0, 0), (0, 1, 1), (0, 0, 2)]);
 }
 
 async fn another_parent_is_refused(bed: Bed) {

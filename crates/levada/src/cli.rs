@@ -112,6 +112,28 @@ pub enum Command {
     /// Compare store, delivered copies and producers row by row
     #[command(after_help = "Example: levada verify --source")]
     Verify(VerifyArgs),
+    /// Write one platform's part as files
+    #[command(
+        after_help = "Examples:\n  levada render --platform Lake --out deployment\n  levada render --platform Lake --git ../deployment.git#main"
+    )]
+    Render(RenderArgs),
+    /// Ask or try the programs of external platforms
+    #[command(subcommand)]
+    Platform(PlatformCommand),
+}
+
+/// `levada platform`
+#[derive(Subcommand, Debug)]
+pub enum PlatformCommand {
+    /// Ask a platform's program what it can do, and keep the answer for `check`
+    #[command(after_help = "Example: levada platform describe Partner")]
+    Describe(DescribeArgs),
+    /// Print the JSON Schema of the platform protocol
+    #[command(after_help = "Example: levada platform schema > protocol.schema.json")]
+    Schema,
+    /// Try a program against the platform protocol
+    #[command(after_help = "Example: levada platform test ./partner.py")]
+    Test(TestArgs),
 }
 
 /// `levada demo`
@@ -254,6 +276,52 @@ pub struct RehydrateArgs {
     pub format: Format,
     #[command(flatten)]
     pub dir: Dir,
+}
+
+/// `levada render`
+#[derive(Args, Debug)]
+pub struct RenderArgs {
+    /// Whose part
+    #[arg(long, value_name = "NAME")]
+    pub platform: String,
+    /// Into this folder; unless told: settings.out or settings.git of the platform
+    #[arg(long, value_name = "FOLDER", conflicts_with = "git")]
+    pub out: Option<PathBuf>,
+    /// Onto this branch: one push, and only if something differs
+    #[arg(long, value_name = "REPOSITORY#BRANCH")]
+    pub git: Option<String>,
+    /// Write over files that somebody edited
+    #[arg(long)]
+    pub force: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    #[command(flatten)]
+    pub dir: Dir,
+}
+
+/// `levada platform describe`
+#[derive(Args, Debug)]
+pub struct DescribeArgs {
+    /// Whose program
+    #[arg(value_name = "PLATFORM")]
+    pub platform: String,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    #[command(flatten)]
+    pub dir: Dir,
+}
+
+/// `levada platform test`
+#[derive(Args, Debug)]
+pub struct TestArgs {
+    /// The program
+    #[arg(value_name = "PATH")]
+    pub program: PathBuf,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 /// `levada verify`

@@ -36,11 +36,7 @@ impl Connect for Connectors {
     fn environment(&self, credentials: &[CredentialName]) -> Result<Vec<(String, String)>, FlowError> {
         let mut variables = Vec::new();
         for name in credentials {
-            let secret = self.settings.secret(name)?;
-            let upper = name.as_str().to_uppercase();
-            for (part, value) in [("USER", secret.user), ("PASSWORD", secret.password), ("TOKEN", secret.token)] {
-                variables.extend(value.map(|value| (format!("LEVADA_CREDENTIAL_{upper}_{part}"), value)));
-            }
+            variables.extend(self.settings.secret_variables(name)?);
         }
         Ok(variables)
     }

@@ -6,16 +6,19 @@
 mod cli;
 mod commands;
 mod compile;
+mod conformance;
 mod connect;
 mod demo;
+mod external;
 mod project;
+mod rendering;
 mod settings;
 mod show;
 mod stop;
 mod waiting;
 
 use clap::Parser;
-use cli::{Cli, Command};
+use cli::{Cli, Command, PlatformCommand};
 use std::process::ExitCode;
 
 /// The exit code of a bug of ours, as in sysexits.h.
@@ -69,6 +72,13 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sql(args) => commands::sql::run(&args).await?,
         Command::Rehydrate(args) => commands::rehydrate::run(&args).await?,
         Command::Verify(args) => commands::verify::run(&args).await?,
+        Command::Render(args) => commands::render::run(&args).await?,
+        Command::Platform(PlatformCommand::Describe(args)) => commands::platform::describe(&args).await?,
+        Command::Platform(PlatformCommand::Schema) => {
+            show::data(levada_platforms::external::PROTOCOL_SCHEMA.trim_end());
+            true
+        }
+        Command::Platform(PlatformCommand::Test(args)) => commands::platform::test(&args).await?,
     };
     Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -16,17 +16,26 @@ pub struct Settings {
     pub secrets: Option<PathBuf>,
     /// The folder of the parse cache; `None`: there is none.
     pub cache: Option<PathBuf>,
+    /// What runs an image, as a program and its arguments; the image follows.
+    pub runner: Vec<String>,
+    /// How long a platform's program may think about one question.
+    pub platform_seconds: u64,
 }
 
 /// The keys of `levada.toml`.
 #[derive(serde::Deserialize, Default)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
     state: Option<String>,
     data: Option<String>,
     secrets: Option<String>,
     cache: Option<String>,
+    runner: Option<Vec<String>>,
+    platform_seconds: Option<u64>,
 }
+
+/// What runs an image where nothing else is said.
+const RUNNER: [&str; 5] = ["docker", "run", "--rm", "--interactive", "--network=none"];
 
 /// What `LEVADA_CACHE` says where nothing shall be cached.
 const CACHE_OFF: &str = "off";
@@ -58,7 +67,12 @@ impl Settings {
             (Some(folder), _) => Some(PathBuf::from(folder)),
             (None, folder) => Some(root.join(folder.unwrap_or_else(|| ".levada/cache".to_owned()))),
         };
-        Ok(Self { state, data: data.into(), secrets, cache })
+        let runner = match variable("LEVADA_RUNNER") {
+            Some(words) => words.split_whitespace().map(str::to_owned).collect(),
+            None => file.runner.unwrap_or_else(|| RUNNER.map(str::to_owned).into()),
+        };
+        let platform_seconds = file.platform_seconds.unwrap_or(crate::external::ANSWER_SECONDS_MAX);
+        Ok(Self { state, data: data.into(), secrets, cache, runner, platform_seconds })
     }
 
     /// Finds a secret in the environment or the folder of secrets.
@@ -88,6 +102,19 @@ impl Settings {
             )));
         }
         Ok(secret)
+    }
+}
+
+impl Settings {
+    /// A secret as a program gets it: `LEVADA_CREDENTIAL_NAME_USER`, `…_PASSWORD`, `…_TOKEN`.
+    ///
+    /// # Errors
+    /// As [`Settings::secret`].
+    pub fn secret_variables(&self, name: &CredentialName) -> Result<Vec<(String, String)>, FlowError> {
+        let (secret, upper) = (self.secret(name)?, name.as_str().to_uppercase());
+        let parts = [("USER", secret.user), ("PASSWORD", secret.password), ("TOKEN", secret.token)];
+        let named = |(part, value): (&str, Option<String>)| Some((format!("LEVADA_CREDENTIAL_{upper}_{part}"), value?));
+        Ok(parts.into_iter().filter_map(named).collect())
     }
 }
 

@@ -17,6 +17,15 @@ pub struct Ran {
 }
 
 impl Ran {
+    fn of(command: &mut Command) -> Self {
+        let output = command.output().expect("the built binary starts");
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Stops the test where the command did not succeed.
     #[track_caller]
     pub fn succeeded(self) -> Self {
@@ -86,14 +95,14 @@ impl Ecosystem {
         rows.map(|row| row.expect("a row").join("|")).collect()
     }
 
-    /// Runs a command to its end.
+    /// Runs a command on the folder to its end.
     pub fn levada(&self, arguments: &[&str]) -> Ran {
-        let output = self.command(arguments).output().expect("the built binary starts");
-        Ran {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Ran::of(&mut self.command(arguments))
+    }
+
+    /// Runs a command in a folder below to its end.
+    pub fn run_in(&self, folder: &str, arguments: &[&str]) -> Ran {
+        Ran::of(Self::bare().args(arguments).current_dir(self.path(folder)))
     }
 
     /// Starts a command and leaves it running.
@@ -103,11 +112,17 @@ impl Ecosystem {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Self::bare();
+        command.args(arguments).arg(self.root());
+        command
+    }
+
+    fn bare() -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_levada"));
-        for name in ["LEVADA_STATE", "LEVADA_DATA", "LEVADA_SECRETS", "LEVADA_CACHE"] {
+        for name in ["LEVADA_STATE", "LEVADA_DATA", "LEVADA_SECRETS", "LEVADA_CACHE", "LEVADA_RUNNER"] {
             command.env_remove(name);
         }
-        command.args(arguments).arg(self.root()).stdin(Stdio::null());
+        command.stdin(Stdio::null());
         command
     }
 }

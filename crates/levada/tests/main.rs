@@ -4,6 +4,7 @@ mod change;
 mod contract;
 mod demo;
 mod ecosystem;
+mod external;
 mod platforms;
 mod program;
 mod tpch;

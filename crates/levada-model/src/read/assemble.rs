@@ -32,6 +32,7 @@ pub fn assemble(
     }
     assembly.drop_duplicates();
     assembly.read_sql();
+    assembly.read_descriptions();
     assembly.sort();
     assembly.findings.sort();
     (assembly.model, assembly.findings)
@@ -273,6 +274,36 @@ impl Assembly<'_> {
         }
     }
 
+    /// Finds what the programs of platforms said of themselves beside the file that names them.
+    fn read_descriptions(&mut self) {
+        let mut files: HashMap<String, Option<DescribeFile>> = HashMap::new();
+        let mut platforms = std::mem::take(&mut self.model.ecosystem.platforms);
+        for platform in platforms.iter_mut().filter(|platform| platform.run.is_some()) {
+            let Some(path) = self.paths.get(&platform.span.file).map(|path| describe_path(path)) else { continue };
+            if !files.contains_key(&path) {
+                let read = self.read_description(&path, platform.span);
+                files.insert(path.clone(), read);
+            }
+            let file = files.get(&path).and_then(Option::as_ref);
+            platform.described = file.and_then(|file| file.platforms.get(platform.name.as_str()).cloned());
+        }
+        self.model.ecosystem.platforms = platforms;
+    }
+
+    /// A file that is not there is none; one that can't be read is a finding.
+    fn read_description(&mut self, path: &str, span: Span) -> Option<DescribeFile> {
+        let text = (self.read_code)(path)?;
+        let problem = match serde_json::from_str::<DescribeFile>(&text) {
+            Ok(file) if file.version == DESCRIBE_VERSION => return Some(file),
+            Ok(file) => format!("{path} has version {}, this build knows {DESCRIBE_VERSION}", file.version),
+            Err(error) => format!("{path} can't be read: {error}"),
+        };
+        let finding = Finding::error(codes::DESCRIBE_UNREADABLE, problem).at(span);
+        self.findings
+            .push(finding.hint("remove it, then ask the platforms again: `levada platform describe PLATFORM`"));
+        None
+    }
+
     fn sort(&mut self) {
         let model = &mut self.model;
         model.index();
@@ -282,6 +313,14 @@ impl Assembly<'_> {
             .assignments
             .sort_by_cached_key(|it| (it.workspace.folded(), it.group.folded(), it.platform.value.folded()));
         model.primaries.sort_by_cached_key(|it| it.datastore.folded());
+    }
+}
+
+/// Where the programs of the platforms in a file are described.
+pub fn describe_path(path: &str) -> String {
+    match folder(path) {
+        "" => DESCRIBE_FILE.to_owned(),
+        folder => format!("{folder}/{DESCRIBE_FILE}"),
     }
 }
 

@@ -15,7 +15,7 @@ mod fragment;
 mod lower;
 mod paths;
 
-pub use assemble::assemble;
+pub use assemble::{assemble, describe_path};
 pub use fragment::{CACHE_FORM, Fragment};
 
 use crate::syntax;

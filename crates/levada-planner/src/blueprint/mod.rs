@@ -58,6 +58,37 @@ pub struct Choices {
     pub groups: BTreeMap<WorkspaceName, BTreeMap<GroupName, Vec<PlatformName>>>,
     /// Which platform ingests a datastore.
     pub primaries: BTreeMap<DatastoreName, PlatformName>,
+    /// What the platforms of the ecosystem are.
+    #[serde(default)]
+    pub platforms: BTreeMap<PlatformName, PlatformNature>,
+}
+
+/// What a platform is as long as it has nodes, and what was believed of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PlatformNature {
+    /// Its kind.
+    pub kind: String,
+    /// Who makes its nodes real.
+    pub realizer: Realizer,
+    /// The fingerprint of what its program said of itself; `None`: it has none.
+    pub described: Option<Fingerprint>,
+}
+
+/// Who makes the nodes of a platform real.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Realizer {
+    /// Levada's workers.
+    Workers,
+    /// Whoever takes up the files that it renders.
+    Files,
+}
+
+impl Choices {
+    /// Whether a platform renders files.
+    pub fn renders_files(&self, platform: &PlatformName) -> bool {
+        self.platforms.get(platform).is_some_and(|nature| nature.realizer == Realizer::Files)
+    }
 }
 
 /// The frozen plan of the whole ecosystem.

@@ -95,7 +95,7 @@ fn rejections(
 ) -> Vec<Rejection> {
     let offer = &table.platforms[platform];
     let entry = offer.entry;
-    let Some(capabilities) = offer.capabilities else { return vec![Rejection::Kind(entry.kind.value.clone())] };
+    let Some(capabilities) = &offer.capabilities else { return vec![offer.unusable()] };
     let mut rejections = Vec::new();
     if !meets(entry.style, asked.terms.latency) {
         rejections.push(Rejection::Latency { needed: asked.terms.latency, style: entry.style });

@@ -43,7 +43,8 @@ pub(super) fn check(table: &Table<'_>, assignment: &Assignment, findings: &mut F
 }
 
 fn shares_feed(table: &Table<'_>, one: &PlatformName, other: &PlatformName) -> bool {
-    let capabilities = |name| table.model.platform_id(name).and_then(|id| table.platforms[id as usize].capabilities);
+    let capabilities =
+        |name| table.model.platform_id(name).and_then(|id| table.platforms[id as usize].capabilities.as_ref());
     match (capabilities(one), capabilities(other)) {
         (Some(one), Some(other)) => one.shares_feed(other),
         // A pin on a kind without renderer is reported as such.

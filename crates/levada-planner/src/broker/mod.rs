@@ -19,9 +19,10 @@ pub(crate) use terms::resolve;
 pub use terms::{Terms, TermsOrigin};
 
 use crate::binding::Bindings;
-use crate::blueprint::Choices;
+use crate::blueprint::{Choices, PlatformNature};
 use crate::platform::{Capabilities, PlatformRegistry};
 use crate::policy::PolicyBook;
+use levada_model::fingerprint::fingerprint;
 use levada_model::model::{AssignmentState, Latency, PlatformEntry};
 use levada_model::name::{DatastoreName, GroupName, PlatformName, WorkspaceName};
 use levada_model::{Findings, Model};
@@ -35,6 +36,8 @@ pub struct Assignment {
     pub groups: BTreeMap<(WorkspaceName, GroupName), GroupChoice>,
     /// Per datastore that somebody consumes: who ingests it.
     pub primaries: BTreeMap<DatastoreName, PrimaryChoice>,
+    /// Per platform whose kind this build serves: what it is.
+    pub platforms: BTreeMap<PlatformName, PlatformNature>,
 }
 
 /// Who delivers a group, and why.
@@ -72,7 +75,7 @@ pub struct PrimaryChoice {
 impl Assignment {
     /// The choices alone, as they stay in force.
     pub fn choices(&self) -> Choices {
-        let mut choices = Choices::default();
+        let mut choices = Choices { platforms: self.platforms.clone(), ..Choices::default() };
         for ((workspace, group), choice) in &self.groups {
             let platforms: Vec<_> = choice.platforms.iter().map(|chosen| chosen.platform.clone()).collect();
             if !platforms.is_empty() {
@@ -95,7 +98,7 @@ pub fn assign(model: &Model, registry: &PlatformRegistry, in_force: &Choices) ->
     let mut findings = Findings::default();
     let groups = groups::choose(&table, &terms, in_force, &mut findings);
     let primaries = primaries::choose(&table, &terms, in_force, &mut findings);
-    let assignment = Assignment { groups, primaries };
+    let assignment = Assignment { groups, primaries, platforms: natures(model, registry) };
     links::check(&table, &assignment, &mut findings);
     findings.sort();
     (assignment, findings)
@@ -110,14 +113,37 @@ struct Table<'m> {
     book: PolicyBook<'m>,
 }
 
-/// A platform and what its kind can do.
+/// A platform and what it can do.
 struct Offer<'m> {
     entry: &'m PlatformEntry,
-    /// `None`: this build has no renderer for its kind.
-    capabilities: Option<&'m Capabilities>,
+    /// `None`: this build has no renderer for its kind, or nobody knows what it can do.
+    capabilities: Option<Capabilities>,
+    is_served: bool,
 }
 
-fn platforms<'m>(model: &'m Model, registry: &'m PlatformRegistry) -> Vec<Offer<'m>> {
-    let offer = |entry: &'m PlatformEntry| Offer { entry, capabilities: registry.capabilities(&entry.kind.value) };
+impl Offer<'_> {
+    /// Why a platform without capabilities can't be used.
+    fn unusable(&self) -> Rejection {
+        match self.is_served {
+            true => Rejection::Undescribed,
+            false => Rejection::Kind(self.entry.kind.value.clone()),
+        }
+    }
+}
+
+fn natures(model: &Model, registry: &PlatformRegistry) -> BTreeMap<PlatformName, PlatformNature> {
+    let nature = |entry: &PlatformEntry| {
+        let realizer = registry.platform(&entry.kind.value)?.realizer();
+        let described = entry.described.as_ref().map(fingerprint);
+        Some((entry.name.clone(), PlatformNature { kind: entry.kind.value.clone(), realizer, described }))
+    };
+    model.ecosystem.platforms.iter().filter_map(nature).collect()
+}
+
+fn platforms<'m>(model: &'m Model, registry: &PlatformRegistry) -> Vec<Offer<'m>> {
+    let offer = |entry: &'m PlatformEntry| {
+        let is_served = registry.platform(&entry.kind.value).is_some();
+        Offer { entry, capabilities: registry.capabilities(entry), is_served }
+    };
     model.ecosystem.platforms.iter().map(offer).collect()
 }

@@ -104,7 +104,7 @@ fn choose_one(
 fn rejections(table: &Table<'_>, needs: &Needs<'_>, platform: usize) -> Vec<Rejection> {
     let offer = &table.platforms[platform];
     let entry = offer.entry;
-    let Some(capabilities) = offer.capabilities else { return vec![Rejection::Kind(entry.kind.value.clone())] };
+    let Some(capabilities) = &offer.capabilities else { return vec![offer.unusable()] };
     let mut rejections = Vec::new();
     if !meets(entry.style, needs.latency) {
         rejections.push(Rejection::Latency { needed: needs.latency, style: entry.style });

@@ -86,6 +86,8 @@ impl fmt::Display for PassedOver {
 pub enum Rejection {
     /// This build has no renderer for its kind.
     Kind(String),
+    /// Nobody knows what its program can do.
+    Undescribed,
     /// Its style is too slow.
     Latency {
         /// What is asked for.
@@ -128,6 +130,7 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kind(kind) => write!(f, "this build has no renderer for kind {kind}"),
+            Self::Undescribed => f.write_str("nobody has asked its program what it can do"),
             Self::Latency { needed, style } => {
                 write!(f, "style {} is slower than {}", style_word(*style), latency_word(*needed))
             }

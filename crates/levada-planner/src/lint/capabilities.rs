@@ -5,7 +5,6 @@ use crate::platform::{Capabilities, CodeKind, IngestMode, KNOWN_KINDS};
 use levada_model::connection::ContainerKind;
 use levada_model::model::{CronTrigger, ObjectKind, Origin, TransformTrigger};
 use levada_model::{Address, Finding, Findings, Span};
-use std::collections::BTreeSet;
 
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
     kinds(context, findings);
@@ -13,7 +12,7 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
     if context.model.unread.may_have_some(ObjectKind::Platform) {
         return;
     }
-    let offered = offered(context);
+    let offered = Offered::of(context);
     sources(context, &offered, findings);
     sinks(context, &offered, findings);
     code(context, &offered, findings);
@@ -46,14 +45,34 @@ fn kinds(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
-/// What the platforms of the ecosystem can do, each kind once.
-fn offered<'m>(context: &Context<'m>) -> Vec<&'m Capabilities> {
-    let kinds: BTreeSet<&str> = context.model.ecosystem.platforms.iter().map(|it| it.kind.value.as_str()).collect();
-    let registry = context.registry;
-    kinds.into_iter().filter_map(|kind| registry.capabilities(kind)).collect()
+/// What the platforms of the ecosystem can do.
+struct Offered {
+    /// Each offer once.
+    known: Vec<Capabilities>,
+    /// Whether a platform's program was not asked yet: it may be able to do what no other can.
+    is_partly_unknown: bool,
 }
 
-fn sources(context: &Context<'_>, offered: &[&Capabilities], findings: &mut Findings) {
+impl Offered {
+    fn of(context: &Context<'_>) -> Self {
+        let mut offered = Self { known: Vec::new(), is_partly_unknown: false };
+        for platform in &context.model.ecosystem.platforms {
+            let Some(kind) = context.registry.platform(&platform.kind.value) else { continue };
+            match kind.capabilities(platform) {
+                Some(capabilities) if offered.known.contains(&capabilities) => {}
+                Some(capabilities) => offered.known.push(capabilities),
+                None => offered.is_partly_unknown = true,
+            }
+        }
+        offered
+    }
+
+    fn nobody(&self, can: impl Fn(&Capabilities) -> bool) -> bool {
+        !self.is_partly_unknown && !self.known.iter().any(can)
+    }
+}
+
+fn sources(context: &Context<'_>, offered: &Offered, findings: &mut Findings) {
     for (store, container) in context.model.datastores.iter().zip(&context.bindings.container_of_store) {
         let Origin::Container { ingest, .. } = &store.origin else { continue };
         let about = Address::Datastore(store.name.clone());
@@ -66,7 +85,7 @@ fn sources(context: &Context<'_>, offered: &[&Capabilities], findings: &mut Find
             let possible: Vec<&str> =
                 MODES.into_iter().filter(|mode| is_possible(kind, *mode)).map(IngestMode::word).collect();
             findings.push(finding.hint(format!("{} containers are read by {}", kind.word(), possible.join(", "))));
-        } else if !offered.iter().any(|capabilities| capabilities.reads(kind, mode)) {
+        } else if offered.nobody(|capabilities| capabilities.reads(kind, mode)) {
             let message = format!("no platform of the ecosystem reads {} containers by {}", kind.word(), mode.word());
             findings.push(Finding::error(codes::SOURCE_UNSERVED, message).at(ingest.span).about(about));
         } else if let Some(trigger) = &ingest.trigger {
@@ -75,9 +94,9 @@ fn sources(context: &Context<'_>, offered: &[&Capabilities], findings: &mut Find
     }
 }
 
-fn catch_up(trigger: &CronTrigger, offered: &[&Capabilities], span: Span, about: Address, findings: &mut Findings) {
+fn catch_up(trigger: &CronTrigger, offered: &Offered, span: Span, about: Address, findings: &mut Findings) {
     let wanted = trigger.catch_up;
-    if !offered.iter().any(|capabilities| capabilities.catch_up.contains(&wanted)) {
+    if offered.nobody(|capabilities| capabilities.catch_up.contains(&wanted)) {
         let message = format!("no platform of the ecosystem does `catch-up: {}`", wanted.word());
         let finding = Finding::error(codes::CATCH_UP_UNSERVED, message).at(span).about(about);
         findings.push(finding.hint("leave it out: missed ticks become one"));
@@ -96,11 +115,11 @@ fn is_possible(kind: ContainerKind, mode: IngestMode) -> bool {
     }
 }
 
-fn sinks(context: &Context<'_>, offered: &[&Capabilities], findings: &mut Findings) {
+fn sinks(context: &Context<'_>, offered: &Offered, findings: &mut Findings) {
     for (workspace, container) in context.model.workspaces.iter().zip(&context.bindings.container_of_workspace) {
         let Some(container) = container else { continue };
         let kind = context.model.containers[*container as usize].kind();
-        if !offered.iter().any(|capabilities| capabilities.sinks.contains(&kind)) {
+        if offered.nobody(|capabilities| capabilities.sinks.contains(&kind)) {
             let message = format!("no platform of the ecosystem delivers to {} containers", kind.word());
             let finding = Finding::error(codes::SINK_UNSERVED, message).at(workspace.container.span);
             findings.push(finding.about(Address::Workspace(workspace.name.clone())));
@@ -108,11 +127,11 @@ fn sinks(context: &Context<'_>, offered: &[&Capabilities], findings: &mut Findin
     }
 }
 
-fn code(context: &Context<'_>, offered: &[&Capabilities], findings: &mut Findings) {
+fn code(context: &Context<'_>, offered: &Offered, findings: &mut Findings) {
     for workspace in &context.model.workspaces {
         let Some(transformer) = &workspace.transformer else { continue };
         let kind = CodeKind::of(&transformer.code);
-        if !offered.iter().any(|capabilities| capabilities.code.contains(&kind)) {
+        if offered.nobody(|capabilities| capabilities.code.contains(&kind)) {
             let message = format!("no platform of the ecosystem runs {} code", kind.word());
             let finding = Finding::error(codes::CODE_UNSERVED, message).at(transformer.span);
             findings.push(finding.about(Address::Transformer(workspace.name.clone())));

@@ -182,6 +182,8 @@ codes! {
     KEY_CHANGED = "E-EVOLUTION-004";
     /// What is in use is deprecated before it is removed.
     REMOVED_IN_USE = "E-EVOLUTION-005";
+    /// A platform stays of its kind as long as it has nodes.
+    KIND_IN_FORCE = "E-EVOLUTION-006";
 }
 
 #[cfg(test)]

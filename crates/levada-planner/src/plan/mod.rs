@@ -19,11 +19,11 @@ use crate::broker::{Assignment, assign};
 use crate::diff::{Delta, diff};
 use crate::evolution;
 use crate::graph::{IntentionGraph, weave};
-use crate::lint::lint;
+use crate::lint::{codes, lint};
 use crate::platform::PlatformRegistry;
 use levada_model::address::NodeAddress;
 use levada_model::fingerprint::{Fingerprint, fingerprint};
-use levada_model::{Findings, Model, Span};
+use levada_model::{Address, Finding, Findings, Model, Span};
 use std::collections::BTreeMap;
 
 /// What a model would change.
@@ -86,6 +86,7 @@ pub fn plan(
     let (graphs, entangled) = weave(model, &assignment);
     findings.extend(rejected);
     findings.extend(entangled);
+    findings.extend(parent.map(|parent| changed_kinds(model, parent)).unwrap_or_default());
     findings.sort();
     if findings.has_errors() {
         return Err(findings);
@@ -105,4 +106,20 @@ pub fn plan(
     let base = parent.map(|parent| parent.generation);
     let plan = Plan { base, blueprint, delta, warnings: findings, contracts, physical, causes, hash };
     Ok(PlanOutcome { plan, assignment, graphs })
+}
+
+/// Platforms that are of another kind in force. What one kind made real no other can take over.
+fn changed_kinds(model: &Model, parent: &Blueprint) -> Findings {
+    let changed = model.ecosystem.platforms.iter().filter_map(|entry| {
+        let before = &parent.choices.platforms.get(&entry.name)?.kind;
+        let is_in_use = || parent.nodes.keys().any(|node| *node.platform() == entry.name);
+        if *before == entry.kind.value || !is_in_use() {
+            return None;
+        }
+        let message = format!("platform {} is of kind {before} in force, and has nodes", entry.name);
+        let finding = Finding::error(codes::KIND_IN_FORCE, message).at(entry.kind.span);
+        let finding = finding.about(Address::Platform(entry.name.clone()));
+        Some(finding.hint("keep it, and add a platform of the new kind under another name beside it"))
+    });
+    Findings(changed.collect())
 }

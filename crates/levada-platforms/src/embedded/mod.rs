@@ -6,6 +6,7 @@
 use levada_model::connection::ContainerKind;
 use levada_model::model::{CatchUp, Infrastructure, PlatformEntry};
 use levada_model::{Address, Code, Finding, Findings};
+use levada_planner::blueprint::Realizer;
 use levada_planner::platform::{Capabilities, CodeKind, IngestMode, Part, Platform, Rendering};
 
 /// The embedded kind has no such setting.
@@ -23,9 +24,13 @@ impl Platform for Embedded {
         "embedded"
     }
 
-    fn capabilities(&self) -> Capabilities {
+    fn realizer(&self) -> Realizer {
+        Realizer::Workers
+    }
+
+    fn capabilities(&self, _platform: &PlatformEntry) -> Option<Capabilities> {
         let tables = [IngestMode::Snapshot, IngestMode::Watermark];
-        Capabilities {
+        Some(Capabilities {
             sources: [
                 (ContainerKind::Postgres, tables.into()),
                 (ContainerKind::Sqlite, tables.into()),
@@ -36,7 +41,7 @@ impl Platform for Embedded {
             code: [CodeKind::Sql, CodeKind::Command].into(),
             feeds: [STORE_FEED.to_owned()].into(),
             catch_up: [CatchUp::Latest].into(),
-        }
+        })
     }
 
     fn lint(&self, platform: &PlatformEntry, infrastructure: Option<&Infrastructure>) -> Findings {

@@ -31,17 +31,27 @@ pub struct BranchTarget {
     pub branch: String,
 }
 
+impl BranchTarget {
+    /// A branch of a repository.
+    ///
+    /// # Errors
+    /// A name is empty, or begins with a dash: git would take it for an option.
+    pub fn new(repository: &str, branch: &str) -> Result<Self, RenderedError> {
+        let is_name = |name: &str| !name.is_empty() && !name.starts_with('-');
+        match is_name(repository) && is_name(branch) {
+            true => Ok(Self { repository: repository.to_owned(), branch: branch.to_owned() }),
+            false => Err(RenderedError::Target { text: format!("{repository}#{branch}") }),
+        }
+    }
+}
+
 impl std::str::FromStr for BranchTarget {
     type Err = RenderedError;
 
     fn from_str(text: &str) -> Result<Self, RenderedError> {
-        match text.rsplit_once('#') {
-            // What begins with a dash would be an option of git's.
-            Some((repository, branch)) if !repository.is_empty() && !branch.is_empty() && !text.starts_with('-') => {
-                Ok(Self { repository: repository.to_owned(), branch: branch.to_owned() })
-            }
-            _ => Err(RenderedError::Target { text: text.to_owned() }),
-        }
+        let (repository, branch) =
+            text.rsplit_once('#').ok_or_else(|| RenderedError::Target { text: text.to_owned() })?;
+        Self::new(repository, branch)
     }
 }
 
@@ -62,6 +72,16 @@ pub struct PreparedPush {
     /// The tip that they follow; `None`: there is no such branch yet.
     tip: Option<String>,
     pushed: Pushed,
+}
+
+/// What was rendered to a branch last; `None`: there is no such branch, or none of ours.
+///
+/// # Errors
+/// The manifest can't be read; git, with what it says.
+pub fn last_on_branch(target: &BranchTarget, work: &Path) -> Result<Option<Manifest>, RenderedError> {
+    let git = Git::open(work)?;
+    let Some(tip) = git.fetch(target)? else { return Ok(None) };
+    git.show(&tip, MANIFEST)?.map(|bytes| Manifest::from_bytes(&bytes, Path::new(MANIFEST))).transpose()
 }
 
 /// Makes the commits that bring a branch to `tree`, in a repository of ours in the folder `work`.

@@ -33,18 +33,31 @@ impl Written {
     }
 }
 
-/// Makes `folder` hold exactly `tree` and its manifest, beside whatever is somebody else's.
+/// What a folder still lacks; nothing is changed yet.
+#[derive(Debug)]
+pub struct PreparedFolder<'t> {
+    folder: &'t Path,
+    tree: &'t Tree,
+    manifest: &'t Manifest,
+    announcement: Vec<u8>,
+    changes: Written,
+    /// Whether the manifest is there already.
+    is_same: bool,
+}
+
+/// Finds out what makes `folder` hold exactly `tree` and its manifest, beside whatever is somebody
+/// else's.
 ///
 /// `gives_up_edits`: files that somebody edited since are written over all the same.
 ///
 /// # Errors
-/// [`RenderedError::Edited`], [`RenderedError::Foreign`] before anything is changed; the file system.
-pub fn write_folder(
-    folder: &Path,
-    tree: &Tree,
-    manifest: &Manifest,
+/// [`RenderedError::Edited`], [`RenderedError::Foreign`]; the file system.
+pub fn prepare_folder<'t>(
+    folder: &'t Path,
+    tree: &'t Tree,
+    manifest: &'t Manifest,
     gives_up_edits: bool,
-) -> Result<Written, RenderedError> {
+) -> Result<PreparedFolder<'t>, RenderedError> {
     check_paths(tree)?;
     std::fs::create_dir_all(folder).map_err(|error| RenderedError::file("create", folder, error))?;
     let known = Known::read(folder)?;
@@ -55,25 +68,46 @@ pub fn write_folder(
     let differs = |path: &&String| now.get(*path) != manifest.files.get(*path);
     let written: Vec<String> = tree.keys().filter(differs).cloned().collect();
     let removed: Vec<String> = now.keys().filter(|path| !tree.contains_key(*path)).cloned().collect();
-    let announced = folder.join(ANNOUNCED);
     let is_same = known.last.as_ref() == Some(manifest);
-    if is_same && written.is_empty() && removed.is_empty() {
+    let announcement = known.announcing(manifest);
+    Ok(PreparedFolder { folder, tree, manifest, announcement, changes: Written { written, removed }, is_same })
+}
+
+impl PreparedFolder<'_> {
+    /// Writes it. May stop anywhere: the next rendering goes on.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn write(self) -> Result<Written, RenderedError> {
+        let Self { folder, tree, manifest, announcement, changes, is_same } = self;
+        let announced = folder.join(ANNOUNCED);
+        if is_same && changes.is_nothing() {
+            remove(&announced)?;
+            return Ok(changes);
+        }
+        replace(folder, ANNOUNCED, &announcement)?;
+        for path in &changes.written {
+            replace(folder, path, &tree[path])?;
+        }
+        for path in &changes.removed {
+            remove(&folder.join(path))?;
+            remove_empty(folder, path);
+        }
+        replace(folder, MANIFEST, &manifest.to_bytes())?;
         remove(&announced)?;
-        return Ok(Written::default());
+        let parts = folder.join(PARTS);
+        std::fs::remove_dir_all(&parts).map_err(|error| RenderedError::file("remove", parts, error))?;
+        Ok(changes)
     }
-    replace(folder, ANNOUNCED, &known.announcing(manifest))?;
-    for path in &written {
-        replace(folder, path, &tree[path])?;
-    }
-    for path in &removed {
-        remove(&folder.join(path))?;
-        remove_empty(folder, path);
-    }
-    replace(folder, MANIFEST, &manifest.to_bytes())?;
-    remove(&announced)?;
-    let parts = folder.join(PARTS);
-    std::fs::remove_dir_all(&parts).map_err(|error| RenderedError::file("remove", parts, error))?;
-    Ok(Written { written, removed })
+}
+
+/// What was rendered into a folder last; `None`: nothing, or it never came to its end.
+///
+/// # Errors
+/// The manifest can't be read.
+pub fn last_in_folder(folder: &Path) -> Result<Option<Manifest>, RenderedError> {
+    let path = folder.join(MANIFEST);
+    read(&path)?.map(|bytes| Manifest::from_bytes(&bytes, &path)).transpose()
 }
 
 /// What earlier renderings left, or were about to.

@@ -8,8 +8,8 @@ mod branch;
 mod folder;
 mod manifest;
 
-pub use branch::{BranchTarget, PreparedPush, Pushed, prepare_push};
-pub use folder::{Written, write_folder};
+pub use branch::{BranchTarget, PreparedPush, Pushed, last_on_branch, prepare_push};
+pub use folder::{PreparedFolder, Written, last_in_folder, prepare_folder};
 pub use manifest::{MANIFEST, Manifest};
 
 use std::collections::BTreeMap;
@@ -97,9 +97,9 @@ impl RenderedError {
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Edited { .. } => {
-                Some("say it in the model or in the platform's settings, and take the edit back; --force gives it up")
-            }
+            Self::Edited { .. } => Some(
+                "say it in the model or in the platform's settings, and take the edit back; `levada render --force` gives it up",
+            ),
             Self::Foreign { .. } => Some("name a new folder, or an empty one"),
             Self::Manifest { .. } => Some("restore it from where the folder is kept, or render into a new folder"),
             Self::ForeignBranch { .. } => Some("name a branch that is Levada's alone; it is made where there is none"),
@@ -123,7 +123,10 @@ fn shown(paths: &[String]) -> String {
 }
 
 /// Refuses paths that would leave the output: `..`, an absolute one, an empty part.
-fn check_paths(tree: &Tree) -> Result<(), RenderedError> {
+///
+/// # Errors
+/// [`RenderedError::Path`] names the first one.
+pub fn check_paths(tree: &Tree) -> Result<(), RenderedError> {
     let is_part = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0']);
     match tree.keys().find(|path| !path.split('/').all(is_part) || path.starts_with(MANIFEST)) {
         Some(path) => Err(RenderedError::Path { path: path.clone() }),

@@ -3,12 +3,13 @@
 use super::{OPEN, choices, generation, newest};
 use crate::StateError;
 use crate::contents::{Contents, FORMAT, from_bytes, to_bytes};
-use crate::db::{DatabaseError, Failure, Transaction, Value, values};
+use crate::db::{DatabaseError, Failure, Row, Transaction, Value, values};
 use crate::nodes::{Successor, make_due, priority_value, raise_epoch_floor};
 use crate::obligations;
 use levada_model::NodeAddress;
 use levada_model::address::Stream;
 use levada_model::fingerprint::Fingerprint;
+use levada_model::name::PlatformName;
 use levada_planner::blueprint::{IngestOrigin, IngestSpec};
 use levada_planner::{Blueprint, Generation, Node, NodeSpec};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -54,6 +55,8 @@ pub(super) struct Apply {
     now: i64,
     choices: BTreeMap<(String, String), String>,
     platforms: BTreeSet<String>,
+    /// Platforms that make their nodes real by files.
+    rendering: BTreeSet<PlatformName>,
     wanted: BTreeMap<NodeAddress, Option<Wanted>>,
     contents: Arc<Contents>,
 }
@@ -65,7 +68,7 @@ struct Wanted {
     json: String,
 }
 
-/// A node's hot row as it is.
+/// A node as it is: its hot row, or the version in force of one that its platform renders.
 struct Found {
     /// `None`: it can't be read, and counts as other work than what is wanted.
     node: Option<Arc<Node>>,
@@ -79,6 +82,8 @@ struct Change<'a> {
     key: String,
     wanted: Option<&'a Wanted>,
     found: Option<Found>,
+    /// Whether its platform renders it to files: then it has versions, and no row that a worker sees.
+    is_rendered: bool,
 }
 
 impl Change<'_> {
@@ -120,6 +125,7 @@ impl Apply {
             return Err(StateError::GenerationOrder { generation, parent });
         }
         let platforms: BTreeSet<_> = blueprint.nodes.keys().map(NodeAddress::platform).collect();
+        let rendering = blueprint.choices.platforms.keys().filter(|name| blueprint.choices.renders_files(name));
         let wanted = changes.iter().map(|(address, node)| (address.clone(), node.as_ref().map(Wanted::new)));
         Ok(Self {
             generation,
@@ -128,6 +134,7 @@ impl Apply {
             now,
             choices: choices::rows(&blueprint.choices),
             platforms: platforms.into_iter().map(ToString::to_string).collect(),
+            rendering: rendering.cloned().collect(),
             wanted: wanted.collect(),
             contents: Arc::clone(contents),
         })
@@ -137,11 +144,12 @@ impl Apply {
         if !self.move_target(transaction)? {
             return Ok(());
         }
-        let changes = self.changes(transaction)?;
+        let mut changes = self.changes(transaction)?;
         self.insert_generation(transaction, &changes)?;
         choices::write(transaction, &self.choices, self.generation)?;
         self.move_pointers(transaction)?;
         self.write_versions(transaction, &changes)?;
+        changes.retain(|change| !change.is_rendered);
         write_edges(transaction, &changes)?;
         self.update_obligations(transaction, &changes)?;
         self.remove_rows(transaction, &changes)?;
@@ -169,23 +177,22 @@ impl Apply {
 
     /// Pairs what is wanted with what is there, and leaves out what is the same.
     fn changes(&self, transaction: &mut dyn Transaction) -> Result<Vec<Change<'_>>, DatabaseError> {
-        let sql = "SELECT content, is_retiring FROM hot_nodes WHERE address = ?1";
         let keys: Vec<_> = self.wanted.keys().map(ToString::to_string).collect();
-        let sets: Vec<_> = keys.iter().map(|key| values![key]).collect();
-        let mut rows = Vec::with_capacity(keys.len());
-        for answer in transaction.query_many(sql, &sets)? {
-            rows.push(match answer.into_iter().next() {
-                Some(mut row) => Some((from_bytes(&row.bytes(0)?)?, row.flag(1)?)),
-                None => None,
-            });
-        }
-        let contents = rows.iter().flatten().map(|(content, _)| *content).collect();
+        let rows = found_rows(transaction, &keys)?;
+        let contents = rows.iter().flatten().map(|row| row.content).collect();
         let nodes = self.contents.load(transaction, contents)?;
         let mut changes = Vec::with_capacity(keys.len());
         for (((address, wanted), key), row) in self.wanted.iter().zip(keys).zip(rows) {
-            let found =
-                row.map(|(content, is_retiring)| Found { node: nodes.get(&content).cloned(), content, is_retiring });
-            changes.push(Change { address, key, wanted: wanted.as_ref(), found });
+            let is_rendered = match wanted {
+                Some(_) => self.rendering.contains(address.platform()),
+                None => row.as_ref().is_some_and(|row| !row.is_hot),
+            };
+            let found = row.map(|FoundRow { content, is_retiring, .. }| Found {
+                node: nodes.get(&content).cloned(),
+                content,
+                is_retiring,
+            });
+            changes.push(Change { address, key, wanted: wanted.as_ref(), found, is_rendered });
         }
         changes.retain(Change::is_real);
         Ok(changes)
@@ -312,6 +319,39 @@ impl Apply {
             due_at,
         ]
     }
+}
+
+/// What is known of a node before anything changes.
+struct FoundRow {
+    content: Fingerprint,
+    is_retiring: bool,
+    is_hot: bool,
+}
+
+/// By address the hot row or, where there is none, the version in force.
+fn found_rows(transaction: &mut dyn Transaction, keys: &[String]) -> Result<Vec<Option<FoundRow>>, DatabaseError> {
+    let first = |mut answer: Vec<Row>| (!answer.is_empty()).then(|| answer.swap_remove(0));
+    let sql = "SELECT content, is_retiring FROM hot_nodes WHERE address = ?1";
+    let sets: Vec<_> = keys.iter().map(|key| values![key]).collect();
+    let mut rows = Vec::with_capacity(keys.len());
+    for answer in transaction.query_many(sql, &sets)? {
+        rows.push(match first(answer) {
+            Some(mut row) => {
+                Some(FoundRow { content: from_bytes(&row.bytes(0)?)?, is_retiring: row.flag(1)?, is_hot: true })
+            }
+            None => None,
+        });
+    }
+    let without: Vec<usize> = (0..keys.len()).filter(|index| rows[*index].is_none()).collect();
+    let sql = "SELECT content FROM node_versions WHERE address = ?1 AND until_generation = ?2";
+    let sets: Vec<_> = without.iter().map(|index| values![&keys[*index], OPEN]).collect();
+    for (index, answer) in without.into_iter().zip(transaction.query_many(sql, &sets)?) {
+        if let Some(mut row) = first(answer) {
+            let content = from_bytes(&row.bytes(0)?)?;
+            rows[index] = Some(FoundRow { content, is_retiring: false, is_hot: false });
+        }
+    }
+    Ok(rows)
 }
 
 impl Wanted {

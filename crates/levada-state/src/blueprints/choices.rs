@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 const WORKSPACE: &str = "workspace";
 /// The platform that ingests a datastore.
 const PRIMARY: &str = "primary";
+/// What a platform is.
+const PLATFORM: &str = "platform";
 
 const INSERT: &str = "INSERT INTO choice_versions (kind, name, from_generation, until_generation, choice) \
      VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -28,6 +30,10 @@ pub(super) fn rows(choices: &Choices) -> Rows {
     }
     for (datastore, platform) in &choices.primaries {
         rows.insert((PRIMARY.to_owned(), datastore.to_string()), platform.to_string());
+    }
+    for (platform, nature) in &choices.platforms {
+        let nature = serde_json::to_string(nature).expect("plain data always serialises");
+        rows.insert((PLATFORM.to_owned(), platform.to_string()), nature);
     }
     rows
 }
@@ -67,6 +73,7 @@ fn read_choice(row: &Row, choices: &mut Choices) -> Result<(), DatabaseError> {
     match row.str(0)? {
         WORKSPACE => drop(choices.groups.insert(row.parsed(1, "workspace")?, row.json(2, "choice")?)),
         PRIMARY => drop(choices.primaries.insert(row.parsed(1, "datastore")?, row.parsed(2, "platform")?)),
+        PLATFORM => drop(choices.platforms.insert(row.parsed(1, "platform")?, row.json(2, "choice")?)),
         _ => return Err(DatabaseError::Column { column: 0, expected: "a kind of choice" }),
     }
     Ok(())

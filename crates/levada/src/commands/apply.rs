@@ -4,17 +4,18 @@ use crate::cli::{ApplyArgs, Format};
 use crate::commands::plan::place;
 use crate::compile::Compiler;
 use crate::project::Project;
+use crate::rendering::{Delivery, Place, entry, file_platforms, render};
 use crate::show;
-use anyhow::{Result, bail};
-use levada_model::NodeAddress;
-use levada_model::name::CredentialName;
+use anyhow::{Context, Result, bail};
+use levada_model::name::{CredentialName, PlatformName};
 use levada_planner::blueprint::IngestOrigin;
-use levada_planner::{Blueprint, Node, NodeSpec, Plan, Rendering};
+use levada_planner::{Blueprint, Node, NodeSpec, Plan};
+use levada_repo::rendered::Manifest;
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 
-/// Plans, asks, applies.
+/// Plans, asks, applies; then brings the files of platforms that render some to their places.
 pub async fn run(args: &ApplyArgs) -> Result<bool> {
     let project = Project::open(&args.dir.dir)?;
     let compiler = Compiler::load(&project.root)?;
@@ -22,14 +23,7 @@ pub async fn run(args: &ApplyArgs) -> Result<bool> {
     let parent = state.in_force().await?;
     let Some(outcome) = compiler.plan(parent.as_ref()) else { return Ok(false) };
     let plan = outcome.plan;
-    if plan.is_empty() {
-        match args.format {
-            Format::Json => show::json(&json!({ "generation": plan.base, "changed": 0 })),
-            Format::Text => show::data("nothing to change"),
-        }
-        return Ok(true);
-    }
-    if !args.yes {
+    if !plan.is_empty() && !args.yes {
         let text = levada_planner::plan::write::write(&plan, levada_planner::plan::PlanFormat::Text, &|span| {
             place(&compiler.files, span)
         });
@@ -40,37 +34,77 @@ pub async fn run(args: &ApplyArgs) -> Result<bool> {
             return Ok(false);
         }
     }
-    let missing = missing_secrets(&project, &plan.blueprint);
+    let missing = if plan.is_empty() { Vec::new() } else { missing_secrets(&project, &plan.blueprint) };
     if !missing.is_empty() {
         bail!("{}", missing.join("\n"));
     }
-    let changes = rendered_changes(&compiler, &plan)?;
-    let now = levada_flow::Clock::now(&levada_flow::SystemClock);
-    state.apply(&plan.blueprint, &changes, now).await?;
-    let generation = plan.blueprint.generation;
-    match args.format {
-        Format::Json => show::json(&json!({ "generation": generation, "changed": changes.len() })),
-        Format::Text => {
-            show::data(format!("generation {generation} is the target: {} nodes changed", changes.len()));
-            show::talk("a running worker takes it up; otherwise start one: levada run");
+    // Whatever can go wrong with the files is found before anything is in force.
+    let places = places(&project, &compiler, &plan.blueprint)?;
+    let Some(trees) = render(&project, &compiler, &plan, &places).await? else { return Ok(false) };
+    let revision = &plan.blueprint.revision;
+    let manifests: BTreeMap<_, _> =
+        trees.iter().map(|(name, tree)| (name, Manifest::of(name.as_str(), revision, tree))).collect();
+    let mut deliveries = Vec::new();
+    for (name, tree) in &trees {
+        let entry = entry(&compiler.model, name)?;
+        let delivery = Delivery::prepare(&project, entry, (tree, &manifests[name]), &places[name], false);
+        deliveries.push((name, delivery.with_context(|| format!("platform {name}"))?));
+    }
+    let generation = if plan.is_empty() { plan.base } else { Some(plan.blueprint.generation) };
+    let changes = plan.delta.changes.iter().map(|(address, change)| (address.clone(), change.after().cloned()));
+    let changes: Vec<_> = changes.collect();
+    if !plan.is_empty() {
+        let now = levada_flow::Clock::now(&levada_flow::SystemClock);
+        state.apply(&plan.blueprint, &changes, now).await?;
+    }
+    let mut rendered = BTreeMap::new();
+    for (name, delivery) in deliveries {
+        let place = delivery.place();
+        let delivered = delivery.deliver().with_context(|| {
+            format!(
+                "platform {name}: the model is applied and its files are not all at {place}; `levada apply` goes on"
+            )
+        })?;
+        if args.format == Format::Text {
+            show::talk(format!("platform {name}: {}", delivered.in_words(place)));
+        }
+        rendered.insert(name, delivered);
+    }
+    match (args.format, changes.len()) {
+        (Format::Json, changed) => {
+            show::json(&json!({ "generation": generation, "changed": changed, "rendered": rendered }));
+        }
+        (Format::Text, 0) => show::data("nothing to change"),
+        (Format::Text, changed) => {
+            show::data(format!("generation {} is the target: {changed} nodes changed", plan.blueprint.generation));
+            if has_work_for_workers(&plan) {
+                show::talk("a running worker takes it up; otherwise start one: levada run");
+            }
         }
     }
     Ok(true)
 }
 
-/// What the platforms make of the plan: the nodes that workers run.
-fn rendered_changes(compiler: &Compiler, plan: &Plan) -> Result<Vec<(NodeAddress, Option<Node>)>> {
-    let renderings = levada_planner::render(&compiler.model, &compiler.registry, &plan.blueprint, &plan.delta);
-    let mut all = Vec::with_capacity(plan.delta.changes.len());
-    for (platform, rendering) in renderings {
-        match rendering {
-            Rendering::Nodes(changes) => {
-                all.extend(changes.into_iter().map(|(address, change)| (address, change.after().cloned())));
-            }
-            Rendering::Files(_) => bail!("platform {platform} renders files, which this build does not write"),
+/// Where the platforms that render files have them brought.
+fn places(project: &Project, compiler: &Compiler, blueprint: &Blueprint) -> Result<BTreeMap<PlatformName, Place>> {
+    let mut places = BTreeMap::new();
+    for entry in file_platforms(compiler) {
+        let name = &entry.name;
+        match Place::in_settings(project, &compiler.model, entry)? {
+            Some(place) => drop(places.insert(name.clone(), place)),
+            None if blueprint.nodes.keys().any(|node| node.platform() == name) => show::talk(format!(
+                "nothing says where the files of platform {name} go: add settings.out or settings.git, or run \
+                 `levada render --platform {:?} --out FOLDER`",
+                name.as_str()
+            )),
+            None => {}
         }
     }
-    Ok(all)
+    Ok(places)
+}
+
+fn has_work_for_workers(plan: &Plan) -> bool {
+    plan.delta.changes.keys().any(|node| !plan.blueprint.choices.renders_files(node.platform()))
 }
 
 fn is_agreed() -> Result<bool> {
@@ -87,7 +121,8 @@ fn is_agreed() -> Result<bool> {
 
 /// One sentence for each credential without a secret.
 fn missing_secrets(project: &Project, blueprint: &Blueprint) -> Vec<String> {
-    let names: BTreeSet<CredentialName> = blueprint.nodes.values().filter_map(credential).collect();
+    let is_run = |node: &&Node| !blueprint.choices.renders_files(node.address.platform());
+    let names: BTreeSet<CredentialName> = blueprint.nodes.values().filter(is_run).filter_map(credential).collect();
     names.iter().filter_map(|name| project.settings.secret(name).err()).map(|error| error.chain()).collect()
 }
 

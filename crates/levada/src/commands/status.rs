@@ -4,7 +4,10 @@ use crate::cli::{Format, LimitArgs, ListArgs};
 use crate::project::Project;
 use crate::show;
 use anyhow::Result;
+use levada_model::NodeKind;
 use levada_model::address::DatasetRef;
+use levada_model::name::PlatformName;
+use levada_state::State;
 use levada_state::nodes::{HotNode, Wish};
 use levada_state::obligations::Obligation;
 use serde_json::json;
@@ -23,9 +26,10 @@ pub async fn status(args: &ListArgs) -> Result<bool> {
         Some(stream) => heads.get(&stream.to_string()).copied(),
         None => deliveries.get(&row.node.address.to_string()).copied(),
     };
+    let rendered = rendered(&state).await?;
     if args.format == Format::Json {
         let rows: Vec<_> = nodes.iter().map(|row| status_json(row, batch(row), now)).collect();
-        show::json(&json!({ "nodes": rows }));
+        show::json(&json!({ "nodes": rows, "rendered": rendered }));
         return Ok(true);
     }
     let rows: Vec<Vec<String>> = nodes
@@ -33,7 +37,7 @@ pub async fn status(args: &ListArgs) -> Result<bool> {
         .map(|row| {
             vec![
                 row.node.address.to_string(),
-                condition(row, now).to_owned(),
+                condition(row, batch(row), now).to_owned(),
                 batch(row).map(|batch| batch.to_string()).unwrap_or_default(),
                 row.succeeded_at.map(show::time).unwrap_or_default(),
                 row.due_at.map(show::time).unwrap_or_default(),
@@ -45,18 +49,39 @@ pub async fn status(args: &ListArgs) -> Result<bool> {
     let failed = nodes.iter().filter(|row| row.is_failed).count();
     let waiting = nodes.iter().filter(|row| row.is_changed || row.wish == Wish::Retire).count();
     show::talk(format!("{} nodes, {failed} failed, {waiting} not yet as the blueprint says", nodes.len()));
+    for (platform, count) in rendered {
+        show::talk(format!("{count} nodes of platform {platform} are in the files that it renders"));
+    }
     Ok(true)
+}
+
+/// How many nodes each platform has that renders them to files.
+async fn rendered(state: &State) -> Result<BTreeMap<PlatformName, usize>> {
+    let mut counts = BTreeMap::new();
+    let Some(generation) = state.generation_in_force().await? else { return Ok(counts) };
+    let choices = state.choices(generation).await?;
+    if !choices.platforms.keys().any(|platform| choices.renders_files(platform)) {
+        return Ok(counts);
+    }
+    for address in state.node_contents(generation).await?.into_keys() {
+        if choices.renders_files(address.platform()) {
+            *counts.entry(address.platform().clone()).or_default() += 1;
+        }
+    }
+    Ok(counts)
 }
 
 fn status_json(row: &HotNode, batch: Option<i64>, now: i64) -> serde_json::Value {
     json!({
-        "address": row.node.address, "state": condition(row, now), "batch": batch, "priority": row.priority,
+        "address": row.node.address, "state": condition(row, batch, now), "batch": batch, "priority": row.priority,
         "generation": row.generation, "due_at": row.due_at, "attempt": row.attempt, "epoch": row.epoch,
         "succeeded_at": row.succeeded_at, "error": row.error, "changed": row.is_changed,
     })
 }
 
-fn condition(row: &HotNode, now: i64) -> &'static str {
+/// What a node is about; `batch`: how far it is, if it pulls, receives or delivers.
+fn condition(row: &HotNode, batch: Option<i64>, now: i64) -> &'static str {
+    let is_delivered = batch.is_some() || row.node.address.kind() != NodeKind::Export;
     match row {
         HotNode { lease: Some(_), .. } => "running",
         HotNode { wish: Wish::Retire, .. } => "leaving",
@@ -64,7 +89,7 @@ fn condition(row: &HotNode, now: i64) -> &'static str {
         HotNode { attempt: 1.., .. } => "retrying",
         HotNode { due_at: Some(at), .. } if *at <= now => "due",
         HotNode { due_at: Some(_), .. } => "scheduled",
-        HotNode { succeeded_at: Some(_), .. } => "up to date",
+        HotNode { succeeded_at: Some(_), .. } if is_delivered => "up to date",
         _ => "waiting",
     }
 }

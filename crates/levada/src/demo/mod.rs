@@ -13,6 +13,18 @@ use anyhow::{Context, Result, bail};
 use database::Database;
 use std::path::{Path, PathBuf};
 
+/// The worked example, as it stands in the repository.
+pub const EXAMPLE: [(&str, &str); 5] = [
+    FILES[0],
+    FILES[1],
+    FILES[2],
+    FILES[3],
+    (
+        "zones/usa/teams/northwind/team.yaml",
+        include_str!("../../../../examples/northwind/zones/usa/teams/northwind/team.yaml"),
+    ),
+];
+
 /// The example's files that the demo takes as they are.
 const FILES: [(&str, &str); 4] = [
     ("ecosystem.yaml", include_str!("../../../../examples/northwind/ecosystem.yaml")),

@@ -73,6 +73,7 @@ impl Lowering<'_> {
             run: node.get("run").and_then(run),
             credentials: self.spanned_list(node, "credentials"),
             settings: settings(node),
+            described: None,
         })
     }
 
