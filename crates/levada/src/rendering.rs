@@ -119,7 +119,7 @@ pub fn home(compiler: &Compiler, entry: &PlatformEntry) -> PathBuf {
 }
 
 /// The platforms of a model that render files.
-pub fn file_platforms<'m>(compiler: &'m Compiler) -> impl Iterator<Item = &'m PlatformEntry> {
+pub fn file_platforms(compiler: &Compiler) -> impl Iterator<Item = &PlatformEntry> {
     let renders = |entry: &&PlatformEntry| {
         compiler.registry.platform(&entry.kind.value).is_some_and(|kind| kind.realizer() == Realizer::Files)
     };

@@ -69,15 +69,15 @@ pub fn settings(platform: &PlatformEntry, infrastructure: Option<&Infrastructure
 }
 
 /// What a platform's program said of itself, if it is that program's and of this protocol.
-fn description(platform: &PlatformEntry) -> Result<DescribeAnswer, Finding> {
+fn description(platform: &PlatformEntry) -> Result<DescribeAnswer, Box<Finding>> {
     let finding = |code, message: String| {
         let finding = Finding::error(code, message).at(platform.span).about(Address::Platform(platform.name.clone()));
-        finding.hint(format!("`levada platform describe {:?}` asks it", platform.name.as_str()))
+        Box::new(finding.hint(format!("`levada platform describe {:?}` asks it", platform.name.as_str())))
     };
     let name = &platform.name;
     let Some(run) = &platform.run else {
         let finding = finding(RUN_MISSING, format!("platform {name} is external and names no program"));
-        return Err(finding.hint("add `run: { command: [PROGRAM, …] }` or `run: { image: … }`"));
+        return Err(Box::new(finding.hint("add `run: { command: [PROGRAM, …] }` or `run: { image: … }`")));
     };
     match &platform.described {
         None => Err(finding(UNDESCRIBED, format!("nobody has asked the program of platform {name} what it can do"))),
@@ -106,7 +106,7 @@ impl Platform for External {
     fn lint(&self, platform: &PlatformEntry, infrastructure: Option<&Infrastructure>) -> Findings {
         let answer = match description(platform) {
             Ok(answer) => answer,
-            Err(finding) => return Findings(vec![finding]),
+            Err(finding) => return Findings(vec![*finding]),
         };
         let settings = settings(platform, infrastructure);
         let mut findings = output::lint(platform, &settings);
