@@ -95,13 +95,6 @@ impl Shard {
     }
 }
 
-/// Makes the folder of a cache, and tells git to pass it over; tells whether it is there.
-pub(crate) fn make_folder(folder: &Path) -> bool {
-    let made = std::fs::create_dir_all(folder);
-    let ignore = folder.join(".gitignore");
-    made.and_then(|()| if ignore.exists() { Ok(()) } else { std::fs::write(ignore, "*\n") }).is_ok()
-}
-
 /// Names what a file says: the same path and content say the same.
 pub(crate) fn key(path: &str, text: &[u8]) -> Key {
     let mut framed = Vec::with_capacity(8 + path.len() + text.len());

@@ -2,6 +2,7 @@
 
 use crate::cache::{self, Shard};
 use crate::files::FileTable;
+use crate::private::make_private;
 use crate::revision::{Revision, revision};
 use ignore::{DirEntry, WalkBuilder};
 use levada_model::{FileId, Findings, Fragment, Model};
@@ -126,7 +127,7 @@ impl Folder {
     /// Where a file or folder can't be read.
     pub fn load(&self, cache: Option<&Path>) -> Result<Loaded, RepoError> {
         let paths = self.paths()?;
-        let read = match cache.filter(|folder| cache::make_folder(folder)) {
+        let read = match cache.filter(|folder| make_private(folder).is_ok()) {
             Some(folder) => self.read_cached(&paths, folder)?,
             None => {
                 paths.par_iter().enumerate().map(|(index, path)| self.read(index, path)).collect::<Result<_, _>>()?

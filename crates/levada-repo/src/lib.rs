@@ -9,9 +9,15 @@
 mod cache;
 mod files;
 mod folder;
+mod following;
+mod git;
+mod private;
 pub mod rendered;
 mod revision;
 
 pub use files::{FileTable, Place};
 pub use folder::{Folder, Loaded, RepoError, load, load_cached};
+pub use following::{Checkout, FollowError, LaidOut};
+pub use git::GitError;
+pub use private::make_private;
 pub use revision::{Revision, revision};

@@ -1,7 +1,7 @@
 //! The git revision of a model folder.
 
+use crate::git::Git;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 /// What git says about a folder.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,15 +21,14 @@ impl std::fmt::Display for Revision {
 /// Asks git for the commit of a folder; `None` outside git, before the first commit, or where git
 /// is not installed.
 pub fn revision(root: &Path) -> Option<Revision> {
-    let commit = git(root, &["rev-parse", "--verify", "--quiet", "HEAD"])?.trim().to_owned();
-    let changes = git(root, &["status", "--porcelain", "--untracked-files=normal", "--", "."])?;
+    let git = Git::new(root);
+    let commit = ask(&git, &["rev-parse", "--verify", "--quiet", "HEAD"])?.trim().to_owned();
+    let changes = ask(&git, &["status", "--porcelain", "--untracked-files=normal", "--", "."])?;
     (!commit.is_empty()).then_some(Revision { commit, is_dirty: !changes.trim().is_empty() })
 }
 
-fn git(root: &Path, arguments: &[&str]) -> Option<String> {
-    let mut command = Command::new("git");
+fn ask(git: &Git, arguments: &[&str]) -> Option<String> {
     // A status must not write to a checkout that may be read-only.
-    command.arg("--no-optional-locks").arg("-C").arg(root).args(arguments);
-    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    let arguments = [&["--no-optional-locks"], arguments].concat();
+    git.text("look at the revision", &arguments).ok()
 }

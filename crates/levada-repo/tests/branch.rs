@@ -1,5 +1,6 @@
 //! Rendered trees on branches of real repositories.
 
+use levada_repo::GitError;
 use levada_repo::rendered::{BranchTarget, MANIFEST, Manifest, Pushed, RenderedError, Tree, prepare_push};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -142,7 +143,7 @@ fn a_branch_of_somebody_else_and_a_repository_that_is_not_there_are_told() {
     let told =
         prepare_push(&nowhere, clone.path().join("work").as_path(), &files, &Manifest::of("P", "r", &files), false);
     match told {
-        Err(RenderedError::Git { output, .. }) => assert!(output.contains("/nowhere.git"), "{output}"),
+        Err(RenderedError::Git(GitError::Said { output, .. })) => assert!(output.contains("/nowhere.git"), "{output}"),
         other => panic!("{other:?}"),
     }
     for text in ["", "repository", "#main", "repository#", "--upload-pack=evil#main"] {

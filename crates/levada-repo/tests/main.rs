@@ -3,4 +3,5 @@
 mod branch;
 mod cache;
 mod folders;
+mod following;
 mod rendered;

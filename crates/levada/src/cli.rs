@@ -112,6 +112,9 @@ pub enum Command {
     /// Compare store, delivered copies and producers row by row
     #[command(after_help = "Example: levada verify --source")]
     Verify(VerifyArgs),
+    /// Make the branch of the model's git repository the target, as far as it holds
+    #[command(after_help = "Example, as a line for cron: */5 * * * * levada follow --once /srv/model")]
+    Follow(FollowArgs),
     /// Write one platform's part as files
     #[command(
         after_help = "Examples:\n  levada render --platform Lake --out deployment\n  levada render --platform Lake --git ../deployment.git#main"
@@ -272,6 +275,19 @@ pub struct RehydrateArgs {
     /// WORKSPACE or WORKSPACE/STORE.DATASET
     pub what: String,
     /// How to print what happens; json: one object a line
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    #[command(flatten)]
+    pub dir: Dir,
+}
+
+/// `levada follow`
+#[derive(Args, Debug)]
+pub struct FollowArgs {
+    /// Once; this build does not follow by itself
+    #[arg(long, required = true)]
+    pub once: bool,
+    /// How to print
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     #[command(flatten)]

@@ -40,9 +40,17 @@ impl Compiler {
     /// # Errors
     /// There is no ecosystem in it, or it can't be read.
     pub fn load(dir: &Path) -> Result<Self> {
+        Self::load_with(dir, Settings::read(dir)?.cache.as_deref())
+    }
+
+    /// The same with another folder's parse cache.
+    ///
+    /// # Errors
+    /// As [`Compiler::load`].
+    pub fn load_with(dir: &Path, cache: Option<&Path>) -> Result<Self> {
         let waiting = Waiting::new("reading the model");
-        let loaded = match Settings::read(dir)?.cache {
-            Some(cache) => levada_repo::load_cached(dir, &cache),
+        let loaded = match cache {
+            Some(cache) => levada_repo::load_cached(dir, cache),
             None => levada_repo::load(dir),
         };
         let Loaded { model, findings, files } = loaded?;

@@ -65,6 +65,17 @@ impl Project {
         self.state_so_far().await?.ok_or_else(nothing_applied)
     }
 
+    /// A folder of ours below the data, made where it is not there.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn workshop(&self, name: &str) -> Result<PathBuf> {
+        make_private(&self.settings.data)?;
+        let folder = self.settings.data.join(name);
+        std::fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
+        Ok(folder)
+    }
+
     /// Opens everything a job may reach.
     ///
     /// # Errors
@@ -86,14 +97,8 @@ impl Project {
     }
 }
 
-/// Makes a folder that tells git to pass it over; one that is there stays as it is.
 fn make_private(folder: &Path) -> Result<()> {
-    if folder.is_dir() || folder.as_os_str().is_empty() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
-    let ignore = folder.join(".gitignore");
-    std::fs::write(&ignore, "*\n").with_context(|| format!("failed to write {}", ignore.display()))
+    levada_repo::make_private(folder).with_context(|| format!("failed to create {}", folder.display()))
 }
 
 /// The blueprint in force.

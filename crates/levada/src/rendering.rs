@@ -3,6 +3,7 @@
 use crate::compile::Compiler;
 use crate::external::{SHOWN_BYTES_MAX, ask};
 use crate::project::Project;
+use crate::show;
 use crate::waiting::Waiting;
 use anyhow::{Result, anyhow};
 use levada_model::model::PlatformEntry;
@@ -224,16 +225,16 @@ pub fn useless(entry: &PlatformEntry, ask: Ask, Problem(problem): &Problem, answ
 }
 
 /// Where commits for branches are made.
-fn work(project: &Project, entry: &PlatformEntry) -> PathBuf {
+fn work(project: &Project, entry: &PlatformEntry) -> Result<PathBuf> {
     let name = levada_model::fingerprint::fingerprint(&entry.name).to_string();
-    project.settings.data.join("rendered").join(name)
+    Ok(project.workshop("rendered")?.join(name))
 }
 
 /// What was rendered to a place last.
 fn last_manifest(project: &Project, entry: &PlatformEntry, place: &Place) -> Result<Option<Manifest>> {
     let last = match place {
         Place::Folder(folder) => rendered::last_in_folder(folder),
-        Place::Branch(target) => rendered::last_on_branch(target, &work(project, entry)),
+        Place::Branch(target) => rendered::last_on_branch(target, &work(project, entry)?),
     };
     last.map_err(with_hint)
 }
@@ -266,7 +267,7 @@ impl<'t> Delivery<'t> {
                 rendered::prepare_folder(folder, tree, manifest, gives_up_edits).map(Prepared::Folder)
             }
             Place::Branch(target) => {
-                rendered::prepare_push(target, &work(project, entry), tree, manifest, gives_up_edits)
+                rendered::prepare_push(target, &work(project, entry)?, tree, manifest, gives_up_edits)
                     .map(Prepared::Branch)
             }
         };
@@ -297,14 +298,6 @@ impl<'t> Delivery<'t> {
     }
 }
 
-/// The error as a sentence with its hint.
 fn with_hint(error: RenderedError) -> anyhow::Error {
-    let hint = error.hint().map(|hint| format!("\n  = hint: {hint}")).unwrap_or_default();
-    let mut text = format!("failed to {error}");
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    anyhow!("{text}{hint}")
+    show::failure(&error, error.hint())
 }

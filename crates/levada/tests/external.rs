@@ -1,6 +1,6 @@
 //! External platforms: somebody's own program decides how its part becomes real.
 
-use crate::ecosystem::{Ecosystem, Ran};
+use crate::ecosystem::{Ecosystem, Ran, git};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -191,12 +191,6 @@ fn what_a_program_does_wrong_is_told_with_its_words_and_leaves_all_as_it_was() {
     let settings = ECOSYSTEM.replace("size: 3", "size: large");
     ecosystem.write("model/ecosystem.yaml", &settings);
     assert!(levada(&ecosystem, &["check"]).stdout.contains("/size: \"large\" is not of type \"integer\""));
-}
-
-fn git(folder: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("git").arg("-C").arg(folder).args(arguments).output().expect("git");
-    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod contract;
 mod demo;
 mod ecosystem;
 mod external;
+mod follow;
 mod platforms;
 mod program;
 mod tpch;

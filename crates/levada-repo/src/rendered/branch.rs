@@ -5,11 +5,10 @@
 //! push once, only if the tip is still where it was. What others commit beside our files stays.
 
 use super::{MANIFEST, Manifest, RenderedError, Tree, check_paths};
+use crate::git::{Git, GitError};
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
 
 /// The most files that one commit changes: reviews and web pages stop showing more.
 const COMMIT_FILES_MAX: usize = 299;
@@ -67,7 +66,7 @@ pub struct Pushed {
 /// Commits that are made and not yet pushed.
 #[derive(Debug)]
 pub struct PreparedPush {
-    git: Git,
+    workshop: Workshop,
     target: BranchTarget,
     /// The tip that they follow; `None`: there is no such branch yet.
     tip: Option<String>,
@@ -79,9 +78,9 @@ pub struct PreparedPush {
 /// # Errors
 /// The manifest can't be read; git, with what it says.
 pub fn last_on_branch(target: &BranchTarget, work: &Path) -> Result<Option<Manifest>, RenderedError> {
-    let git = Git::open(work)?;
-    let Some(tip) = git.fetch(target)? else { return Ok(None) };
-    git.show(&tip, MANIFEST)?.map(|bytes| Manifest::from_bytes(&bytes, Path::new(MANIFEST))).transpose()
+    let workshop = Workshop::open(work)?;
+    let Some(tip) = workshop.fetch(target)? else { return Ok(None) };
+    workshop.show(&tip, MANIFEST)?.map(|bytes| Manifest::from_bytes(&bytes, Path::new(MANIFEST))).transpose()
 }
 
 /// Makes the commits that bring a branch to `tree`, in a repository of ours in the folder `work`.
@@ -98,20 +97,20 @@ pub fn prepare_push(
     gives_up_edits: bool,
 ) -> Result<PreparedPush, RenderedError> {
     check_paths(tree)?;
-    let git = Git::open(work)?;
-    let tip = git.fetch(target)?;
+    let workshop = Workshop::open(work)?;
+    let tip = workshop.fetch(target)?;
     let last = match &tip {
-        Some(tip) => Some(last_rendering(&git, target, tip, tree, gives_up_edits)?),
+        Some(tip) => Some(last_rendering(&workshop, target, tip, tree, gives_up_edits)?),
         None => None,
     };
     let changed = changed_files(last.as_ref(), manifest);
     let is_same = last.as_ref().is_some_and(|last| last.is_of_same_files(manifest));
     let parts = if is_same { Vec::new() } else { in_parts(&changed) };
     if !parts.is_empty() {
-        git.import(tip.as_deref(), &parts, tree, manifest)?;
+        workshop.import(tip.as_deref(), &parts, tree, manifest)?;
     }
     let pushed = Pushed { commits: parts.len(), files: changed.len() };
-    Ok(PreparedPush { git, target: target.clone(), tip, pushed })
+    Ok(PreparedPush { workshop, target: target.clone(), tip, pushed })
 }
 
 impl PreparedPush {
@@ -126,7 +125,7 @@ impl PreparedPush {
         let branch = format!("refs/heads/{}", self.target.branch);
         let lease = format!("--force-with-lease={branch}:{}", self.tip.as_deref().unwrap_or_default());
         let reference = format!("{NEW_REFERENCE}:{branch}");
-        let output = self.git.run(&["push", "--porcelain", &lease, &self.target.repository, &reference])?;
+        let output = self.workshop.git.run(&["push", "--porcelain", &lease, &self.target.repository, &reference])?;
         let said = String::from_utf8_lossy(&output.stdout);
         match output.status.success() {
             true => Ok(self.pushed),
@@ -134,14 +133,14 @@ impl PreparedPush {
                 let BranchTarget { repository, branch } = self.target;
                 Err(RenderedError::BranchMoved { repository, branch })
             }
-            false => Err(failed("push", &output)),
+            false => Err(GitError::said("push", &output).into()),
         }
     }
 }
 
 /// The manifest at the tip, once it is sure that our files are as we left them.
 fn last_rendering(
-    git: &Git,
+    workshop: &Workshop,
     target: &BranchTarget,
     tip: &str,
     tree: &Tree,
@@ -149,15 +148,17 @@ fn last_rendering(
 ) -> Result<Manifest, RenderedError> {
     let foreign =
         || RenderedError::ForeignBranch { repository: target.repository.clone(), branch: target.branch.clone() };
-    let ours = git.text("find the last rendering", &["log", "-1", "--format=%H", "--grep", &grep_ours(), tip])?;
+    let ours =
+        workshop.git.text("find the last rendering", &["log", "-1", "--format=%H", "--grep", &grep_ours(), tip])?;
     let ours = ours.trim();
     if ours.is_empty() {
         return Err(foreign());
     }
-    let bytes = git.show(ours, MANIFEST)?.ok_or_else(foreign)?;
+    let bytes = workshop.show(ours, MANIFEST)?.ok_or_else(foreign)?;
     let last = Manifest::from_bytes(&bytes, Path::new(MANIFEST))?;
-    let edited =
-        git.text("compare with the last rendering", &["diff", "--name-only", "-z", "--no-renames", ours, tip])?;
+    let edited = workshop
+        .git
+        .text("compare with the last rendering", &["diff", "--name-only", "-z", "--no-renames", ours, tip])?;
     let is_needed = |path: &&str| *path == MANIFEST || last.files.contains_key(*path) || tree.contains_key(*path);
     let edited: Vec<String> = edited.split('\0').filter(is_needed).map(str::to_owned).collect();
     match edited.is_empty() || gives_up_edits {
@@ -191,37 +192,37 @@ fn in_parts(changed: &[String]) -> Vec<&[String]> {
 
 /// A repository of ours, without files, in which commits are made.
 #[derive(Debug)]
-struct Git {
-    folder: PathBuf,
+struct Workshop {
+    git: Git,
     /// Keeps another rendering from making its commits here meanwhile.
     _lock: File,
 }
 
-impl Git {
+impl Workshop {
     fn open(folder: &Path) -> Result<Self, RenderedError> {
         std::fs::create_dir_all(folder).map_err(|error| RenderedError::file("create", folder, error))?;
         let lock = folder.join("levada.lock");
         let opened = File::create(&lock).and_then(|file| file.lock().map(|()| file));
-        let git = Self {
-            folder: folder.to_owned(),
-            _lock: opened.map_err(|error| RenderedError::file("lock", lock, error))?,
-        };
+        let git = Git::new(folder);
+        let _lock = opened.map_err(|error| RenderedError::file("lock", lock, error))?;
         if !folder.join("HEAD").is_file() {
             git.text("make a repository", &["init", "--quiet", "--bare", "."])?;
         }
-        Ok(git)
+        Ok(Self { git, _lock })
     }
 
     /// Fetches the branch with its history; gives its tip, `None` where there is no such branch.
     fn fetch(&self, target: &BranchTarget) -> Result<Option<String>, RenderedError> {
         let BranchTarget { repository, branch } = target;
-        let listed =
-            self.text("look at the repository", &["ls-remote", "--", repository, &format!("refs/heads/{branch}")])?;
+        let listed = self
+            .git
+            .text("look at the repository", &["ls-remote", "--", repository, &format!("refs/heads/{branch}")])?;
         let Some(tip) = listed.split_whitespace().next() else { return Ok(None) };
         let reference = format!("+refs/heads/{branch}:refs/levada/tip");
-        self.text("fetch the branch", &["fetch", "--quiet", "--no-tags", "--", repository, &reference])?;
+        self.git.text("fetch the branch", &["fetch", "--quiet", "--no-tags", "--", repository, &reference])?;
         // Somebody may have pushed between the two: what was fetched counts.
         let fetched = self
+            .git
             .text("fetch the branch", &["rev-parse", "--verify", "refs/levada/tip"])
             .map(|it| it.trim().to_owned())?;
         debug_assert_eq!(fetched.len(), tip.len());
@@ -230,7 +231,7 @@ impl Git {
 
     /// A file of a commit.
     fn show(&self, commit: &str, path: &str) -> Result<Option<Vec<u8>>, RenderedError> {
-        let output = self.run(&["cat-file", "blob", &format!("{commit}:{path}")])?;
+        let output = self.git.run(&["cat-file", "blob", &format!("{commit}:{path}")])?;
         Ok(output.status.success().then_some(output.stdout))
     }
 
@@ -243,7 +244,7 @@ impl Git {
         manifest: &Manifest,
     ) -> Result<(), RenderedError> {
         // What an earlier try left must not become a parent.
-        self.text("forget earlier commits", &["update-ref", "-d", NEW_REFERENCE])?;
+        self.git.text("forget earlier commits", &["update-ref", "-d", NEW_REFERENCE])?;
         let mut stream = Vec::new();
         for (index, paths) in parts.iter().enumerate() {
             let from = tip.filter(|_| index == 0);
@@ -254,52 +255,9 @@ impl Git {
             }
         }
         stream.extend(b"done\n");
-        self.feed(&["fast-import", "--quiet", "--done", "--date-format=now"], &stream)
+        let import = ["fast-import", "--quiet", "--done", "--date-format=now"];
+        Ok(self.git.feed("make the commits", &import, &stream)?)
     }
-
-    fn feed(&self, arguments: &[&str], input: &[u8]) -> Result<(), RenderedError> {
-        let started = self.command(arguments).stdin(Stdio::piped()).spawn();
-        let mut child = started.map_err(|error| RenderedError::file("start", "git", error))?;
-        let mut stdin = child.stdin.take().expect("standard input is piped");
-        // Where git ends early its own words say why.
-        let fed = stdin.write_all(input);
-        drop(stdin);
-        let output = child.wait_with_output().map_err(|error| RenderedError::file("wait for", "git", error))?;
-        match output.status.success() && fed.is_ok() {
-            true => Ok(()),
-            false => Err(failed("make the commits", &output)),
-        }
-    }
-
-    fn text(&self, operation: &'static str, arguments: &[&str]) -> Result<String, RenderedError> {
-        let output = self.run(arguments)?;
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-            false => Err(failed(operation, &output)),
-        }
-    }
-
-    fn run(&self, arguments: &[&str]) -> Result<Output, RenderedError> {
-        let output = self.command(arguments).stdin(Stdio::null()).output();
-        output.map_err(|error| RenderedError::file("start", "git", error))
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("git");
-        command.arg("-C").arg(&self.folder).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Nobody is there to be asked, and nobody's language changes what is read here.
-        command.env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
-        // A hook of an outer repository must not point git elsewhere.
-        for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
-            command.env_remove(name);
-        }
-        command
-    }
-}
-
-fn failed(operation: &'static str, output: &Output) -> RenderedError {
-    let output = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    RenderedError::Git { operation, output }
 }
 
 fn message(manifest: &Manifest, part: usize, parts: usize, files: usize) -> String {

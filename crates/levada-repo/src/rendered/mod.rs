@@ -12,6 +12,7 @@ pub use branch::{BranchTarget, PreparedPush, Pushed, last_on_branch, prepare_pus
 pub use folder::{PreparedFolder, Written, last_in_folder, prepare_folder};
 pub use manifest::{MANIFEST, Manifest};
 
+use crate::git::GitError;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -73,13 +74,8 @@ pub enum RenderedError {
         branch: String,
     },
     /// Git failed.
-    #[error("{operation}: git says: {output}")]
-    Git {
-        /// A fragment.
-        operation: &'static str,
-        /// Its standard error, trimmed.
-        output: String,
-    },
+    #[error(transparent)]
+    Git(#[from] GitError),
     /// The file system refused.
     #[error("{operation} {path}")]
     File {
@@ -105,7 +101,7 @@ impl RenderedError {
             Self::ForeignBranch { .. } => Some("name a branch that is Levada's alone; it is made where there is none"),
             Self::BranchMoved { .. } => Some("render again: it then begins at the new tip"),
             Self::Target { .. } => Some("such as ../deployment.git#main, or an URL that git knows"),
-            Self::Path { .. } | Self::File { .. } | Self::Git { .. } => None,
+            Self::Path { .. } | Self::File { .. } | Self::Git(_) => None,
         }
     }
 

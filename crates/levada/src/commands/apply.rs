@@ -4,26 +4,51 @@ use crate::cli::{ApplyArgs, Format};
 use crate::commands::plan::place;
 use crate::compile::Compiler;
 use crate::project::Project;
-use crate::rendering::{Delivery, Place, entry, file_platforms, render};
+use crate::rendering::{Delivered, Delivery, Place, entry, file_platforms, render};
 use crate::show;
 use anyhow::{Context, Result, bail};
 use levada_model::name::{CredentialName, PlatformName};
 use levada_planner::blueprint::IngestOrigin;
-use levada_planner::{Blueprint, Node, NodeSpec, Plan};
+use levada_planner::{Blueprint, Generation, Node, NodeSpec};
 use levada_repo::rendered::Manifest;
-use serde_json::json;
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 
-/// Plans, asks, applies; then brings the files of platforms that render some to their places.
+/// What applying brought.
+#[derive(Debug, Serialize)]
+pub struct Applied {
+    /// What is the target now; `None`: nothing ever was.
+    generation: Option<Generation>,
+    /// How many nodes changed.
+    changed: usize,
+    /// What was brought to the places of platforms that render files.
+    rendered: BTreeMap<PlatformName, Delivered>,
+    /// Whether workers have something to do.
+    #[serde(skip)]
+    is_for_workers: bool,
+}
+
+/// Plans, asks, applies.
 pub async fn run(args: &ApplyArgs) -> Result<bool> {
     let project = Project::open(&args.dir.dir)?;
     let compiler = Compiler::load(&project.root)?;
+    let Some(applied) = apply(&project, &compiler, args.yes).await? else { return Ok(false) };
+    applied.show(args.format);
+    Ok(true)
+}
+
+/// Makes what the model says the target, then brings the files of platforms that render some to
+/// their places. `None`: findings forbid it, or nobody agreed, and that was told.
+///
+/// # Errors
+/// The state fails or has moved on; a program can't be asked; files can't be brought.
+pub async fn apply(project: &Project, compiler: &Compiler, is_agreed_to: bool) -> Result<Option<Applied>> {
     let state = project.state().await?;
     let parent = state.in_force().await?;
-    let Some(outcome) = compiler.plan(parent.as_ref()) else { return Ok(false) };
+    let Some(outcome) = compiler.plan(parent.as_ref()) else { return Ok(None) };
     let plan = outcome.plan;
-    if !plan.is_empty() && !args.yes {
+    if !plan.is_empty() && !is_agreed_to {
         let text = levada_planner::plan::write::write(&plan, levada_planner::plan::PlanFormat::Text, &|span| {
             place(&compiler.files, span)
         });
@@ -31,28 +56,29 @@ pub async fn run(args: &ApplyArgs) -> Result<bool> {
         show::talk(text.trim_end());
         if !is_agreed()? {
             show::talk("nothing was applied");
-            return Ok(false);
+            return Ok(None);
         }
     }
-    let missing = if plan.is_empty() { Vec::new() } else { missing_secrets(&project, &plan.blueprint) };
+    let missing = if plan.is_empty() { Vec::new() } else { missing_secrets(project, &plan.blueprint) };
     if !missing.is_empty() {
         bail!("{}", missing.join("\n"));
     }
     // Whatever can go wrong with the files is found before anything is in force.
-    let places = places(&project, &compiler, &plan.blueprint)?;
-    let Some(trees) = render(&project, &compiler, &plan, &places).await? else { return Ok(false) };
+    let places = places(project, compiler, &plan.blueprint)?;
+    let Some(trees) = render(project, compiler, &plan, &places).await? else { return Ok(None) };
     let revision = &plan.blueprint.revision;
     let manifests: BTreeMap<_, _> =
         trees.iter().map(|(name, tree)| (name, Manifest::of(name.as_str(), revision, tree))).collect();
     let mut deliveries = Vec::new();
     for (name, tree) in &trees {
         let entry = entry(&compiler.model, name)?;
-        let delivery = Delivery::prepare(&project, entry, (tree, &manifests[name]), &places[name], false);
+        let delivery = Delivery::prepare(project, entry, (tree, &manifests[name]), &places[name], false);
         deliveries.push((name, delivery.with_context(|| format!("platform {name}"))?));
     }
-    let generation = if plan.is_empty() { plan.base } else { Some(plan.blueprint.generation) };
     let changes = plan.delta.changes.iter().map(|(address, change)| (address.clone(), change.after().cloned()));
     let changes: Vec<_> = changes.collect();
+    let is_for_workers = changes.iter().any(|(node, _)| !plan.blueprint.choices.renders_files(node.platform()));
+    let generation = if plan.is_empty() { plan.base } else { Some(plan.blueprint.generation) };
     if !plan.is_empty() {
         let now = levada_flow::Clock::now(&levada_flow::SystemClock);
         state.apply(&plan.blueprint, &changes, now).await?;
@@ -61,28 +87,28 @@ pub async fn run(args: &ApplyArgs) -> Result<bool> {
     for (name, delivery) in deliveries {
         let place = delivery.place();
         let delivered = delivery.deliver().with_context(|| {
-            format!(
-                "platform {name}: the model is applied and its files are not all at {place}; `levada apply` goes on"
-            )
+            format!("platform {name}: the model is applied, its files are not all at {place}; `levada apply` goes on")
         })?;
-        if args.format == Format::Text {
-            show::talk(format!("platform {name}: {}", delivered.in_words(place)));
-        }
-        rendered.insert(name, delivered);
+        show::talk(format!("platform {name}: {}", delivered.in_words(place)));
+        rendered.insert(name.clone(), delivered);
     }
-    match (args.format, changes.len()) {
-        (Format::Json, changed) => {
-            show::json(&json!({ "generation": generation, "changed": changed, "rendered": rendered }));
-        }
-        (Format::Text, 0) => show::data("nothing to change"),
-        (Format::Text, changed) => {
-            show::data(format!("generation {} is the target: {changed} nodes changed", plan.blueprint.generation));
-            if has_work_for_workers(&plan) {
-                show::talk("a running worker takes it up; otherwise start one: levada run");
+    Ok(Some(Applied { generation, changed: changes.len(), rendered, is_for_workers }))
+}
+
+impl Applied {
+    /// Says it.
+    pub fn show(&self, format: Format) {
+        match (format, self.generation, self.changed) {
+            (Format::Json, ..) => show::json(self),
+            (Format::Text, Some(generation), 1..) => {
+                show::data(format!("generation {generation} is the target: {} nodes changed", self.changed));
+                if self.is_for_workers {
+                    show::talk("a running worker takes it up; otherwise start one: levada run");
+                }
             }
+            (Format::Text, ..) => show::data("nothing to change"),
         }
     }
-    Ok(true)
 }
 
 /// Where the platforms that render files have them brought.
@@ -101,10 +127,6 @@ fn places(project: &Project, compiler: &Compiler, blueprint: &Blueprint) -> Resu
         }
     }
     Ok(places)
-}
-
-fn has_work_for_workers(plan: &Plan) -> bool {
-    plan.delta.changes.keys().any(|node| !plan.blueprint.choices.renders_files(node.platform()))
 }
 
 fn is_agreed() -> Result<bool> {

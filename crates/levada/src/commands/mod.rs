@@ -4,6 +4,7 @@
 pub mod apply;
 pub mod check;
 pub mod explain;
+pub mod follow;
 pub mod graph;
 pub mod init;
 pub mod plan;
