@@ -10,6 +10,7 @@ mod generate;
 mod postgres;
 mod process;
 mod python;
+mod rest_api;
 mod shared_build;
 mod tidy;
 

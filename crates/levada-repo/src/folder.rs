@@ -5,6 +5,7 @@ use crate::files::FileTable;
 use crate::private::make_private;
 use crate::revision::{Revision, revision};
 use ignore::{DirEntry, WalkBuilder};
+use levada_model::fingerprint::Fingerprint;
 use levada_model::{FileId, Findings, Fragment, Model};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -186,19 +187,45 @@ impl Folder {
         revision(&self.root)
     }
 
-    /// The paths of all files of the model, from the root and with `/`, sorted.
-    fn paths(&self) -> Result<Vec<String>, RepoError> {
+    /// Differs whenever a file below the folder may have changed: of all paths, sizes and times. Reads
+    /// no file.
+    ///
+    /// # Errors
+    /// Where a folder can't be read.
+    pub fn stamp(&self) -> Result<Fingerprint, RepoError> {
+        let mut parts = Vec::new();
+        for entry in self.entries() {
+            let entry = entry?;
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_file() {
+                let changed = metadata.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+                let nanos = changed.map_or(0, |since| since.as_nanos());
+                let line = format!("{}\0{}\0{nanos}", entry.path().display(), metadata.len());
+                parts.push(Fingerprint::of_bytes(line.as_bytes()));
+            }
+        }
+        parts.sort();
+        Ok(Fingerprint::of_all(parts))
+    }
+
+    /// Everything below the folder that may be part of the model.
+    fn entries(&self) -> impl Iterator<Item = Result<DirEntry, RepoError>> {
         let mut walk = WalkBuilder::new(&self.root);
         walk.standard_filters(false).hidden(true).follow_links(true).add_custom_ignore_filename(IGNORE_FILE);
         walk.filter_entry(|entry| !is_rendered(entry));
+        let root = self.root.clone();
+        walk.build().filter_map(move |entry| match entry {
+            // What lies in a loop of links is reached without the loop, too.
+            Err(error) if is_loop(&error) => None,
+            entry => Some(entry.map_err(|source| RepoError::Walk { path: root.clone(), source })),
+        })
+    }
+
+    /// The paths of all files of the model, from the root and with `/`, sorted.
+    fn paths(&self) -> Result<Vec<String>, RepoError> {
         let mut paths = Vec::new();
-        for entry in walk.build() {
-            let entry = match entry {
-                Ok(entry) => entry,
-                // What lies in a loop of links is reached without the loop, too.
-                Err(error) if is_loop(&error) => continue,
-                Err(source) => return Err(RepoError::Walk { path: self.root.clone(), source }),
-            };
+        for entry in self.entries() {
+            let entry = entry?;
             if entry.file_type().is_some_and(|kind| kind.is_file()) && is_model_file(entry.path()) {
                 paths.extend(entry.path().strip_prefix(&self.root).ok().and_then(slashed));
             }

@@ -2,8 +2,9 @@
 //!
 //! `cargo xtask bench model DIR` loads a folder and runs every pass of the compiler over it, and
 //! prints what each costs: CPU seconds of the process (user and system, all threads) and its peak
-//! resident memory.
+//! resident memory. `cargo xtask bench http HOST:PORT --path …` asks a running server.
 
+mod http;
 mod measure;
 mod model;
 
@@ -33,10 +34,27 @@ enum Bench {
         /// The folder with ecosystem.yaml
         dir: PathBuf,
     },
+    /// The answers of a server that runs already
+    Http {
+        /// HOST:PORT
+        address: String,
+        /// What is asked, in turns; more than one may be given
+        #[arg(long = "path", required = true)]
+        paths: Vec<String>,
+        /// Questions a second
+        #[arg(long, default_value_t = 500)]
+        rate: u32,
+        /// For how long
+        #[arg(long, default_value_t = 30)]
+        seconds: u32,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Bench { what: Bench::Model { dir } } => model::run(&dir),
+        Command::Bench { what: Bench::Http { address, paths, rate, seconds } } => {
+            http::run(&address, &paths, rate, seconds)
+        }
     }
 }

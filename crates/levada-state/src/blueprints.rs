@@ -38,6 +38,15 @@ pub struct GenerationRow {
     pub removed: i64,
 }
 
+/// What became of a node in a generation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum NodeDifference {
+    Added,
+    Changed,
+    Removed,
+}
+
 /// Columns as [`generation_row`] expects them.
 macro_rules! generation_columns {
     () => {
@@ -76,6 +85,31 @@ impl State {
             let rows = transaction.query(sql, values![generation.0])?;
             let read = |mut row: Row| Ok((row.parsed(0, "node address")?, from_bytes(&row.bytes(1)?)?));
             Ok(rows.into_iter().map(read).collect::<Result<_, DatabaseError>>()?)
+        })
+        .await
+    }
+
+    /// The nodes that a generation has in another way than the one before it.
+    pub async fn changed_nodes(
+        &self,
+        generation: Generation,
+    ) -> Result<BTreeMap<NodeAddress, NodeDifference>, StateError> {
+        self.read("read what a blueprint changed", move |transaction| {
+            let sql = "SELECT address, from_generation = ?1, until_generation = ?1 FROM node_versions \
+                       WHERE from_generation = ?1 OR until_generation = ?1";
+            let mut changes = BTreeMap::new();
+            for row in transaction.query(sql, values![generation.0])? {
+                let (begins, ends) = (row.flag(1)?, row.flag(2)?);
+                let address: NodeAddress = row.parsed(0, "node address")?;
+                let change = match changes.get(&address) {
+                    // The old version ends where the new one begins.
+                    Some(_) => NodeDifference::Changed,
+                    None if begins && !ends => NodeDifference::Added,
+                    None => NodeDifference::Removed,
+                };
+                changes.insert(address, change);
+            }
+            Ok(changes)
         })
         .await
     }

@@ -5,6 +5,7 @@ use crate::world::*;
 use levada_model::model::Priority;
 use levada_planner::blueprint::{Choices, PlatformNature, Realizer};
 use levada_planner::{Generation, Node};
+use levada_state::blueprints::NodeDifference;
 use levada_state::{BatchCommit, State, StateError, Wish};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -107,6 +108,13 @@ async fn what_a_platform_renders_has_versions_and_no_rows(bed: Bed) {
     let generations = state.generations().await.expect("reads");
     let counted: Vec<_> = generations.iter().map(|it| (it.added, it.changed, it.removed)).collect();
     assert_eq!(counted, [(3, 0, 0), (0, 1, 1), (0, 0, 2)]);
+    // What a generation changed is what its row counts.
+    for row in generations {
+        let changes = state.changed_nodes(row.generation).await.expect("reads");
+        let count = |wanted| changes.values().filter(|change| **change == wanted).count() as i64;
+        let counted = (count(NodeDifference::Added), count(NodeDifference::Changed), count(NodeDifference::Removed));
+        assert_eq!(counted, (row.added, row.changed, row.removed), "generation {}", row.generation);
+    }
 }
 
 async fn another_parent_is_refused(bed: Bed) {

@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and its help.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Data platforms that need no pipeline code.
@@ -112,6 +113,9 @@ pub enum Command {
     /// Compare store, delivered copies and producers row by row
     #[command(after_help = "Example: levada verify --source")]
     Verify(VerifyArgs),
+    /// Answer questions about the model over HTTP, and follow its files
+    #[command(after_help = "Example: levada serve --listen 127.0.0.1:8080")]
+    Serve(ServeArgs),
     /// Make the branch of the model's git repository the target, as far as it holds
     #[command(after_help = "Example, as a line for cron: */5 * * * * levada follow --once /srv/model")]
     Follow(FollowArgs),
@@ -277,6 +281,16 @@ pub struct RehydrateArgs {
     /// How to print what happens; json: one object a line
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    #[command(flatten)]
+    pub dir: Dir,
+}
+
+/// `levada serve`
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    /// Where to listen; port 0: any that is free. Another address than a loopback one needs a token
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
     #[command(flatten)]
     pub dir: Dir,
 }

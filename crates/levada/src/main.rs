@@ -72,6 +72,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sql(args) => commands::sql::run(&args).await?,
         Command::Rehydrate(args) => commands::rehydrate::run(&args).await?,
         Command::Verify(args) => commands::verify::run(&args).await?,
+        Command::Serve(args) => commands::serve::run(&args).await?,
         Command::Follow(args) => commands::follow::run(&args).await?,
         Command::Render(args) => commands::render::run(&args).await?,
         Command::Platform(PlatformCommand::Describe(args)) => commands::platform::describe(&args).await?,

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use levada_flow::{FlowError, Secret};
 use levada_model::name::CredentialName;
+use levada_server::Token;
 use std::path::{Path, PathBuf};
 
 /// Where this project keeps what it knows.
@@ -18,6 +19,8 @@ pub struct Settings {
     pub cache: Option<PathBuf>,
     /// What runs an image, as a program and its arguments; the image follows.
     pub runner: Vec<String>,
+    /// What requests to `levada serve` have to carry, a file that holds it; the environment has it itself.
+    pub token: Option<PathBuf>,
     /// How long a platform's program may think about one question.
     pub platform_seconds: u64,
 }
@@ -32,6 +35,7 @@ struct File {
     cache: Option<String>,
     runner: Option<Vec<String>>,
     platform_seconds: Option<u64>,
+    token: Option<String>,
 }
 
 /// What runs an image where nothing else is said.
@@ -71,8 +75,32 @@ impl Settings {
             Some(words) => words.split_whitespace().map(str::to_owned).collect(),
             None => file.runner.unwrap_or_else(|| RUNNER.map(str::to_owned).into()),
         };
+        let token = file.token.map(|path| root.join(path));
         let platform_seconds = file.platform_seconds.unwrap_or(crate::external::ANSWER_SECONDS_MAX);
-        Ok(Self { state, data: data.into(), secrets, cache, runner, platform_seconds })
+        Ok(Self { state, data: data.into(), secrets, cache, runner, token, platform_seconds })
+    }
+
+    /// The token of `levada serve`: `LEVADA_SERVE_TOKEN`, or what the file says that `levada.toml`
+    /// names as `token`.
+    ///
+    /// # Errors
+    /// The file can't be read, or holds nothing.
+    pub fn serve_token(&self) -> Result<Option<Token>> {
+        let (text, whose) = match (variable("LEVADA_SERVE_TOKEN"), &self.token) {
+            (Some(text), _) => (text, "LEVADA_SERVE_TOKEN".to_owned()),
+            (None, Some(path)) => {
+                let text = std::fs::read_to_string(path);
+                (
+                    text.with_context(|| format!("failed to read the token {}", path.display()))?,
+                    path.display().to_string(),
+                )
+            }
+            (None, None) => return Ok(None),
+        };
+        match Token::new(&text) {
+            Some(token) => Ok(Some(token)),
+            None => bail!("the token in {whose} is empty"),
+        }
     }
 
     /// Finds a secret in the environment or the folder of secrets.

@@ -8,5 +8,6 @@ mod external;
 mod follow;
 mod platforms;
 mod program;
+mod serve;
 mod tpch;
 mod trouble;

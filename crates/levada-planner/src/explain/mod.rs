@@ -7,11 +7,11 @@ mod about;
 pub mod write;
 
 use crate::broker::{Assignment, Candidate, Terms};
-use crate::graph::IntentionGraph;
+use crate::graph::{IntentionGraph, NodeAt, joins};
 use levada_model::address::NodeAddress;
 use levada_model::{Address, Model};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 /// Everything there is to say about an address.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -96,24 +96,9 @@ struct Web<'g> {
 impl<'g> Web<'g> {
     fn of(graphs: &'g [IntentionGraph]) -> Self {
         let mut web = Self { up: HashMap::new(), down: HashMap::new() };
-        for graph in graphs {
-            for edge in &graph.edges {
-                web.join(graph.address(edge.from), graph.address(edge.to));
-            }
-        }
-        let nodes = || graphs.iter().flat_map(|graph| &graph.nodes).map(|node| &node.address);
-        let ingests: BTreeMap<_, _> = nodes()
-            .filter_map(|address| match address {
-                NodeAddress::Ingest(_, stream) => Some((stream, address)),
-                _ => None,
-            })
-            .collect();
-        for link in nodes() {
-            if let NodeAddress::Link(_, stream) = link
-                && let Some(ingest) = ingests.get(stream)
-            {
-                web.join(ingest, link);
-            }
+        let address = |(graph, node): NodeAt| graphs[graph as usize].address(node);
+        for (from, to) in joins(graphs) {
+            web.join(address(from), address(to));
         }
         web
     }

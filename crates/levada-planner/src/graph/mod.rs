@@ -18,6 +18,7 @@ use levada_model::address::{NodeAddress, NodeKind};
 use levada_model::model::Priority;
 use levada_model::name::{PlatformName, WorkspaceName};
 use levada_model::{Findings, Model};
+use std::collections::HashMap;
 
 /// What must happen on one platform.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,6 +74,29 @@ impl IntentionGraph {
     pub fn position(&self, address: &NodeAddress) -> Option<u32> {
         self.nodes.binary_search_by(|node| node.address.cmp(address)).ok().map(|position| position as u32)
     }
+}
+
+/// A node of several graphs: the graph's position and the node's in it.
+pub type NodeAt = (u32, u32);
+
+/// The edges of all graphs and, across platforms, from each stream's Ingest to its Links; upper end
+/// first. Linear in nodes and edges.
+pub fn joins(graphs: &[IntentionGraph]) -> Vec<(NodeAt, NodeAt)> {
+    let mut joins = Vec::new();
+    let mut ingests = HashMap::new();
+    let mut links = Vec::new();
+    for (at, graph) in (0..).zip(graphs) {
+        joins.extend(graph.edges.iter().map(|edge| ((at, edge.from), (at, edge.to))));
+        for (position, node) in (0..).zip(&graph.nodes) {
+            match &node.address {
+                NodeAddress::Ingest(_, stream) => drop(ingests.insert(stream, (at, position))),
+                NodeAddress::Link(_, stream) => links.push((stream, (at, position))),
+                _ => {}
+            }
+        }
+    }
+    joins.extend(links.into_iter().filter_map(|(stream, link)| Some((*ingests.get(stream)?, link))));
+    joins
 }
 
 /// Weaves the graphs of all platforms that have something to do, by the platform's name.

@@ -34,15 +34,17 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
 }
 
 fn to_json(compiler: &Compiler, findings: &Findings) -> serde_json::Value {
-    let one = |finding: &Finding| {
-        let place = finding.span.and_then(|span| compiler.files.place(span));
-        json!({
-            "code": finding.code, "severity": finding.severity, "address": finding.address,
-            "message": finding.message, "hint": finding.hint,
-            "file": place.as_ref().map(|place| &place.path),
-            "line": place.as_ref().map(|place| place.line),
-            "column": place.as_ref().map(|place| place.column),
-        })
-    };
-    json!({ "findings": findings.0.iter().map(one).collect::<Vec<_>>() })
+    json!({ "findings": findings.0.iter().map(|finding| finding_json(compiler, finding)).collect::<Vec<_>>() })
+}
+
+/// One finding, for programs.
+pub fn finding_json(compiler: &Compiler, finding: &Finding) -> serde_json::Value {
+    let place = finding.span.and_then(|span| compiler.files.place(span));
+    json!({
+        "code": finding.code, "severity": finding.severity, "address": finding.address,
+        "message": finding.message, "hint": finding.hint,
+        "file": place.as_ref().map(|place| &place.path),
+        "line": place.as_ref().map(|place| place.line),
+        "column": place.as_ref().map(|place| place.column),
+    })
 }

@@ -12,6 +12,7 @@ pub mod platform;
 pub mod rehydrate;
 pub mod render;
 pub mod run;
+pub mod serve;
 pub mod sql;
 pub mod status;
 pub mod verify;

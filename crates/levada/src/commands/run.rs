@@ -4,9 +4,10 @@ use crate::cli::{Format, RunArgs};
 use crate::project::{Project, in_force};
 use crate::waiting::Waiting;
 use crate::{show, stop};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use levada_model::NodeAddress;
 use levada_runtime::{Ending, Mode, Progress, Runtime, Worker};
+use levada_server::Door;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -40,16 +41,11 @@ pub async fn run(args: &RunArgs) -> Result<bool> {
 
 /// Serves health and metrics beside the worker; a server that fails is told, and the worker goes on.
 fn listen(runtime: &Runtime, address: SocketAddr, stop: watch::Receiver<bool>) -> Result<JoinHandle<()>> {
-    if !address.ip().is_loopback() {
-        bail!("{address} is no loopback address, and nobody would be asked who they are; use 127.0.0.1");
-    }
-    let state = runtime.state.clone();
+    let door = Door { state: Some(runtime.state.clone()), ..Door::default() };
+    door.check(address).map_err(|error| show::failure(&error, Some("use 127.0.0.1")))?;
     Ok(tokio::spawn(async move {
-        if let Err(error) = levada_server::serve(state, address, stop).await {
-            show::talk(format!(
-                "error: failed to {error}: {}",
-                std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default()
-            ));
+        if let Err(error) = levada_server::serve(door, address, stop, |_| {}).await {
+            show::talk(format!("error: {:#}", show::failure(&error, None)));
         }
     }))
 }
