@@ -26,7 +26,7 @@ impl Setting {
 
     fn prepare(&self, tree: &Tree, gives_up_edits: bool) -> Result<levada_repo::rendered::PreparedPush, RenderedError> {
         let work = self.folder.path().join("work");
-        prepare_push(&self.target, &work, tree, &Manifest::of("P", "abc123", tree), gives_up_edits)
+        prepare_push(&self.target, &work, tree, &Manifest::of("P", "abc123", 1, tree), gives_up_edits)
     }
 
     fn push(&self, tree: &Tree) -> Result<Pushed, RenderedError> {
@@ -141,7 +141,7 @@ fn a_branch_of_somebody_else_and_a_repository_that_is_not_there_are_told() {
     let nowhere: BranchTarget = "/nowhere.git#main".parse().expect("a repository and a branch");
     let files = tree(&[("a.tf", "a")]);
     let told =
-        prepare_push(&nowhere, clone.path().join("work").as_path(), &files, &Manifest::of("P", "r", &files), false);
+        prepare_push(&nowhere, clone.path().join("work").as_path(), &files, &Manifest::of("P", "r", 1, &files), false);
     match told {
         Err(RenderedError::Git(GitError::Said { output, .. })) => assert!(output.contains("/nowhere.git"), "{output}"),
         other => panic!("{other:?}"),
@@ -149,4 +149,20 @@ fn a_branch_of_somebody_else_and_a_repository_that_is_not_there_are_told() {
     for text in ["", "repository", "#main", "repository#", "--upload-pack=evil#main"] {
         assert!(text.parse::<BranchTarget>().is_err(), "{text}");
     }
+}
+
+#[test]
+fn nobody_takes_another_platforms_branch_and_nothing_goes_backwards_unasked() {
+    let setting = Setting::new();
+    let work = setting.folder.path().join("work");
+    let push = |platform: &str, generation: i64, text: &str, goes_back: bool| {
+        let files: Tree = [("a.tf".to_owned(), text.as_bytes().to_vec())].into();
+        let manifest = Manifest::of(platform, "r", generation, &files);
+        prepare_push(&setting.target, &work, &files, &manifest, goes_back)?.push()
+    };
+    push("P", 2, "two", false).expect("it is pushed");
+    assert!(matches!(push("Q", 3, "q", true), Err(RenderedError::Occupied { .. })));
+    assert!(matches!(push("P", 1, "one", false), Err(RenderedError::Newer { found: 2, generation: 1 })));
+    assert_eq!(push("P", 1, "one", true).expect("it goes back on purpose").commits, 1);
+    assert_eq!(setting.show("a.tf"), "one");
 }

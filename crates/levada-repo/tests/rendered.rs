@@ -8,7 +8,7 @@ fn tree(files: &[(&str, &str)]) -> Tree {
 }
 
 fn render(folder: &Path, tree: &Tree) -> Result<Written, RenderedError> {
-    prepare_folder(folder, tree, &Manifest::of("P", "r1", tree), false)?.write()
+    prepare_folder(folder, tree, &Manifest::of("P", "r1", 1, tree), false)?.write()
 }
 
 fn changed(written: &[&str], removed: &[&str]) -> Written {
@@ -36,7 +36,7 @@ fn only_what_differs_is_written_and_what_is_gone_is_removed_with_its_folder() {
     assert_eq!(render(&out, &second).expect("it renders"), changed(&["stacks/001/a.tf"], &["stacks/002/b.tf"]));
     assert!(!out.join("stacks/002").exists());
     let manifest = Manifest::from_bytes(&std::fs::read(out.join(MANIFEST)).expect("it is there"), Path::new("m"));
-    assert_eq!(manifest.expect("it reads"), Manifest::of("P", "r1", &second));
+    assert_eq!(manifest.expect("it reads"), Manifest::of("P", "r1", 1, &second));
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn a_new_revision_of_the_same_files_rewrites_the_manifest_alone() {
     let folder = folder();
     let files = tree(&[("a.tf", "a")]);
     render(folder.path(), &files).expect("it renders");
-    let later = Manifest::of("P", "r2", &files);
+    let later = Manifest::of("P", "r2", 1, &files);
     assert!(
         prepare_folder(folder.path(), &files, &later, false)
             .expect("it renders")
@@ -68,7 +68,10 @@ fn what_somebody_edited_is_named_and_kept_until_it_is_given_up() {
         other => panic!("{other:?}"),
     }
     assert_eq!(text(out, "b.tf").as_deref(), Some("b"), "nothing else was changed");
-    prepare_folder(out, &next, &Manifest::of("P", "r1", &next), true).expect("it renders").write().expect("it writes");
+    prepare_folder(out, &next, &Manifest::of("P", "r1", 1, &next), true)
+        .expect("it renders")
+        .write()
+        .expect("it writes");
     assert_eq!(text(out, "a.tf").as_deref(), Some("a2"));
     assert_eq!(text(out, "notes.md").as_deref(), Some("mine"));
     // A file of somebody else that a later rendering would need is an edit as well.
@@ -89,7 +92,7 @@ fn a_folder_of_somebody_else_is_left_alone() {
 fn break_off(out: &Path, tree: &Tree, files: usize) {
     let announced = out.join(format!("{MANIFEST}.new"));
     let mut lines = std::fs::read(&announced).unwrap_or_default();
-    lines.extend(serde_json::to_vec(&Manifest::of("P", "r2", tree)).expect("it serialises"));
+    lines.extend(serde_json::to_vec(&Manifest::of("P", "r2", 1, tree)).expect("it serialises"));
     lines.push(b'\n');
     std::fs::write(announced, lines).expect("announce");
     for (path, bytes) in tree.iter().take(files) {
@@ -134,4 +137,25 @@ fn a_damaged_manifest_is_told_and_nothing_is_changed() {
     std::fs::write(folder.path().join(MANIFEST), "{").expect("damage");
     assert!(matches!(render(folder.path(), &tree(&[("a.tf", "b")])), Err(RenderedError::Manifest { .. })));
     assert_eq!(text(folder.path(), "a.tf").as_deref(), Some("a"));
+}
+
+#[test]
+fn nobody_takes_another_platforms_place_and_nothing_goes_backwards_unasked() {
+    let folder = folder();
+    let files = tree(&[("a.tf", "a")]);
+    let render = |platform: &str, generation: i64, goes_back: bool| {
+        let manifest = Manifest::of(platform, "r", generation, &files);
+        prepare_folder(folder.path(), &files, &manifest, goes_back)
+            .and_then(levada_repo::rendered::PreparedFolder::write)
+    };
+    render("P", 2, false).expect("it renders");
+    for goes_back in [false, true] {
+        let occupied = render("Q", 3, goes_back).expect_err("it is P's");
+        assert!(matches!(&occupied, RenderedError::Occupied { platform } if platform == "P"), "{occupied}");
+        assert!(occupied.hint().is_some());
+    }
+    let newer = render("P", 1, false).expect_err("generation 2 is there");
+    assert!(matches!(newer, RenderedError::Newer { found: 2, generation: 1 }) && newer.hint().is_some());
+    render("P", 1, true).expect("it goes back on purpose");
+    render("P", 1, false).expect("it renders");
 }

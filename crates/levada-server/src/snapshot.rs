@@ -53,7 +53,7 @@ pub struct Served {
     /// The last revision that holds.
     pub snapshot: Arc<Snapshot>,
     /// A newer one that does not.
-    pub refused: Option<Refused>,
+    pub refused: Option<Arc<Refused>>,
     /// The state, once something was applied.
     pub state: Option<State>,
 }

@@ -6,10 +6,8 @@
 mod cli;
 mod commands;
 mod compile;
-mod conformance;
 mod connect;
 mod demo;
-mod external;
 mod project;
 mod rendering;
 mod settings;

@@ -41,6 +41,9 @@ struct File {
 /// What runs an image where nothing else is said.
 const RUNNER: [&str; 5] = ["docker", "run", "--rm", "--interactive", "--network=none"];
 
+/// How long a platform's program may think about one question where nothing else is said.
+pub const PLATFORM_SECONDS: u64 = 600;
+
 /// What `LEVADA_CACHE` says where nothing shall be cached.
 const CACHE_OFF: &str = "off";
 
@@ -76,7 +79,7 @@ impl Settings {
             None => file.runner.unwrap_or_else(|| RUNNER.map(str::to_owned).into()),
         };
         let token = file.token.map(|path| root.join(path));
-        let platform_seconds = file.platform_seconds.unwrap_or(crate::external::ANSWER_SECONDS_MAX);
+        let platform_seconds = file.platform_seconds.unwrap_or(PLATFORM_SECONDS);
         Ok(Self { state, data: data.into(), secrets, cache, runner, token, platform_seconds })
     }
 

@@ -110,7 +110,8 @@ fn a_partners_program_is_asked_once_believed_by_the_broker_and_renders_what_is_a
     let undescribed = levada(&ecosystem, &["check"]);
     assert_eq!(undescribed.code, 1);
     assert!(undescribed.stdout.contains("levada platform describe \"Partner\""), "{}", undescribed.stdout);
-    levada(&ecosystem, &["platform", "describe", "Partner"]).succeeded();
+    let described = levada(&ecosystem, &["platform", "describe", "Partner"]).succeeded();
+    assert!(described.stdout.contains("reads        sqlite by snapshot"), "{}", described.stdout);
     levada(&ecosystem, &["check"]).succeeded();
     assert!(files(&ecosystem.path("rendered")).is_empty(), "nothing was applied");
 
@@ -174,6 +175,15 @@ fn what_a_program_does_wrong_is_told_with_its_words_and_leaves_all_as_it_was() {
     assert_eq!(String::from_utf8_lossy(&sleepers.stdout), "", "what a hanging program started is gone");
     std::fs::remove_file(ecosystem.path("mode")).expect("it is there");
     levada(&ecosystem, &["apply", "--yes"]).succeeded();
+
+    // A state that knows less than what is rendered is an old one.
+    let old = ecosystem.run_in("model", &["apply", "--yes"]).succeeded();
+    assert!(old.stderr.contains("is as it should be"), "{}", old.stderr);
+    std::fs::rename(ecosystem.path("model/.levada"), ecosystem.path("model/.kept")).expect("the state is put away");
+    let backwards = levada(&ecosystem, &["apply", "--yes"]);
+    assert!(backwards.code == 1 && backwards.stderr.contains("go back to generation 1 where generation 2 is rendered"));
+    std::fs::remove_dir_all(ecosystem.path("model/.levada")).expect("the new state goes");
+    std::fs::rename(ecosystem.path("model/.kept"), ecosystem.path("model/.levada")).expect("the state is back");
 
     // What somebody edited is not written over, and said before anything is in force.
     ecosystem.write("rendered/Ingest-Partner-D.json", "mine");

@@ -64,6 +64,11 @@ impl Plan {
         self.delta.is_empty()
     }
 
+    /// The generation in force once it is applied; `None`: nothing ever was.
+    pub fn leads_to(&self) -> Option<Generation> {
+        if self.is_empty() { self.base } else { Some(self.blueprint.generation) }
+    }
+
     /// The numbers of the first screen.
     pub fn summary(&self) -> Summary {
         Summary::of(self)

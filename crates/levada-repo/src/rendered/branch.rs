@@ -85,10 +85,12 @@ pub fn last_on_branch(target: &BranchTarget, work: &Path) -> Result<Option<Manif
 
 /// Makes the commits that bring a branch to `tree`, in a repository of ours in the folder `work`.
 ///
-/// `gives_up_edits`: files that somebody edited on the branch are written over all the same.
+/// `gives_up_edits`: files that somebody edited on the branch are written over all the same, and so are
+/// those of a later generation.
 ///
 /// # Errors
-/// [`RenderedError::Edited`], [`RenderedError::ForeignBranch`]; git, with what it says.
+/// [`RenderedError::Edited`], [`RenderedError::Newer`], [`RenderedError::Occupied`],
+/// [`RenderedError::ForeignBranch`]; git, with what it says.
 pub fn prepare_push(
     target: &BranchTarget,
     work: &Path,
@@ -103,6 +105,7 @@ pub fn prepare_push(
         Some(tip) => Some(last_rendering(&workshop, target, tip, tree, gives_up_edits)?),
         None => None,
     };
+    last.iter().try_for_each(|last| manifest.may_follow(last, gives_up_edits))?;
     let changed = changed_files(last.as_ref(), manifest);
     let is_same = last.as_ref().is_some_and(|last| last.is_of_same_files(manifest));
     let parts = if is_same { Vec::new() } else { in_parts(&changed) };

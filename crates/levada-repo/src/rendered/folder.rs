@@ -48,10 +48,12 @@ pub struct PreparedFolder<'t> {
 /// Finds out what makes `folder` hold exactly `tree` and its manifest, beside whatever is somebody
 /// else's.
 ///
-/// `gives_up_edits`: files that somebody edited since are written over all the same.
+/// `gives_up_edits`: files that somebody edited since are written over all the same, and so are those
+/// of a later generation.
 ///
 /// # Errors
-/// [`RenderedError::Edited`], [`RenderedError::Foreign`]; the file system.
+/// [`RenderedError::Edited`], [`RenderedError::Newer`], [`RenderedError::Occupied`],
+/// [`RenderedError::Foreign`]; the file system.
 pub fn prepare_folder<'t>(
     folder: &'t Path,
     tree: &'t Tree,
@@ -61,6 +63,7 @@ pub fn prepare_folder<'t>(
     check_paths(tree)?;
     std::fs::create_dir_all(folder).map_err(|error| RenderedError::file("create", folder, error))?;
     let known = Known::read(folder)?;
+    known.last.iter().chain(&known.announced).try_for_each(|last| manifest.may_follow(last, gives_up_edits))?;
     let (now, edited) = known.compare(folder, tree)?;
     if !gives_up_edits && !edited.is_empty() {
         return Err(RenderedError::Edited { paths: edited });

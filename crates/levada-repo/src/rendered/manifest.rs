@@ -22,6 +22,8 @@ pub struct Manifest {
     pub platform: String,
     /// The model's revision, for people.
     pub revision: String,
+    /// The generation of the blueprint; nothing older is written over it.
+    pub generation: i64,
     /// Folder → hash of all files that lie right in it: what to apply is a difference of two sets.
     pub folders: BTreeMap<String, String>,
     /// File → hash of its content, xxh3-128 in hexadecimal digits.
@@ -30,7 +32,7 @@ pub struct Manifest {
 
 impl Manifest {
     /// Describes a tree.
-    pub fn of(platform: &str, revision: &str, tree: &Tree) -> Self {
+    pub fn of(platform: &str, revision: &str, generation: i64, tree: &Tree) -> Self {
         let files: BTreeMap<String, String> = tree.iter().map(|(path, bytes)| (path.clone(), hash(bytes))).collect();
         let mut folders: BTreeMap<String, Xxh3> = BTreeMap::new();
         for (path, hash) in &files {
@@ -41,7 +43,22 @@ impl Manifest {
             of.update(hash.as_bytes());
         }
         let folders = folders.into_iter().map(|(folder, of)| (folder, format!("{:032x}", of.digest128()))).collect();
-        Self { version: VERSION, platform: platform.to_owned(), revision: revision.to_owned(), folders, files }
+        let (platform, revision) = (platform.to_owned(), revision.to_owned());
+        Self { version: VERSION, platform, revision, generation, folders, files }
+    }
+
+    /// Refuses what would take another platform's place, or go backwards in this one's.
+    ///
+    /// # Errors
+    /// [`RenderedError::Occupied`]; [`RenderedError::Newer`], unless `goes_back`.
+    pub(super) fn may_follow(&self, last: &Self, goes_back: bool) -> Result<(), RenderedError> {
+        if self.platform != last.platform {
+            return Err(RenderedError::Occupied { platform: last.platform.clone() });
+        }
+        match goes_back || self.generation >= last.generation {
+            true => Ok(()),
+            false => Err(RenderedError::Newer { found: last.generation, generation: self.generation }),
+        }
     }
 
     /// Whether another manifest is of the same files; its revision may differ.
@@ -101,7 +118,7 @@ mod tests {
                 .map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()))
                 .into()
         };
-        let (before, after) = (Manifest::of("P", "r", &tree("one")), Manifest::of("P", "r", &tree("two")));
+        let (before, after) = (Manifest::of("P", "r", 1, &tree("one")), Manifest::of("P", "r", 1, &tree("two")));
         let changed: Vec<&String> = after
             .folders
             .iter()

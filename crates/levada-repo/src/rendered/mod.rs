@@ -43,6 +43,20 @@ pub enum RenderedError {
         /// The folder.
         path: PathBuf,
     },
+    /// Another platform renders there.
+    #[error("write where platform {platform} has its files")]
+    Occupied {
+        /// Whose files they are.
+        platform: String,
+    },
+    /// What is there is of a later blueprint.
+    #[error("go back to generation {generation} where generation {found} is rendered")]
+    Newer {
+        /// What is there.
+        found: i64,
+        /// What would be.
+        generation: i64,
+    },
     /// The manifest is damaged, or of a newer build.
     #[error("read the manifest {path}: {problem}")]
     Manifest {
@@ -96,6 +110,10 @@ impl RenderedError {
             Self::Edited { .. } => Some(
                 "say it in the model or in the platform's settings, and take the edit back; `levada render --force` gives it up",
             ),
+            Self::Occupied { .. } => Some("give each platform a folder or branch of its own"),
+            Self::Newer { .. } => {
+                Some("an older state or copy of the model is at work; `levada render --force` goes back on purpose")
+            }
             Self::Foreign { .. } => Some("name a new folder, or an empty one"),
             Self::Manifest { .. } => Some("restore it from where the folder is kept, or render into a new folder"),
             Self::ForeignBranch { .. } => Some("name a branch that is Levada's alone; it is made where there is none"),

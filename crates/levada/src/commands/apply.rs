@@ -4,13 +4,12 @@ use crate::cli::{ApplyArgs, Format};
 use crate::commands::plan::place;
 use crate::compile::Compiler;
 use crate::project::Project;
-use crate::rendering::{Delivered, Delivery, Place, entry, file_platforms, render};
+use crate::rendering::{Delivered, Delivery, Place, entry, file_platforms, manifest, render};
 use crate::show;
 use anyhow::{Context, Result, bail};
 use levada_model::name::{CredentialName, PlatformName};
 use levada_planner::blueprint::IngestOrigin;
 use levada_planner::{Blueprint, Generation, Node, NodeSpec};
-use levada_repo::rendered::Manifest;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
@@ -66,9 +65,7 @@ pub async fn apply(project: &Project, compiler: &Compiler, is_agreed_to: bool) -
     // Whatever can go wrong with the files is found before anything is in force.
     let places = places(project, compiler, &plan.blueprint)?;
     let Some(trees) = render(project, compiler, &plan, &places).await? else { return Ok(None) };
-    let revision = &plan.blueprint.revision;
-    let manifests: BTreeMap<_, _> =
-        trees.iter().map(|(name, tree)| (name, Manifest::of(name.as_str(), revision, tree))).collect();
+    let manifests: BTreeMap<_, _> = trees.iter().map(|(name, tree)| (name, manifest(name, &plan, tree))).collect();
     let mut deliveries = Vec::new();
     for (name, tree) in &trees {
         let entry = entry(&compiler.model, name)?;
@@ -78,7 +75,6 @@ pub async fn apply(project: &Project, compiler: &Compiler, is_agreed_to: bool) -
     let changes = plan.delta.changes.iter().map(|(address, change)| (address.clone(), change.after().cloned()));
     let changes: Vec<_> = changes.collect();
     let is_for_workers = changes.iter().any(|(node, _)| !plan.blueprint.choices.renders_files(node.platform()));
-    let generation = if plan.is_empty() { plan.base } else { Some(plan.blueprint.generation) };
     if !plan.is_empty() {
         let now = levada_flow::Clock::now(&levada_flow::SystemClock);
         state.apply(&plan.blueprint, &changes, now).await?;
@@ -92,7 +88,7 @@ pub async fn apply(project: &Project, compiler: &Compiler, is_agreed_to: bool) -
         show::talk(format!("platform {name}: {}", delivered.in_words(place)));
         rendered.insert(name.clone(), delivered);
     }
-    Ok(Some(Applied { generation, changed: changes.len(), rendered, is_for_workers }))
+    Ok(Some(Applied { generation: plan.leads_to(), changed: changes.len(), rendered, is_for_workers }))
 }
 
 impl Applied {
@@ -117,7 +113,14 @@ fn places(project: &Project, compiler: &Compiler, blueprint: &Blueprint) -> Resu
     for entry in file_platforms(compiler) {
         let name = &entry.name;
         match Place::in_settings(project, &compiler.model, entry)? {
-            Some(place) => drop(places.insert(name.clone(), place)),
+            Some(place) => {
+                if let Some((other, _)) = places.iter().find(|(_, taken)| **taken == place) {
+                    bail!(
+                        "platforms {other} and {name} both render to {place}; give each a folder or branch of its own"
+                    );
+                }
+                places.insert(name.clone(), place);
+            }
             None if blueprint.nodes.keys().any(|node| node.platform() == name) => show::talk(format!(
                 "nothing says where the files of platform {name} go: add settings.out or settings.git, or run \
                  `levada render --platform {:?} --out FOLDER`",

@@ -2,18 +2,20 @@
 
 use crate::cli::{DescribeArgs, Format, TestArgs};
 use crate::compile::Compiler;
-use crate::conformance;
-use crate::external::ask;
 use crate::project::Project;
+use crate::rendering::ask::ask;
+use crate::rendering::conformance;
 use crate::rendering::{entry, home, useless};
 use crate::show;
 use anyhow::{Context, Result, bail};
+use levada_model::connection::ContainerKind;
 use levada_model::model::{DESCRIBE_FILE, DESCRIBE_VERSION, DescribeFile, Described};
 use levada_model::name::PlatformName;
+use levada_planner::platform::IngestMode;
 use levada_platforms::external::answer::{DescribeAnswer, read_description};
 use levada_platforms::external::question::{Ask, Question};
 use levada_platforms::external::run_fingerprint;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Asks a platform's program what it can do, and keeps the answer beside the file that names it.
@@ -37,11 +39,30 @@ pub async fn describe(args: &DescribeArgs) -> Result<bool> {
     match args.format {
         Format::Json => show::json(&value),
         Format::Text => {
-            show::data(format!("{} {}, kept in {}", read.program, read.version, path.display()));
+            show::data(in_words(&read));
+            show::talk(format!("kept in {}", path.display()));
             show::talk("commit that file: `levada check` reads it, and asks nobody");
         }
     }
     Ok(true)
+}
+
+/// What a program can do, for people.
+fn in_words(answer: &DescribeAnswer) -> String {
+    let list = |words: Vec<&str>| if words.is_empty() { "none".to_owned() } else { words.join(", ") };
+    let DescribeAnswer { program, version, capabilities, .. } = answer;
+    let source = |(kind, modes): (&ContainerKind, &BTreeSet<IngestMode>)| {
+        format!("{} by {}", kind.word(), list(modes.iter().map(|mode| mode.word()).collect()))
+    };
+    let sources: Vec<String> = capabilities.sources.iter().map(source).collect();
+    [
+        format!("{program} {version}"),
+        format!("  reads        {}", list(sources.iter().map(String::as_str).collect())),
+        format!("  delivers to  {}", list(capabilities.sinks.iter().map(|kind| kind.word()).collect())),
+        format!("  runs         {}", list(capabilities.code.iter().map(|kind| kind.word()).collect())),
+        format!("  links by     {}", list(capabilities.feeds.iter().map(String::as_str).collect())),
+    ]
+    .join("\n")
 }
 
 /// Adds an answer to the file, whose other answers stay.

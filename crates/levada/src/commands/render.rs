@@ -3,11 +3,10 @@
 use crate::cli::{Format, RenderArgs};
 use crate::compile::Compiler;
 use crate::project::Project;
-use crate::rendering::{Delivery, Place, file_platforms, render};
+use crate::rendering::{Delivery, Place, file_platforms, manifest, render};
 use crate::show;
 use anyhow::{Result, bail};
 use levada_model::name::PlatformName;
-use levada_repo::rendered::Manifest;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -33,7 +32,7 @@ pub async fn run(args: &RenderArgs) -> Result<bool> {
     let places = BTreeMap::from([(platform.clone(), place)]);
     let Some(trees) = render(&project, &compiler, &outcome.plan, &places).await? else { return Ok(false) };
     let (tree, place) = (&trees[&platform], &places[&platform]);
-    let manifest = Manifest::of(platform.as_str(), &outcome.plan.blueprint.revision, tree);
+    let manifest = manifest(&platform, &outcome.plan, tree);
     let delivered = Delivery::prepare(&project, entry, (tree, &manifest), place, args.force)?.deliver()?;
     match args.format {
         Format::Json => show::json(&json!({

@@ -103,7 +103,7 @@ async fn follow(project: Project, folder: Folder, mut seen: Fingerprint, sender:
                 show::talk(format!(
                     "the model has changed and does not hold ({count} findings); the old one is served"
                 ));
-                sender.send_modify(|served| served.refused = Some(refused));
+                sender.send_modify(|served| served.refused = Some(Arc::new(refused)));
             }
             // A file that is being written: the next look is at a whole one.
             Err(error) => show::talk(format!("failed to look at the model: {error:#}")),

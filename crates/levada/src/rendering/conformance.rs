@@ -1,6 +1,6 @@
 //! What every external platform's program keeps to, tried out on the worked example.
 
-use crate::external::ask_program;
+use super::ask::ask_program;
 use anyhow::{Context, Result};
 use levada_model::model::{Described, PlatformEntry, Run};
 use levada_model::{FileId, Findings, Model, assemble, read_file};
@@ -53,7 +53,7 @@ pub async fn run(program: &Path) -> Result<Vec<Point>> {
     let Ok(tree) = rendered else { return Ok(points) };
     point("every path stays below the output", paths(&tree));
     point("the same question has the same answer, byte by byte", same(&program, &first, None, &tree).await);
-    let previous = Manifest::of(PLATFORM, "r1", &tree).files;
+    let previous = Manifest::of(PLATFORM, "r1", 1, &tree).files;
     point("what was rendered before makes no difference", same(&program, &first, Some(&previous), &tree).await);
     point("one dataset more changes the rendering, and not all of it", grows(&program, &second, &tree).await);
     point(

@@ -3,7 +3,7 @@
 //! Takes a platform and a question, gives what the program wrote on its standard output. What it
 //! means is `levada-platforms`' matter.
 
-use crate::settings::Settings;
+use crate::settings::{PLATFORM_SECONDS, Settings};
 use anyhow::{Result, bail};
 use levada_flow::FlowError;
 use levada_model::model::{PlatformEntry, Run};
@@ -15,8 +15,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-/// How long a program may think about one question where nothing else is said, in seconds.
-pub const ANSWER_SECONDS_MAX: u64 = 600;
 /// The longest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// How much of the end of its standard error a failure shows, in bytes.
@@ -53,7 +51,7 @@ pub async fn ask(
 pub async fn ask_program(program: &Path, ask: Ask, question: &[u8]) -> Result<Vec<u8>> {
     let mut command = bare(program.as_os_str());
     command.arg(ask.word());
-    run_to_end(command, &program.display().to_string(), ask, question, ANSWER_SECONDS_MAX).await
+    run_to_end(command, &program.display().to_string(), ask, question, PLATFORM_SECONDS).await
 }
 
 fn command(settings: &Settings, platform: &PlatformEntry, run: &Run, ask: Ask) -> Result<Command> {

@@ -1,11 +1,14 @@
 //! From a plan to files: asking the programs of external platforms, and bringing trees to their place.
 
+pub mod ask;
+pub mod conformance;
+
 use crate::compile::Compiler;
-use crate::external::{SHOWN_BYTES_MAX, ask};
 use crate::project::Project;
 use crate::show;
 use crate::waiting::Waiting;
 use anyhow::{Result, anyhow};
+use ask::{SHOWN_BYTES_MAX, ask};
 use levada_model::model::PlatformEntry;
 use levada_model::name::PlatformName;
 use levada_model::{Findings, Model};
@@ -237,6 +240,12 @@ fn last_manifest(project: &Project, entry: &PlatformEntry, place: &Place) -> Res
         Place::Branch(target) => rendered::last_on_branch(target, &work(project, entry)?),
     };
     last.map_err(with_hint)
+}
+
+/// Describes a platform's files under a plan.
+pub fn manifest(platform: &PlatformName, plan: &Plan, tree: &Tree) -> Manifest {
+    let generation = plan.leads_to().map_or(0, |generation| generation.0);
+    Manifest::of(platform.as_str(), &plan.blueprint.revision, generation, tree)
 }
 
 /// A tree and what its place still lacks; nothing is changed yet.
