@@ -13,6 +13,8 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
     let example = root.join("examples/airflow-platform");
     let python = python::environment(root, "airflow", &example.join("requirements.txt"))?;
     let rendered = root.join("target/airflow-rendered");
+    // What an earlier build rendered there is no matter of this proof.
+    drop(std::fs::remove_dir_all(&rendered));
     let render = ["run", "--quiet", "--package", "levada", "--", "render", "--platform", "Airflow", "--out"];
     process::run(process::cargo(root).args(render).arg(&rendered).arg(&example).env("LEVADA_CACHE", "off"))?;
     let check = example.join("check_dags.py");

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a task talks to the person who called it")]
 
 mod airflow;
+mod aws;
 mod everything;
 mod generate;
 mod postgres;
@@ -22,6 +23,7 @@ The workspace's own tasks.
 
 cargo xtask test [--no-clippy]   everything that CI runs: formatting, tidy, clippy, all tests;
                                  installs Debian's PostgreSQL where no server is found (as root)
+cargo xtask aws                  what aws-batch renders, proved on the real Terraform and its scanners
 cargo xtask tidy                 the rules that the compiler does not know, within seconds
 cargo xtask gen scale --out DIR [--stores 1000] [--datasets 10] [--columns 10] [--seed 1]
                                  a synthetic ecosystem, the same bytes for the same numbers
@@ -48,6 +50,7 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)
         }
+        ("aws", []) => aws::check(&root).map(|()| ExitCode::SUCCESS),
         ("tidy", []) => tidy::run(&root),
         ("test", flags) if flags.iter().all(|flag| flag == "--no-clippy") => everything::run(&root, flags.is_empty()),
         ("gen", [what, options @ ..]) if what == "scale" => match generate::Options::parse(options) {

@@ -3,7 +3,7 @@
 //! Takes a command line, gives its success. Knows nothing about why it is run.
 
 use anyhow::{Context, bail};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// Which of the two build profiles a started program uses.
@@ -29,6 +29,11 @@ pub(crate) fn cargo(root: &Path) -> Command {
         }
     }
     command
+}
+
+/// Where cargo builds.
+pub(crate) fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
 }
 
 /// Prints a command and runs it to its end; any other end than success is an error.

@@ -906,6 +906,12 @@ impl Model {
         self.datastore(&of.datastore)?.dataset(&of.dataset)
     }
 
+    /// The infrastructure whose settings underlie a platform's own.
+    pub fn infrastructure_of(&self, platform: &PlatformEntry) -> Option<&Infrastructure> {
+        let named = platform.infrastructure.as_ref()?;
+        self.ecosystem.infrastructures.iter().find(|it| it.name == named.value)
+    }
+
     /// Finds a team.
     pub fn team(&self, owner: &Owner) -> Option<&Team> {
         let position = *self.index.teams.get(&(owner.zone.folded(), owner.team.folded()))?;

@@ -29,4 +29,4 @@ pub use explain::{ExplainError, Explanation, explain};
 pub use graph::{GraphFormat, IntentionGraph, weave};
 pub use lint::lint;
 pub use plan::{Plan, PlanOutcome, plan};
-pub use platform::{Capabilities, Part, Platform, PlatformRegistry, Rendering, render};
+pub use platform::{Capabilities, Part, Platform, PlatformRegistry, Rendering, lint_parts, render};

@@ -116,6 +116,8 @@ impl Capabilities {
 /// One platform's part of a blueprint and of the way there.
 #[derive(Clone, Debug)]
 pub struct Part<'a> {
+    /// What the model says around it: the platform's entry, owners, words for people.
+    pub model: &'a Model,
     /// Whose part.
     pub platform: &'a PlatformName,
     /// What shall be, by address.
@@ -126,8 +128,13 @@ pub struct Part<'a> {
 
 impl<'a> Part<'a> {
     /// The part of a platform without nodes.
-    pub fn new(platform: &'a PlatformName) -> Self {
-        Self { platform, nodes: Vec::new(), changes: BTreeMap::new() }
+    pub fn new(model: &'a Model, platform: &'a PlatformName) -> Self {
+        Self { model, platform, nodes: Vec::new(), changes: BTreeMap::new() }
+    }
+
+    /// The platform in the model; `None`: it has left.
+    pub fn entry(&self) -> Option<&'a PlatformEntry> {
+        self.model.platform(self.platform)
     }
 
     /// The changes, for a platform whose nodes are run.
@@ -138,17 +145,31 @@ impl<'a> Part<'a> {
 
 /// Splits a blueprint and the way there by platform; one that has nodes in neither has no part.
 /// Linear in nodes.
-pub fn parts<'a>(blueprint: &'a Blueprint, delta: &'a Delta) -> BTreeMap<&'a PlatformName, Part<'a>> {
+pub fn parts<'a>(
+    model: &'a Model,
+    blueprint: &'a Blueprint,
+    delta: &'a Delta,
+) -> BTreeMap<&'a PlatformName, Part<'a>> {
     let mut parts: BTreeMap<&PlatformName, Part<'_>> = BTreeMap::new();
     for (address, node) in &blueprint.nodes {
         let platform = address.platform();
-        parts.entry(platform).or_insert_with(|| Part::new(platform)).nodes.push(node);
+        parts.entry(platform).or_insert_with(|| Part::new(model, platform)).nodes.push(node);
     }
     for (address, change) in &delta.changes {
         let platform = address.platform();
-        parts.entry(platform).or_insert_with(|| Part::new(platform)).changes.insert(address, change);
+        parts.entry(platform).or_insert_with(|| Part::new(model, platform)).changes.insert(address, change);
     }
     parts
+}
+
+/// What the kinds of platforms have against their parts. Linear in nodes.
+pub fn lint_parts(model: &Model, registry: &PlatformRegistry, blueprint: &Blueprint, delta: &Delta) -> Findings {
+    let mut findings = Findings::default();
+    for part in parts(model, blueprint, delta).values() {
+        let kind = part.entry().and_then(|entry| registry.platform(&entry.kind.value));
+        findings.extend(kind.map(|kind| kind.lint_part(part)).unwrap_or_default());
+    }
+    findings
 }
 
 /// Has every platform render its part, and whoever writes files without nodes an empty one. A
@@ -159,11 +180,11 @@ pub fn render(
     blueprint: &Blueprint,
     delta: &Delta,
 ) -> BTreeMap<PlatformName, Rendering> {
-    let mut all = parts(blueprint, delta);
+    let mut all = parts(model, blueprint, delta);
     let kind_of = |entry: &PlatformEntry| registry.platform(&entry.kind.value);
     for entry in &model.ecosystem.platforms {
         if kind_of(entry).is_some_and(|kind| kind.realizer() == Realizer::Files) {
-            all.entry(&entry.name).or_insert_with(|| Part::new(&entry.name));
+            all.entry(&entry.name).or_insert_with(|| Part::new(model, &entry.name));
         }
     }
     let rendered = all.into_iter().map(|(name, part)| {
@@ -200,6 +221,12 @@ pub trait Platform: Send + Sync {
 
     /// Checks a platform of this kind: its settings over its infrastructure's.
     fn lint(&self, platform: &PlatformEntry, infrastructure: Option<&Infrastructure>) -> Findings;
+
+    /// Checks one platform's part: what its capabilities can't tell, such as a type, a trigger, or
+    /// more of something than the system takes.
+    fn lint_part(&self, _part: &Part<'_>) -> Findings {
+        Findings::default()
+    }
 
     /// Renders one platform's part.
     fn render(&self, part: &Part<'_>) -> Rendering;

@@ -2,6 +2,7 @@
 //!
 //! Architecture invariant: pure, like the planner whose trait they implement.
 
+pub mod aws;
 pub mod embedded;
 pub mod external;
 pub mod output;
@@ -17,5 +18,5 @@ pub fn registry() -> PlatformRegistry {
 
 /// The same, with what external platforms' programs answered.
 pub fn registry_with(external: external::External) -> PlatformRegistry {
-    PlatformRegistry::default().with(embedded::Embedded).with(external)
+    PlatformRegistry::default().with(aws::Aws).with(embedded::Embedded).with(external)
 }

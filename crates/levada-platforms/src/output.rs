@@ -1,9 +1,9 @@
-//! Where a platform's files go, as its settings say it: a folder or a branch.
+//! A platform's settings, and where its files go as they say it: a folder or a branch.
 //!
 //! `settings.out` and `settings.git` are Levada's own, whatever kind renders the files; the kind
 //! never sees them.
 
-use levada_model::model::{PlatformEntry, Settings};
+use levada_model::model::{Infrastructure, PlatformEntry, Settings};
 use levada_model::{Address, Code, Finding, Findings};
 use serde_json::Value;
 
@@ -53,6 +53,13 @@ impl Output {
             }
         }
     }
+}
+
+/// The settings of a platform over those of its infrastructure.
+pub fn settings(platform: &PlatformEntry, infrastructure: Option<&Infrastructure>) -> Settings {
+    let mut settings = infrastructure.map(|it| it.settings.clone()).unwrap_or_default();
+    settings.extend(platform.settings.clone());
+    settings
 }
 
 /// The settings that are the kind's own.

@@ -121,10 +121,10 @@ fn planned(files: &BTreeMap<String, String>, edits: &[(&str, &str, &str)]) -> (l
 
 fn asked_of(files: &BTreeMap<String, String>, edits: &[(&str, &str, &str)]) -> Value {
     let (model, plan) = planned(files, edits);
-    let parts = parts(&plan.blueprint, &plan.delta);
+    let parts = parts(&model, &plan.blueprint, &plan.delta);
     let entry = &model.ecosystem.platforms[0];
     let previous = BTreeMap::from([("a.json".to_owned(), "00".to_owned())]);
-    let question = Question::about_part(Ask::Render, &model, entry, &parts[&entry.name], "r1", Some(&previous));
+    let question = Question::about_part(Ask::Render, entry, &parts[&entry.name], "r1", Some(&previous));
     serde_json::from_slice(&question.to_bytes()).expect("a question is JSON")
 }
 
@@ -227,7 +227,7 @@ fn nobody_can_use_a_platform_whose_program_was_not_asked() {
     assert!(codes.contains(&"E-EXTERNAL-002"), "{codes:?}");
     assert!(codes.iter().all(|code| !code.starts_with("E-CAPABILITY")), "what it can do is unknown: {codes:?}");
     // Without an answer to `render` there are no files.
-    let part = Part::new(&name);
+    let part = Part::new(&model, &name);
     assert_eq!(External::default().render(&part), levada_planner::Rendering::Files(BTreeMap::new()));
     assert!(plan.blueprint.choices.renders_files(&name));
 }

@@ -26,7 +26,7 @@ fn planned(kind: &str, replaced: &[(&str, &str)], parent: Option<&Blueprint>) ->
 
 fn rendered(platform: &dyn Platform, plan: &Plan) -> Rendering {
     let name: PlatformName = "Azure Platform".parse().expect("a name");
-    platform.render(&parts(&plan.blueprint, &plan.delta)[&name])
+    platform.render(&parts(&Model::default(), &plan.blueprint, &plan.delta)[&name])
 }
 
 fn files_of(plan: &Plan) -> BTreeMap<String, Vec<u8>> {
@@ -52,7 +52,7 @@ fn the_embedded_kind_hands_its_changes_to_the_runtime() {
 #[test]
 fn a_platform_without_nodes_has_no_part() {
     let plan = planned("embedded", &[], None);
-    let platforms: Vec<&str> = parts(&plan.blueprint, &plan.delta).keys().map(|name| name.as_str()).collect();
+    let platforms: Vec<&str> = parts(&Model::default(), &plan.blueprint, &plan.delta).keys().map(|name| name.as_str()).collect();
     assert_eq!(platforms, ["Azure Platform"]);
 }
 

@@ -25,10 +25,7 @@ fn kinds(context: &Context<'_>, findings: &mut Findings) {
         let kind = platform.kind.value.as_str();
         match context.registry.platform(kind) {
             Some(implementation) => {
-                let named = platform.infrastructure.as_ref();
-                let infrastructure = named
-                    .and_then(|named| context.model.ecosystem.infrastructures.iter().find(|it| it.name == named.value));
-                findings.extend(implementation.lint(platform, infrastructure));
+                findings.extend(implementation.lint(platform, context.model.infrastructure_of(platform)));
             }
             None if KNOWN_KINDS.contains(&kind) => {
                 let message = format!("this build has no renderer for kind {kind}: the broker can't use the platform");

@@ -20,7 +20,7 @@ use crate::diff::{Delta, diff};
 use crate::evolution;
 use crate::graph::{IntentionGraph, weave};
 use crate::lint::{codes, lint};
-use crate::platform::PlatformRegistry;
+use crate::platform::{PlatformRegistry, lint_parts};
 use levada_model::address::NodeAddress;
 use levada_model::fingerprint::{Fingerprint, fingerprint};
 use levada_model::{Address, Finding, Findings, Model, Span};
@@ -98,12 +98,15 @@ pub fn plan(
     }
     let blueprint = freeze(model, &assignment, &graphs, parent, revision);
     let delta = diff(parent, &blueprint);
-    let broken = evolution::check(model, &delta);
+    let mut broken = evolution::check(model, &delta);
+    broken.extend(lint_parts(model, registry, &blueprint, &delta));
     if broken.has_errors() {
         findings.extend(broken);
         findings.sort();
         return Err(findings);
     }
+    findings.extend(broken);
+    findings.sort();
     let physical = physical::effects(&delta);
     let causes = cause::causes(model, &delta, parent, &blueprint);
     let contracts = contract::effects(&delta, &causes);

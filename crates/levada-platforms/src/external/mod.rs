@@ -10,10 +10,10 @@
 pub mod answer;
 pub mod question;
 
-use crate::output::{self, without_output};
+use crate::output::{self, settings, without_output};
 use answer::{DescribeAnswer, Problem};
 use levada_model::fingerprint::fingerprint;
-use levada_model::model::{Described, Infrastructure, PlatformEntry, Run, Settings};
+use levada_model::model::{Described, Infrastructure, PlatformEntry, Run};
 use levada_model::name::PlatformName;
 use levada_model::{Address, Code, Finding, Findings};
 use levada_planner::blueprint::Realizer;
@@ -59,13 +59,6 @@ impl External {
 /// Names a program: what another one said is worth nothing.
 pub fn run_fingerprint(run: &Run) -> String {
     fingerprint(run).to_string()
-}
-
-/// The settings of a platform over those of its infrastructure.
-pub fn settings(platform: &PlatformEntry, infrastructure: Option<&Infrastructure>) -> Settings {
-    let mut settings = infrastructure.map(|it| it.settings.clone()).unwrap_or_default();
-    settings.extend(platform.settings.clone());
-    settings
 }
 
 /// What a platform's program said of itself, if it is that program's and of this protocol.

@@ -1,7 +1,7 @@
 //! What a program is asked: one JSON document on its standard input.
 
-use super::{PROTOCOL, settings};
-use crate::output::without_output;
+use super::PROTOCOL;
+use crate::output::{settings, without_output};
 use levada_model::Model;
 use levada_model::model::{Datastore, Infrastructure, PlatformEntry, Priority, Settings, Status, Style, Workspace};
 use levada_model::name::{ClassificationName, DatasetName, DatastoreName, TeamName, WorkspaceName, ZoneName};
@@ -118,21 +118,18 @@ impl<'a> Question<'a> {
     /// Asks for a part, or what is wrong with it.
     pub fn about_part(
         ask: Ask,
-        model: &'a Model,
         platform: &'a PlatformEntry,
         part: &'a Part<'a>,
         revision: &'a str,
         previous: Option<&'a BTreeMap<String, String>>,
     ) -> Self {
-        let named = platform.infrastructure.as_ref();
-        let infrastructure =
-            named.and_then(|named| model.ecosystem.infrastructures.iter().find(|it| it.name == named.value));
+        let infrastructure = part.model.infrastructure_of(platform);
         Self {
             protocol: PROTOCOL,
             ask,
             platform: AskedPlatform::of(platform, infrastructure),
             revision: Some(revision),
-            model: Some(ModelSlice::of(model, &part.nodes)),
+            model: Some(ModelSlice::of(part.model, &part.nodes)),
             graph: Some(AskedGraph { nodes: &part.nodes }),
             previous,
         }

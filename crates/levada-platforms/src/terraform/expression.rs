@@ -43,6 +43,28 @@ impl Expression {
         Self::Reference(address.into())
     }
 
+    /// Our own words with a reference in place of each `{}`.
+    ///
+    /// # Panics
+    /// Where there are more or fewer references than places.
+    pub fn template(words: &str, references: &[&str]) -> Self {
+        let texts: Vec<&str> = words.split("{}").collect();
+        assert_eq!(texts.len(), references.len() + 1, "a reference for each place of {words:?}");
+        let mut parts = Vec::new();
+        for (index, text) in texts.into_iter().enumerate() {
+            if !text.is_empty() {
+                parts.push(TemplatePart::Text(text.to_owned()));
+            }
+            parts.extend(references.get(index).map(|reference| TemplatePart::Reference((*reference).to_owned())));
+        }
+        Self::Template(parts)
+    }
+
+    /// Texts as they are.
+    pub fn texts<T: Into<String>>(texts: impl IntoIterator<Item = T>) -> Self {
+        Self::List(texts.into_iter().map(Self::text).collect())
+    }
+
     /// An object.
     pub fn object<K: Into<String>>(entries: impl IntoIterator<Item = (K, Expression)>) -> Self {
         Self::Object(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
@@ -73,13 +95,31 @@ impl Expression {
 pub struct Block {
     pub(super) kind: &'static str,
     pub(super) labels: Vec<String>,
+    /// Lines for people and scanners, above it.
+    pub(super) heading: Vec<String>,
+    /// The same, at the top of the body.
+    pub(super) comments: Vec<String>,
     pub(super) body: Body,
 }
 
 impl Block {
     /// A block with an empty body; labels are identifiers of the language.
     pub fn new<L: Into<String>>(kind: &'static str, labels: impl IntoIterator<Item = L>) -> Self {
-        Self { kind, labels: labels.into_iter().map(Into::into).collect(), body: Body::default() }
+        Self { kind, labels: labels.into_iter().map(Into::into).collect(), heading: Vec::new(), comments: Vec::new(), body: Body::default() }
+    }
+
+    /// Adds a line above it, our own words.
+    #[must_use]
+    pub fn heading(mut self, line: impl Into<String>) -> Self {
+        self.heading.push(line.into());
+        self
+    }
+
+    /// Adds a line at the top of its body, our own words.
+    #[must_use]
+    pub fn comment(mut self, line: impl Into<String>) -> Self {
+        self.comments.push(line.into());
+        self
     }
 
     /// Adds an argument.

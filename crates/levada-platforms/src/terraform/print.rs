@@ -11,6 +11,7 @@ pub fn print(blocks: &[Block]) -> String {
     let mut text = String::from("# Rendered by Levada from the model; edit the model, not this file.\n");
     for block in blocks {
         text.push('\n');
+        comments(&block.heading, 0, &mut text);
         print_block(block, 0, &mut text);
     }
     text
@@ -31,18 +32,19 @@ impl Entry {
 }
 
 fn print_block(block: &Block, level: usize, text: &mut String) {
-    let Block { kind, labels, body } = block;
+    let Block { kind, labels, body, .. } = block;
     text.push_str(kind);
     for label in labels {
         text.push(' ');
         text.push_str(&quoted(label));
     }
     text.push_str(" {");
-    if body.items.is_empty() {
+    if body.items.is_empty() && block.comments.is_empty() {
         text.push_str("}\n");
         return;
     }
     text.push('\n');
+    comments(&block.comments, level + 1, text);
     let entries = body.items.iter().map(|item| match item {
         Item::Attribute(name, value) => Entry { name: Some((*name).to_owned()), text: expression(value, level + 1) },
         Item::Block(block) => {
@@ -54,6 +56,13 @@ fn print_block(block: &Block, level: usize, text: &mut String) {
     print_entries(&entries.collect::<Vec<_>>(), level + 1, text);
     indent(level, text);
     text.push_str("}\n");
+}
+
+fn comments(lines: &[String], level: usize, text: &mut String) {
+    for line in lines {
+        indent(level, text);
+        text.push_str(&format!("# {}\n", levada_model::printable::one_line(line)));
+    }
 }
 
 /// Prints entries, a line or more each, and aligns runs of short ones.

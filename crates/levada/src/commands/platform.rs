@@ -27,9 +27,7 @@ pub async fn describe(args: &DescribeArgs) -> Result<bool> {
     let Some(run) = &entry.run else {
         bail!("platform {platform} names no program, so there is nobody to ask");
     };
-    let named = entry.infrastructure.as_ref();
-    let infrastructure =
-        named.and_then(|named| compiler.model.ecosystem.infrastructures.iter().find(|it| it.name == named.value));
+    let infrastructure = compiler.model.infrastructure_of(entry);
     let (home, question) = (home(&compiler, entry), Question::describe(entry, infrastructure));
     let answer = ask(&project.settings, entry, &home, Ask::Describe, &question.to_bytes()).await?;
     let value = read_description(&answer).map_err(|problem| useless(entry, Ask::Describe, &problem, &answer))?;

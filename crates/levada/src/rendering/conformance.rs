@@ -81,10 +81,10 @@ impl Example {
         ask: Ask,
         previous: Option<&BTreeMap<String, String>>,
     ) -> std::result::Result<Vec<u8>, String> {
-        let all = parts(&self.plan.blueprint, &self.plan.delta);
-        let nothing = Part::new(&self.entry().name);
+        let all = parts(&self.model, &self.plan.blueprint, &self.plan.delta);
+        let nothing = Part::new(&self.model, &self.entry().name);
         let part = all.get(&self.entry().name).unwrap_or(&nothing);
-        let question = Question::about_part(ask, &self.model, self.entry(), part, "r1", previous);
+        let question = Question::about_part(ask, self.entry(), part, "r1", previous);
         ask_program(program, ask, &question.to_bytes()).await.map_err(|error| format!("{error:#}"))
     }
 }

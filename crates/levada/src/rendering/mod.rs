@@ -17,8 +17,8 @@ use levada_planner::platform::{Part, parts};
 use levada_planner::{Plan, Rendering};
 use levada_platforms::external::answer::{LintAnswer, Problem, RenderAnswer};
 use levada_platforms::external::question::{Ask, Question};
-use levada_platforms::external::{External, settings};
-use levada_platforms::output::Output;
+use levada_platforms::external::External;
+use levada_platforms::output::{Output, settings};
 use levada_repo::rendered::{self, BranchTarget, Manifest, RenderedError, Tree};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -66,7 +66,7 @@ impl Place {
     /// # Errors
     /// They can't be read.
     pub fn in_settings(project: &Project, model: &Model, entry: &PlatformEntry) -> Result<Option<Self>> {
-        let settings = settings(entry, infrastructure(model, entry));
+        let settings = settings(entry, model.infrastructure_of(entry));
         let output = Output::of(&settings).map_err(|problem| anyhow!("platform {}: {problem}", entry.name))?;
         let below = |path: &str| project.root.join(path);
         Ok(match output {
@@ -111,11 +111,6 @@ pub fn entry<'m>(model: &'m Model, platform: &PlatformName) -> Result<&'m Platfo
     model.platform(platform).ok_or_else(|| anyhow!("there is no platform {platform} in the ecosystem"))
 }
 
-fn infrastructure<'m>(model: &'m Model, entry: &PlatformEntry) -> Option<&'m levada_model::model::Infrastructure> {
-    let named = entry.infrastructure.as_ref()?;
-    model.ecosystem.infrastructures.iter().find(|it| it.name == named.value)
-}
-
 /// The folder of the file that names a platform: its program is at home there.
 pub fn home(compiler: &Compiler, entry: &PlatformEntry) -> PathBuf {
     let path = compiler.files.path(entry.span.file).unwrap_or_default();
@@ -141,12 +136,12 @@ pub async fn render(
     plan: &Plan,
     places: &BTreeMap<PlatformName, Place>,
 ) -> Result<Option<BTreeMap<PlatformName, Tree>>> {
-    let parts = parts(&plan.blueprint, &plan.delta);
+    let parts = parts(&compiler.model, &plan.blueprint, &plan.delta);
     let mut external = External::default();
     let mut is_clean = true;
     for entry in file_platforms(compiler).filter(|entry| entry.kind.value == levada_platforms::external::KIND) {
         let Some(place) = places.get(&entry.name) else { continue };
-        let nothing = Part::new(&entry.name);
+        let nothing = Part::new(&compiler.model, &entry.name);
         let part = parts.get(&entry.name).unwrap_or(&nothing);
         match ask_to_render(project, compiler, plan, entry, part, place).await? {
             Some(tree) => external = external.with_rendered(entry.name.clone(), tree),
@@ -179,7 +174,7 @@ async fn ask_to_render(
     let previous = last_manifest(project, entry, place)?;
     let previous = previous.as_ref().map(|manifest| &manifest.files);
     let revision = &plan.blueprint.revision;
-    let question = Question::about_part(Ask::Render, &compiler.model, entry, part, revision, previous);
+    let question = Question::about_part(Ask::Render, entry, part, revision, previous);
     let answer = answer(project, compiler, entry, Ask::Render, &question).await?;
     let (findings, tree) =
         RenderAnswer::read(&answer).map_err(|problem| useless(entry, Ask::Render, &problem, &answer))?;
@@ -197,7 +192,7 @@ pub async fn lint(
     entry: &PlatformEntry,
     part: &Part<'_>,
 ) -> Result<bool> {
-    let question = Question::about_part(Ask::Lint, &compiler.model, entry, part, &plan.blueprint.revision, None);
+    let question = Question::about_part(Ask::Lint, entry, part, &plan.blueprint.revision, None);
     let answer = answer(project, compiler, entry, Ask::Lint, &question).await?;
     let findings = LintAnswer::read(&answer).map_err(|problem| useless(entry, Ask::Lint, &problem, &answer))?;
     Ok(is_clean(compiler, &findings))
