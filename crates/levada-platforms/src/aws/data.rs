@@ -4,6 +4,7 @@
 
 use super::layout::{Store, Transform};
 use super::names;
+use super::settings::AwsSettings;
 use levada_model::Schema;
 use levada_model::connection::Connection;
 use levada_model::model::{Code, IngestKind, OutputMode, Reader};
@@ -62,7 +63,7 @@ pub fn machine_transformer(transform: Transform<'_>) -> Value {
 }
 
 /// What the program needs to know of a datastore.
-pub fn store(datastore: &str, store: &Store<'_>, secret_prefix: &str) -> Value {
+pub fn store(datastore: &str, store: &Store<'_>, settings: &AwsSettings) -> Value {
     let mode = store.ingests.iter().find_map(|ingest| match &ingest.origin {
         IngestOrigin::Transformer { mode, .. } => Some(*mode),
         IngestOrigin::Container { .. } => None,
@@ -85,11 +86,14 @@ pub fn store(datastore: &str, store: &Store<'_>, secret_prefix: &str) -> Value {
     json!({
         "version": VERSION,
         "datastore": datastore,
+        "batches": names::table(datastore, "$batches"),
+        "locks": names::table(datastore, "$locks"),
+        "staging_days": settings.staging_days,
         "ingest": ingest_word(store),
         "adds": mode == Some(OutputMode::Append),
         "streams": streams.collect::<Vec<_>>(),
         "datasets": datasets.collect::<serde_json::Map<_, _>>(),
-        "exports": store.exports.iter().map(|spec| export(spec, secret_prefix)).collect::<Vec<_>>(),
+        "exports": store.exports.iter().map(|spec| export(spec, &settings.secret_prefix)).collect::<Vec<_>>(),
     })
 }
 

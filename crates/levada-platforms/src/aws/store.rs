@@ -67,7 +67,7 @@ impl StoreFile<'_> {
         let name = self.name.as_str();
         let machine = data::machine_store(self.platform, name, self.store);
         blocks.push(self.document("machine-", name, &keys::machine_store(name), &machine));
-        let program = data::store(name, self.store, &self.settings.secret_prefix);
+        let program = data::store(name, self.store, self.settings);
         blocks.push(self.document("store-", name, &keys::store(name), &program));
         if let Some(transform) = self.store.transform {
             let workspace = transform.spec.workspace.as_str();
@@ -182,6 +182,12 @@ impl StoreFile<'_> {
                     "expression": "$AR_H_CHANGE_SEQ", "data-type": { "type": "string", "length": 50 },
                 });
                 rule("transformation", "order", order);
+                // A change of a key is also the end of the old one.
+                let before = json!({
+                    "rule-target": "column", "rule-action": "add-before-image-columns",
+                    "before-image-def": { "column-prefix": "lv_before_", "column-suffix": "", "column-filter": "pk-only" },
+                });
+                rule("transformation", "before", before);
             }
             schemas.insert(schema);
         }

@@ -1,1 +1,689 @@
-"""placeholder"""
+"""Everything that Levada's aws-batch platforms do with data: one Spark program, told what to do by documents.
+
+    --action merge --subject STORE [--since TIME]     staged files into milestoned tables, one batch a stream
+    --action export --subject STORE --container NAME  what is new, into a consumer's database
+    --action transform --subject WORKSPACE            a transformer's queries, staged for the merge of its output
+    --action maintain                                 what nobody is owed goes; small files become large ones
+    --base URL --database NAME                        where control/, staging/ and tables/ are; the catalog's database
+
+Milestones are data. A dataset's table has every version of every row: its columns, and
+
+    lv_key        which row it is: a hash of the key, or of the whole row and its number among equal ones
+    lv_row        a hash of its columns, to tell versions apart
+    lv_seq        the source's own order of changes; empty where the source gives none
+    lv_open       whether the version is the latest of its row; tables are partitioned by it
+    lv_deleted    whether it says that the row is gone; such a version remembers lv_seq for changes that arrive late
+    lv_from_batch, lv_to_batch, lv_valid_from, lv_valid_to    since when and until when it is the latest
+
+A batch is visible once its row stands in the store's table of batches, which is written last. Whatever a run
+that was killed left of a later batch is taken back by the next one. A file is merged once: the batch's row
+names its files. Locks are soft: they expire, and are renewed while their holder runs.
+"""
+
+import contextlib
+import datetime
+import json
+import sys
+import threading
+import time
+import uuid
+
+from pyspark.sql import SparkSession, Window
+from pyspark.sql import functions as F
+
+CATALOG = "levada"
+VERSION = 1
+LOCK_SECONDS = 600
+LOCK_RENEWAL_SECONDS = 120
+LOCK_WAIT_SECONDS = 3600
+LOCK_POLL_SECONDS = 5
+COMMIT_TRIES = 10
+SNAPSHOTS_KEPT_DAYS = 2
+ORPHANS_KEPT_DAYS = 3
+TYPES = {
+    "boolean": "boolean",
+    "int8": "int",
+    "int16": "int",
+    "int32": "int",
+    "int64": "bigint",
+    "float32": "float",
+    "float64": "double",
+    "date": "date",
+    "timestamp": "timestamp_ntz",
+    "timestamptz": "timestamp",
+    "text": "string",
+    "json": "string",
+    "uuid": "string",
+    "binary": "binary",
+}
+MILESTONES = [
+    ("lv_key", "string"),
+    ("lv_row", "string"),
+    ("lv_seq", "string"),
+    ("lv_open", "boolean"),
+    ("lv_deleted", "boolean"),
+    ("lv_from_batch", "bigint"),
+    ("lv_to_batch", "bigint"),
+    ("lv_valid_from", "timestamp"),
+    ("lv_valid_to", "timestamp"),
+]
+# Types that a column may get in place, because every old value is one of the new type.
+WIDER = {("int", "bigint"), ("float", "double")}
+PERIODS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "y": "year"}
+
+
+# Never true, but a MERGE that only inserts would be a plain append, which no other commit conflicts with.
+CHECKED = "WHEN MATCHED AND t.{} IS NULL THEN DELETE"
+WRONG_VALUE = "levada-value: "
+
+
+class Refused(Exception):
+    """What people must look at; nothing was committed."""
+
+
+def say(line):
+    print(f"levada: {line}", flush=True)
+
+
+def quoted(name):
+    """A name in Spark's SQL."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def literal(text):
+    """A text in Spark's SQL."""
+    return "'" + str(text).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def spark_type(model_type):
+    """The Spark type of a model's."""
+    base = model_type.split("(")[0]
+    if base == "decimal":
+        return model_type.replace(" ", "")
+    if base in ("char", "varchar"):
+        return "string"
+    if base not in TYPES:
+        raise Refused(f"a column of type {model_type} can't be kept here")
+    return TYPES[base]
+
+
+class Files:
+    """The folder or bucket of a platform, by Hadoop's file systems."""
+
+    def __init__(self, spark, base):
+        self.base = base.rstrip("/")
+        self.jvm = spark._jvm
+        self.system = self.path("").getFileSystem(spark._jsc.hadoopConfiguration())
+
+    def url(self, relative):
+        return f"{self.base}/{relative}"
+
+    def path(self, relative):
+        return self.jvm.org.apache.hadoop.fs.Path(self.url(relative))
+
+    def document(self, relative):
+        """A JSON document; None where there is none."""
+        path = self.path(relative)
+        if not self.system.exists(path):
+            return None
+        stream = self.system.open(path)
+        try:
+            text = self.jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8")
+        finally:
+            stream.close()
+        return json.loads(text)
+
+    def put_document(self, relative, document):
+        stream = self.system.create(self.path(relative), True)
+        try:
+            stream.write(bytearray(json.dumps(document, sort_keys=True).encode()))
+        finally:
+            stream.close()
+
+    def remove(self, relative):
+        self.system.delete(self.path(relative), True)
+
+    def parquet(self, relative):
+        """The Parquet files right in a folder, as (name, mark, modified in ms); a mark tells a file from another of its name."""
+        path = self.path(relative)
+        found = []
+        for it in self.system.listStatus(path) if self.system.exists(path) else []:
+            name, size, modified = it.getPath().getName(), it.getLen(), it.getModificationTime()
+            if it.isFile() and name.endswith(".parquet"):
+                found.append((name, f"{name}@{size}@{modified}", modified))
+        return sorted(found)
+
+
+class Store:
+    """A datastore: its document, its tables, its batches."""
+
+    def __init__(self, job, name):
+        self.job, self.spark, self.name = job, job.spark, name
+        self.document = job.files.document(f"control/stores/{name}.json")
+        if self.document is None:
+            raise Refused(f"there is no datastore {name}: control/stores/{name}.json is not there")
+        if self.document["version"] != VERSION:
+            raise Refused(f"the document of {name} has version {self.document['version']}, this program knows {VERSION}")
+        self.batches = job.table(self.document["batches"])
+        self.locks = job.table(self.document["locks"])
+        self.spark.sql(
+            f"CREATE TABLE IF NOT EXISTS {self.batches} (stream string, batch bigint, committed_at timestamp, position string,"
+            " files array<string>, changed map<string, bigint>) USING iceberg"
+        )
+        self.spark.sql(
+            f"CREATE TABLE IF NOT EXISTS {self.locks} (name string, holder string, alone boolean, until timestamp) USING iceberg"
+        )
+
+    def dataset(self, name):
+        return Dataset(self, name, self.document["datasets"][name])
+
+    def last_batch(self, stream):
+        """The newest visible batch of a stream; 0 before the first."""
+        found = self.spark.sql(f"SELECT max(batch) FROM {self.batches} WHERE stream = {literal(stream)}").first()[0]
+        return found or 0
+
+    def last_position(self, stream):
+        rows = self.spark.sql(
+            f"SELECT position FROM {self.batches} WHERE stream = {literal(stream)} ORDER BY batch DESC LIMIT 1"
+        ).collect()
+        return rows[0][0] if rows else None
+
+    def merged_files(self, stream):
+        """Marks of files that are in a batch, as `DATASET/NAME@SIZE@MODIFIED`, as far back as files are kept."""
+        days = self.document["staging_days"] + 1
+        rows = self.spark.sql(
+            f"SELECT DISTINCT explode(files) FROM {self.batches} WHERE stream = {literal(stream)}"
+            f" AND committed_at > current_timestamp() - INTERVAL {days} DAYS"
+        )
+        return {row[0] for row in rows.collect()}
+
+    def loaded_datasets(self, stream):
+        """Those that are in some batch."""
+        rows = self.spark.sql(
+            f"SELECT DISTINCT explode(map_keys(changed)) FROM {self.batches} WHERE stream = {literal(stream)}"
+        )
+        return {row[0] for row in rows.collect()}
+
+    def next_moment(self, stream):
+        """When the next batch is committed: later than the last one, whatever the clock says."""
+        last = self.spark.sql(
+            f"SELECT unix_micros(max(committed_at)) FROM {self.batches} WHERE stream = {literal(stream)}"
+        ).first()[0]
+        now = time.time_ns() // 1000
+        return max(now, (last or 0) + 1)
+
+    def commit(self, stream, batch, moment, position, files, changed):
+        """Makes a batch visible, unless another run did; one commit."""
+        marks = ", ".join(literal(mark) for mark in files)
+        counts = ", ".join(f"{literal(name)}, {count}L" for name, count in sorted(changed.items()))
+        self.job.commit(
+            f"MERGE INTO {self.batches} AS t USING (SELECT {literal(stream)} AS stream, {batch}L AS batch) AS s"
+            " ON t.stream = s.stream AND t.batch >= s.batch"
+            f" {CHECKED.format('batch')} WHEN NOT MATCHED THEN INSERT (stream, batch, committed_at, position, files, changed) VALUES"
+            f" (s.stream, s.batch, timestamp_micros({moment}), {literal(position) if position else 'NULL'},"
+            f" cast(array({marks}) AS array<string>), cast(map({counts}) AS map<string, bigint>))"
+        )
+
+
+class Dataset:
+    """One dataset's milestoned table."""
+
+    def __init__(self, store, name, document):
+        self.store, self.spark, self.name, self.document = store, store.spark, name, document
+        self.table = store.job.table(document["table"])
+        self.columns = [(column["name"], spark_type(column["type"])) for column in document["columns"]]
+        self.padded = {column["name"] for column in document["columns"] if column["type"].startswith("char")}
+        self.keys = [column["name"] for column in document["columns"] if column["key"]]
+
+    def prepare(self):
+        """Makes the table, or brings its columns up to the document."""
+        milestones = ", ".join(f"{name} {kind}" for name, kind in MILESTONES)
+        columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in self.columns)
+        self.spark.sql(
+            f"CREATE TABLE IF NOT EXISTS {self.table} ({columns}, {milestones}) USING iceberg PARTITIONED BY (lv_open)"
+            " TBLPROPERTIES ('format-version' = '2', 'write.distribution-mode' = 'hash',"
+            " 'write.metadata.delete-after-commit.enabled' = 'true', 'write.metadata.previous-versions-max' = '20')"
+        )
+        there = dict(self.spark.table(self.table).dtypes)
+        for name, kind in self.columns:
+            if name not in there:
+                self.spark.sql(f"ALTER TABLE {self.table} ADD COLUMN {quoted(name)} {kind}")
+            elif there[name] != kind:
+                if not is_wider(there[name], kind):
+                    raise Refused(f"column {name} of {self.store.name}.{self.name} is {there[name]} and can't become {kind}")
+                self.spark.sql(f"ALTER TABLE {self.table} ALTER COLUMN {quoted(name)} TYPE {kind}")
+        kept = "hold" if any(owed["retention"] is None for owed in self.document["owed"]) else ",".join(
+            sorted({owed["retention"] for owed in self.document["owed"]})
+        )
+        properties = {"levada.datastore": self.store.name, "levada.dataset": self.name, "levada.owed": kept}
+        found = self.store.job.properties(self.table)
+        if any(found.get(key) != value for key, value in properties.items()):
+            pairs = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in properties.items())
+            self.spark.sql(f"ALTER TABLE {self.table} SET TBLPROPERTIES ({pairs})")
+        if "levada.left-at" in found:
+            self.spark.sql(f"ALTER TABLE {self.table} UNSET TBLPROPERTIES ('levada.left-at')")
+
+    def take_back(self, last):
+        """Undoes what a run left of batches that never became visible."""
+        job = self.store.job
+        half = f"lv_from_batch > {last} OR lv_to_batch > {last}"
+        if not self.spark.sql(f"SELECT 1 FROM {self.table} WHERE {half} LIMIT 1").collect():
+            return
+        say(f"{self.store.name}.{self.name}: taking back what a run left of batch {last + 1}")
+        job.commit(f"DELETE FROM {self.table} WHERE lv_from_batch > {last}")
+        job.commit(
+            f"UPDATE {self.table} SET lv_open = true, lv_to_batch = NULL, lv_valid_to = NULL WHERE lv_to_batch > {last}"
+        )
+
+    def staged(self, urls):
+        """Staged rows with the model's names and types."""
+        raw = self.spark.read.option("mergeSchema", "true").parquet(*urls)
+        for column in self.document["columns"]:
+            if column["from"] not in raw.columns:
+                raise Refused(f"{self.store.name}.{self.name} has no column {column['from']} in {urls[0]}")
+        kinds = dict(raw.dtypes)
+        typed = [self.typed(column["from"], kinds[column["from"]], column).alias(column["name"]) for column in self.document["columns"]]
+        order = F.coalesce(F.col("lv_seq").cast("string"), F.lit("")) if "lv_seq" in raw.columns else F.lit("")
+        operation = F.coalesce(F.col("Op"), F.lit("I")) if "Op" in raw.columns else F.lit("I")
+        before = [
+            self.typed(f"lv_before_{column['from']}", kinds[f"lv_before_{column['from']}"], column).alias(f"lv_before_{column['name']}")
+            for column in self.document["columns"]
+            if column["key"] and f"lv_before_{column['from']}" in raw.columns
+        ]
+        placed = [F.input_file_name().alias("lv_file"), F.monotonically_increasing_id().alias("lv_place")]
+        return raw.select(*typed, *before, operation.alias("lv_op"), order.alias("lv_seq"), *placed)
+
+    def typed(self, name, kind, column):
+        """A staged column in the model's type; a value that has no image there stops the stream."""
+        source, target = F.col(quoted(name)), spark_type(column["type"])
+        if kind == target:
+            return source
+        value = F.expr(f"try_cast({quoted(name)} AS {target})")
+        # A text has many forms of one value; of everything else, nothing may be rounded or cut.
+        is_lost = value.isNull() if kind == "string" else value.isNull() | (value.cast(kind) != source)
+        what = f"{WRONG_VALUE}column {column['name']} of {self.store.name}.{self.name} is {column['type']}, and staged is "
+        return F.when(source.isNotNull() & is_lost, F.raise_error(F.concat(F.lit(what), source.cast("string")))).otherwise(value)
+
+    def hashed(self, rows, added_in=None):
+        """Adds lv_key and lv_row. Equal rows without a key are told apart by their number, and by the batch
+        that adds them."""
+        rows = rows.withColumn("lv_row", digest(self.canonical([name for name, _ in self.columns])))
+        if self.keys:
+            return rows.withColumn("lv_key", digest(self.canonical(self.keys)))
+        window = Window.partitionBy("lv_row").orderBy("lv_place")
+        number = F.row_number().over(window).cast("string")
+        parts = [F.col("lv_row"), number] + ([] if added_in is None else [F.lit(str(added_in))])
+        return rows.withColumn("lv_key", F.concat_ws("-", *parts))
+
+    def canonical(self, names):
+        """Columns in the form in which equal values are equal texts."""
+        kinds = dict(self.columns)
+        made = []
+        for name in names:
+            value = F.col(quoted(name))
+            if kinds[name] in ("float", "double"):
+                value = F.when(value == 0, F.lit(0).cast(kinds[name])).otherwise(value)
+            made.append((F.rtrim(value) if name in self.padded else value).alias(name))
+        return made
+
+    def changes_of(self, whole, files, added_in=None):
+        """What staged files say: at most one row for each lv_key.
+
+        `whole`: the files that hold everything there is, or everything that batch `added_in` adds; None: they
+        are changes only.
+        """
+        parts = []
+        if whole is not None:
+            rows = self.staged(whole) if whole else self.nothing()
+            if self.keys:
+                rows = rows.dropDuplicates(self.keys)
+            parts.append(self.hashed(rows, added_in).withColumn("lv_rank", F.lit(0)))
+        if files:
+            if not self.keys:
+                raise Refused(f"{self.store.name}.{self.name} has no key, and its source tells single changes")
+            parts.append(self.latest(self.staged(files)).withColumn("lv_rank", F.lit(1)))
+        rows = parts[0]
+        for part in parts[1:]:
+            rows = rows.unionByName(part, allowMissingColumns=True)
+        if len(parts) > 1:
+            window = Window.partitionBy("lv_key").orderBy(F.col("lv_rank").desc())
+            rows = rows.withColumn("lv_best", F.row_number().over(window)).where("lv_best = 1")
+        return rows.select(*[quoted(name) for name, _ in self.columns], "lv_key", "lv_row", "lv_seq", "lv_op")
+
+    def latest(self, rows):
+        """The last change of each key; a change of the key itself is also the end of the old one."""
+        rows = self.hashed(rows)
+        moved = [name for name in self.keys if f"lv_before_{name}" in rows.columns]
+        if moved:
+            differs = F.lit(False)
+            for name in moved:
+                before = F.col(quoted(f"lv_before_{name}"))
+                differs = differs | (before.isNotNull() & ~before.eqNullSafe(F.col(quoted(name))))
+            old = rows.where((F.col("lv_op") == "U") & differs)
+            for name in moved:
+                old = old.withColumn(name, F.coalesce(F.col(quoted(f"lv_before_{name}")), F.col(quoted(name))))
+            # The end of the old key comes before whatever the same change makes of the new one.
+            old = self.hashed(old).withColumn("lv_op", F.lit("D")).withColumn("lv_place", F.col("lv_place") - F.lit(0.5))
+            rows = rows.withColumn("lv_place", F.col("lv_place").cast("double")).unionByName(old)
+        order = [F.col(name).desc() for name in ("lv_seq", "lv_file", "lv_place")]
+        window = Window.partitionBy("lv_key").orderBy(*order)
+        return rows.withColumn("lv_nth", F.row_number().over(window)).where("lv_nth = 1")
+
+    def nothing(self):
+        columns = ", ".join(f"cast(NULL AS {kind}) AS {quoted(name)}" for name, kind in self.columns)
+        return self.spark.sql(f"SELECT {columns}, '' AS lv_op, '' AS lv_seq, '' AS lv_file, 0L AS lv_place WHERE false")
+
+    def merge(self, changes, is_whole, batch, moment):
+        """Writes one batch's versions: one commit. Gives how many rows changed."""
+        now = self.spark.table(self.table).where("lv_open").select(
+            "lv_key", F.col("lv_row").alias("old_row"), F.col("lv_seq").alias("old_seq"), F.col("lv_deleted").alias("old_deleted")
+        )
+        joined = changes.join(now, "lv_key", "full_outer" if is_whole else "left_outer")
+        is_there = F.col("old_deleted").isNotNull()
+        is_live = is_there & ~F.col("old_deleted")
+        # Whoever is in the table and not in everything that there is has gone.
+        operation = F.when(F.col("lv_op").isNull(), F.lit("D")).otherwise(F.col("lv_op"))
+        is_late = (F.col("lv_seq") != "") & is_there & (F.col("lv_seq") <= F.col("old_seq"))
+        goes, differs = operation == "D", ~F.col("lv_row").eqNullSafe(F.col("old_row"))
+        remembers = F.coalesce(F.col("lv_seq"), F.lit("")) != ""
+        actions = (
+            F.when(F.coalesce(is_late, F.lit(False)), F.array())
+            .when(goes & is_live, F.array(F.lit("close"), F.lit("bury")))
+            .when(goes & ~is_there & remembers, F.array(F.lit("bury")))
+            .when(goes, F.when(remembers, F.array(F.lit("touch"))).otherwise(F.array()))
+            .when(is_live & ~differs, F.when(remembers, F.array(F.lit("touch"))).otherwise(F.array()))
+            .when(is_there, F.array(F.lit("close"), F.lit("open")))
+            .otherwise(F.array(F.lit("open")))
+        )
+        written = joined.withColumn("lv_action", F.explode(actions.cast("array<string>")))
+        # A MERGE reads its source twice, and both times it must be the same: it is written down first.
+        with self.store.job.written_down(written) as written:
+            counts = {row[0]: row[1] for row in written.groupBy("lv_action").count().collect()}
+            if counts:
+                view = f"lv_{uuid.uuid4().hex}"
+                written.createOrReplaceTempView(view)
+                self.store.job.commit(self.merge_statement(view, batch, moment))
+                self.spark.catalog.dropTempView(view)
+            return counts.get("open", 0) + counts.get("bury", 0)
+
+    def merge_statement(self, view, batch, moment):
+        columns = [quoted(name) for name, _ in self.columns]
+        values = [f"s.{name}" for name in columns]
+        names = ", ".join(columns + [name for name, _ in MILESTONES])
+        opened = ", ".join(
+            values
+            + ["s.lv_key", "s.lv_row", "coalesce(s.lv_seq, '')", "true", "s.lv_action = 'bury'", f"{batch}L", "NULL",
+               f"timestamp_micros({moment})", "NULL"]
+        )
+        return (
+            f"MERGE INTO {self.table} AS t USING {view} AS s"
+            " ON t.lv_open AND t.lv_key = s.lv_key AND s.lv_action IN ('close', 'touch')"
+            " WHEN MATCHED AND s.lv_action = 'close' THEN UPDATE SET"
+            f" lv_open = false, lv_to_batch = {batch}L, lv_valid_to = timestamp_micros({moment})"
+            " WHEN MATCHED AND s.lv_action = 'touch' THEN UPDATE SET lv_seq = s.lv_seq"
+            f" WHEN NOT MATCHED AND s.lv_action IN ('open', 'bury') THEN INSERT ({names}) VALUES ({opened})"
+        )
+
+    def live(self, batch):
+        """What was valid at a batch."""
+        return self.spark.table(self.table).where(
+            f"NOT lv_deleted AND lv_from_batch <= {batch} AND (lv_to_batch IS NULL OR lv_to_batch > {batch})"
+        )
+
+    def history(self, batch):
+        """Every version up to a batch; what was closed later is open."""
+        later = F.col("lv_to_batch") > batch
+        rows = self.spark.table(self.table).where(f"NOT lv_deleted AND lv_from_batch <= {batch}")
+        for name in ("lv_to_batch", "lv_valid_to"):
+            rows = rows.withColumn(name, F.when(later, F.lit(None)).otherwise(F.col(name)))
+        return rows
+
+
+@contextlib.contextmanager
+def told():
+    """Turns what Spark says of a wrong value into our own words."""
+    try:
+        yield
+    except Exception as error:
+        said = str(error)
+        if WRONG_VALUE not in said:
+            raise
+        raise Refused(said[said.index(WRONG_VALUE) + len(WRONG_VALUE) :].splitlines()[0]) from None
+
+
+def digest(columns):
+    """128 bits of some columns, in hexadecimal digits; a NULL is told from every text."""
+    return F.md5(F.to_json(F.struct(*columns)))
+
+
+def is_wider(old, new):
+    if (old, new) in WIDER:
+        return True
+    if old.startswith("decimal(") and new.startswith("decimal("):
+        (old_digits, old_scale), (new_digits, new_scale) = (
+            tuple(map(int, kind[8:-1].split(","))) for kind in (old, new)
+        )
+        return old_scale == new_scale and new_digits >= old_digits
+    return False
+
+
+class Lock:
+    """A soft lock on something of a store, held alone or with others."""
+
+    def __init__(self, store, name, alone, wait_seconds=LOCK_WAIT_SECONDS):
+        self.store, self.name, self.alone, self.wait_seconds = store, name, alone, wait_seconds
+        self.holder = str(uuid.uuid4())
+        self.stopping = threading.Event()
+        self.renewing = None
+
+    def __enter__(self):
+        deadline = time.monotonic() + self.wait_seconds
+        while not self.take():
+            if time.monotonic() >= deadline:
+                raise Refused(f"{self.store.name}: another run holds the lock {self.name}; it expires {LOCK_SECONDS} s after the run ended")
+            time.sleep(LOCK_POLL_SECONDS)
+        self.renewing = threading.Thread(target=self.renew, name=f"lock-{self.name}", daemon=True)
+        self.renewing.start()
+        return self
+
+    def take(self):
+        until = f"timestamp_micros({(int(time.time()) + LOCK_SECONDS) * 1_000_000})"
+        now = f"timestamp_micros({time.time_ns() // 1000})"
+        alone = str(self.alone).lower()
+        # Two that take it at once add rows that the other's condition would have matched: one of them
+        # fails and looks again.
+        self.store.job.commit(
+            f"MERGE INTO {self.store.locks} AS t USING (SELECT {literal(self.name)} AS name, {alone} AS alone) AS s"
+            f" ON t.name = s.name AND t.until > {now} AND (t.alone OR s.alone)"
+            f" {CHECKED.format('name')} WHEN NOT MATCHED THEN INSERT (name, holder, alone, until) VALUES (s.name, {literal(self.holder)}, s.alone, {until})"
+        )
+        return self.is_held()
+
+    def is_held(self):
+        now = f"timestamp_micros({time.time_ns() // 1000})"
+        mine = f"holder = {literal(self.holder)} AND until > {now}"
+        return bool(self.store.spark.sql(f"SELECT 1 FROM {self.store.locks} WHERE {mine}").collect())
+
+    def renew(self):
+        while not self.stopping.wait(LOCK_RENEWAL_SECONDS):
+            until = f"timestamp_micros({(int(time.time()) + LOCK_SECONDS) * 1_000_000})"
+            self.store.job.commit(f"UPDATE {self.store.locks} SET until = {until} WHERE holder = {literal(self.holder)}")
+
+    def must_be_held(self):
+        """Refuses to go on with a lock that expired: another run may be at it."""
+        if not self.is_held():
+            raise Refused(f"{self.store.name}: the lock {self.name} expired under this run")
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.renewing.join()
+        now = f"timestamp_micros({time.time_ns() // 1000})"
+        # Rows that expired go with it.
+        self.store.job.commit(
+            f"DELETE FROM {self.store.locks} WHERE holder = {literal(self.holder)} OR until <= {now}"
+        )
+
+
+class Job:
+    """One run."""
+
+    def __init__(self, spark, base, database):
+        self.spark, self.database = spark, database
+        # Dates are days of the calendar that everybody has, however old they are.
+        for way in ("datetimeRebaseModeInRead", "datetimeRebaseModeInWrite", "int96RebaseModeInRead", "int96RebaseModeInWrite"):
+            spark.conf.set(f"spark.sql.parquet.{way}", "CORRECTED")
+        self.files = Files(spark, base)
+
+    def table(self, name):
+        return f"{CATALOG}.{quoted(self.database)}.{quoted(name)}"
+
+    def properties(self, table):
+        return {row[0]: row[1] for row in self.spark.sql(f"SHOW TBLPROPERTIES {table}").collect()}
+
+    def commit(self, statement):
+        """One commit of one table; where another run's came between, it is tried again on what is there then."""
+        for attempt in range(1, COMMIT_TRIES + 1):
+            try:
+                self.spark.sql(statement)
+                return
+            except Exception as error:
+                names = ("ValidationException", "CommitFailedException", "Found conflicting files", "concurrently modified")
+                if attempt == COMMIT_TRIES or not any(name in str(error) for name in names):
+                    raise
+                time.sleep(0.2 * attempt)
+
+    @contextlib.contextmanager
+    def written_down(self, rows):
+        """Rows that stay the same however often they are read."""
+        relative = f"temporary/{uuid.uuid4()}"
+        rows.write.parquet(self.files.url(relative))
+        try:
+            yield self.spark.read.parquet(self.files.url(relative))
+        finally:
+            self.files.remove(relative)
+
+    def merge(self, name, since):
+        """Every stream of a datastore, a batch each, where something is staged."""
+        store = Store(self, name)
+        with Lock(store, "merge", alone=True) as lock, Lock(store, "files", alone=False):
+            for stream in store.document["streams"]:
+                self.merge_stream(store, stream, since, lock)
+
+    def merge_stream(self, store, stream, since, lock):
+        name = stream["stream"]
+        datasets = [store.dataset(dataset) for dataset in stream["datasets"]]
+        last = store.last_batch(name)
+        for dataset in datasets:
+            dataset.prepare()
+            dataset.take_back(last)
+        staged = Staged(store, name, datasets, since)
+        if not staged.is_something:
+            say(f"{name}: nothing is staged that was not merged before")
+            return
+        batch, moment = last + 1, store.next_moment(name)
+        changed = {}
+        for dataset in datasets:
+            whole, files = staged.of(dataset)
+            if whole is None and not files:
+                continue
+            adds = store.document["adds"]
+            changes = dataset.changes_of(whole, files, batch if adds else None)
+            is_whole = whole is not None and not adds
+            with told():
+                changed[dataset.name] = dataset.merge(changes, is_whole, batch, moment)
+        lock.must_be_held()
+        store.commit(name, batch, moment, staged.position, staged.marks, changed)
+        say(f"{name}: batch {batch} of {sum(changed.values())} changes in {len(changed)} datasets")
+
+
+class Staged:
+    """What is staged for a stream and in no batch yet."""
+
+    def __init__(self, store, stream, datasets, since):
+        self.store, self.whole, self.changes, self.marks, self.position = store, {}, {}, [], None
+        kind = store.document["ingest"]
+        if kind == "transformer":
+            self.of_run(stream, datasets)
+        else:
+            merged, loaded = store.merged_files(stream), store.loaded_datasets(stream)
+            for dataset in datasets:
+                self.of_source(dataset, merged, since if kind == "snapshot" else None, dataset.name in loaded)
+        self.is_something = bool(self.whole or self.changes)
+
+    def of_run(self, stream, datasets):
+        """A transformer's output, whole; its position is the vector of what it read."""
+        run = self.store.job.files.document(f"staging/{self.store.name}/run.json")
+        if run is None:
+            return
+        position = json.dumps(run["vector"], sort_keys=True)
+        if position == self.store.last_position(stream):
+            return
+        self.position = position
+        for dataset in datasets:
+            folder = f"staging/{self.store.name}/{dataset.name}/{run['run']}"
+            self.whole[dataset.name] = [self.store.job.files.url(f"{folder}/{it[0]}") for it in self.store.job.files.parquet(folder)]
+
+    def of_source(self, dataset, merged, since, is_loaded):
+        """Files that DMS wrote: `LOAD…` hold everything, others changes in their order."""
+        job, folder = self.store.job, f"staging/{self.store.name}/{dataset.name}"
+        found = [(name, f"{dataset.name}/{mark}", modified) for name, mark, modified in job.files.parquet(folder)]
+        if since is not None:
+            # A load of this run, and nothing that an earlier one left.
+            found = [it for it in found if it[2] >= since]
+        loads = [it for it in found if it[0].startswith("LOAD")]
+        fresh = [it for it in found if it[1] not in merged]
+        urls = lambda files: [job.files.url(f"{folder}/{it[0]}") for it in files]
+        if since is not None:
+            self.whole[dataset.name] = urls(loads)
+            self.marks += [it[1] for it in loads if it[1] not in merged]
+            return
+        if any(it in fresh for it in loads):
+            self.whole[dataset.name] = urls(loads)
+        changes = [it for it in fresh if not it[0].startswith("LOAD")]
+        if changes and not (is_loaded or loads):
+            say(f"{self.store.name}.{dataset.name}: its changes wait until DMS has loaded it: reload the table in its task")
+            return
+        if changes:
+            self.changes[dataset.name] = urls(changes)
+        self.marks += [it[1] for it in fresh]
+
+    def of(self, dataset):
+        return self.whole.get(dataset.name), self.changes.get(dataset.name, [])
+
+
+def arguments(words):
+    """`--name value` pairs; Glue adds some of its own."""
+    found = {}
+    for index, word in enumerate(words):
+        if word.startswith("--") and index + 1 < len(words):
+            found[word[2:]] = words[index + 1]
+    return found
+
+
+def moment_of(text):
+    """Milliseconds of a time such as 2026-11-26T12:00:00.000Z."""
+    return int(datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
+
+
+def main():
+    given = arguments(sys.argv[1:])
+    spark = SparkSession.builder.getOrCreate()
+    job = Job(spark, given["base"], given["database"])
+    match given["action"]:
+        case "merge":
+            job.merge(given["subject"], moment_of(given["since"]) if "since" in given else None)
+        case "export":
+            job.export(given["subject"], given["container"])
+        case "transform":
+            job.transform(given["subject"])
+        case "maintain":
+            job.maintain()
+        case other:
+            raise SystemExit(f"levada: there is no action {other}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Refused as refused:
+        raise SystemExit(f"levada: {refused}") from None
