@@ -63,7 +63,7 @@ pub fn machine_transformer(transform: Transform<'_>) -> Value {
 }
 
 /// What the program needs to know of a datastore.
-pub fn store(datastore: &str, store: &Store<'_>, settings: &AwsSettings) -> Value {
+pub fn store(platform: &str, datastore: &str, store: &Store<'_>, settings: &AwsSettings) -> Value {
     let mode = store.ingests.iter().find_map(|ingest| match &ingest.origin {
         IngestOrigin::Transformer { mode, .. } => Some(*mode),
         IngestOrigin::Container { .. } => None,
@@ -86,6 +86,7 @@ pub fn store(datastore: &str, store: &Store<'_>, settings: &AwsSettings) -> Valu
     json!({
         "version": VERSION,
         "datastore": datastore,
+        "applied": names::applied(platform),
         "batches": names::table(datastore, "$batches"),
         "locks": names::table(datastore, "$locks"),
         "staging_days": settings.staging_days,

@@ -38,6 +38,11 @@ pub fn table(datastore: &str, dataset: &str) -> String {
     format!("{store}__{name}_{}", hash(&[datastore, dataset]))
 }
 
+/// The table of what a platform has delivered, in a consumer's database.
+pub fn applied(platform: &str) -> String {
+    format!("applied_{}", hash(&[platform]))
+}
+
 /// What the certificate of a container's authority is called in DMS; people type it there.
 pub fn certificate(container: &str) -> String {
     format!("levada-{}", slug(container, '-', STORE_SLUG_BYTES))

@@ -14,7 +14,7 @@ const PROGRAM: &str = include_str!("program/levada_job.py");
 /// The runtime of the job; it brings Spark 3.5 and Iceberg.
 const GLUE_VERSION: &str = "5.0";
 /// How the program speaks to PostgreSQL, Redshift and Snowflake.
-const PYTHON_MODULES: &str = "pg8000==1.31.5,snowflake-connector-python==3.17.4";
+const PYTHON_MODULES: &str = "pg8000==1.31.5,redshift-connector==2.1.8,snowflake-connector-python==3.17.4";
 /// Noncurrent versions of objects are kept so long, in days.
 const NONCURRENT_DAYS: i64 = 7;
 
@@ -267,6 +267,8 @@ fn job_arguments() -> Expression {
         "spark.sql.extensions=org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions".to_owned(),
         format!("{catalog}=org.apache.iceberg.spark.SparkCatalog"),
         format!("{catalog}.type=glue"),
+        // What another run has just committed must be seen.
+        format!("{catalog}.cache-enabled=false"),
         format!("{catalog}.io-impl=org.apache.iceberg.aws.s3.S3FileIO"),
         format!("{catalog}.warehouse=s3://{{}}/tables"),
         "spark.sql.session.timeZone=UTC".to_owned(),

@@ -67,7 +67,7 @@ impl StoreFile<'_> {
         let name = self.name.as_str();
         let machine = data::machine_store(self.platform, name, self.store);
         blocks.push(self.document("machine-", name, &keys::machine_store(name), &machine));
-        let program = data::store(name, self.store, self.settings);
+        let program = data::store(self.platform, name, self.store, self.settings);
         blocks.push(self.document("store-", name, &keys::store(name), &program));
         if let Some(transform) = self.store.transform {
             let workspace = transform.spec.workspace.as_str();

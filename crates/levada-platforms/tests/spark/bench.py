@@ -4,9 +4,14 @@ leaves them, and the program as the job starts it."""
 import datetime
 import importlib.util
 import json
+import os
 import pathlib
 import shutil
+import socket
+import subprocess
 import tempfile
+
+from decimal import Decimal
 
 from pyspark.sql import types as T
 
@@ -43,6 +48,53 @@ def column(name, kind, key=False, source=None):
 PEOPLE = [column("id", "int64", key=True), column("name", "varchar(20)"), column("paid", "decimal(10,2)")]
 
 
+class Cluster:
+    """A PostgreSQL server of its own, in a temporary folder, without passwords."""
+
+    def __init__(self):
+        programs = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+        if not programs:
+            raise FileNotFoundError("the tests need PostgreSQL's server programs: `cargo xtask test` installs them")
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="levada-pg-"))
+        self.programs = programs[-1]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        if os.getuid() == 0:
+            # initdb refuses root.
+            shutil.chown(self.folder, "postgres", "postgres")
+        self.run("initdb", "--auth=trust", "--username=levada", "--encoding=UTF8", "--no-sync", "-D", self.folder / "data")
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
+        self.run("pg_ctl", "-w", "-l", self.folder / "log", "-o", options, "-D", self.folder / "data", "start")
+
+    def run(self, program, *arguments):
+        command = [self.programs / program, *arguments]
+        if os.getuid() == 0:
+            command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
+        subprocess.run(command, check=True, cwd=self.folder, stdout=subprocess.DEVNULL)
+
+    def stop(self):
+        self.run("pg_ctl", "-m", "immediate", "-D", self.folder / "data", "stop")
+        shutil.rmtree(self.folder)
+
+    def sql(self, statement):
+        import pg8000.dbapi
+
+        connection = pg8000.dbapi.connect(user="levada", host="127.0.0.1", port=self.port, database="postgres")
+        try:
+            cursor = connection.cursor()
+            cursor.execute(statement)
+            rows = cursor.fetchall() if cursor.description else []
+            connection.commit()
+            return [tuple(row) for row in rows]
+        finally:
+            connection.close()
+
+    def connection(self):
+        server = {"host": "127.0.0.1", "port": self.port, "database": "postgres", "schema": None, "tls": "prefer"}
+        return {"container": "C", "kind": "postgres", "place": {"server": server}, "secret": "levada/c"}
+
+
 class Platform:
     """A platform with one datastore `S`, in a folder and a database of its own."""
 
@@ -54,10 +106,12 @@ class Platform:
         self.folder = _folder / name
         self.folder.mkdir()
         self.job = levada_job.Job(self.spark, f"file://{self.folder}", name)
+        self.job.secret = lambda _: {"username": "levada", "password": "unused"}
         self.spark.sql(f"CREATE NAMESPACE IF NOT EXISTS levada.{name}")
         self.document = {
             "version": 1,
             "datastore": "S",
+            "applied": "applied_0123456789abcdef",
             "batches": "s__batches",
             "locks": "s__locks",
             "staging_days": 30,

@@ -63,6 +63,7 @@ def start(folder, extra_jars=()):
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         catalog: "org.apache.iceberg.spark.SparkCatalog",
         f"{catalog}.type": "hadoop",
+        f"{catalog}.cache-enabled": "false",
         f"{catalog}.warehouse": f"file://{folder}/tables",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.ansi.enabled": "true",

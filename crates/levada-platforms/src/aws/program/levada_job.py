@@ -22,6 +22,7 @@ names its files. Locks are soft: they expire, and are renewed while their holder
 
 import contextlib
 import datetime
+import functools
 import json
 import sys
 import threading
@@ -39,7 +40,6 @@ LOCK_WAIT_SECONDS = 3600
 LOCK_POLL_SECONDS = 5
 COMMIT_TRIES = 10
 SNAPSHOTS_KEPT_DAYS = 2
-ORPHANS_KEPT_DAYS = 3
 TYPES = {
     "boolean": "boolean",
     "int8": "int",
@@ -168,11 +168,16 @@ class Store:
         self.locks = job.table(self.document["locks"])
         self.spark.sql(
             f"CREATE TABLE IF NOT EXISTS {self.batches} (stream string, batch bigint, committed_at timestamp, position string,"
-            " files array<string>, changed map<string, bigint>) USING iceberg"
+            f" files array<string>, changed map<string, bigint>) USING iceberg TBLPROPERTIES ({self.own_properties()})"
         )
         self.spark.sql(
-            f"CREATE TABLE IF NOT EXISTS {self.locks} (name string, holder string, alone boolean, until timestamp) USING iceberg"
+            f"CREATE TABLE IF NOT EXISTS {self.locks} (name string, holder string, alone boolean, until timestamp)"
+            f" USING iceberg TBLPROPERTIES ({self.own_properties()})"
         )
+
+    def own_properties(self):
+        few = "'write.metadata.delete-after-commit.enabled' = 'true', 'write.metadata.previous-versions-max' = '20'"
+        return f"'levada.datastore' = {literal(self.name)}, {few}"
 
     def dataset(self, name):
         return Dataset(self, name, self.document["datasets"][name])
@@ -252,16 +257,10 @@ class Dataset:
                 if not is_wider(there[name], kind):
                     raise Refused(f"column {name} of {self.store.name}.{self.name} is {there[name]} and can't become {kind}")
                 self.spark.sql(f"ALTER TABLE {self.table} ALTER COLUMN {quoted(name)} TYPE {kind}")
-        kept = "hold" if any(owed["retention"] is None for owed in self.document["owed"]) else ",".join(
-            sorted({owed["retention"] for owed in self.document["owed"]})
-        )
-        properties = {"levada.datastore": self.store.name, "levada.dataset": self.name, "levada.owed": kept}
         found = self.store.job.properties(self.table)
-        if any(found.get(key) != value for key, value in properties.items()):
-            pairs = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in properties.items())
-            self.spark.sql(f"ALTER TABLE {self.table} SET TBLPROPERTIES ({pairs})")
-        if "levada.left-at" in found:
-            self.spark.sql(f"ALTER TABLE {self.table} UNSET TBLPROPERTIES ('levada.left-at')")
+        owed = Owed.of(found).now(owed["retention"] for owed in self.document["owed"])
+        properties = {"levada.datastore": self.store.name, "levada.dataset": self.name, "levada.owed": owed.text()}
+        self.store.job.set_properties(self.table, found, properties)
 
     def take_back(self, last):
         """Undoes what a run left of batches that never became visible."""
@@ -426,9 +425,7 @@ class Dataset:
 
     def live(self, batch):
         """What was valid at a batch."""
-        return self.spark.table(self.table).where(
-            f"NOT lv_deleted AND lv_from_batch <= {batch} AND (lv_to_batch IS NULL OR lv_to_batch > {batch})"
-        )
+        return self.spark.table(self.table).where(live_at(batch))
 
     def history(self, batch):
         """Every version up to a batch; what was closed later is open."""
@@ -437,6 +434,11 @@ class Dataset:
         for name in ("lv_to_batch", "lv_valid_to"):
             rows = rows.withColumn(name, F.when(later, F.lit(None)).otherwise(F.col(name)))
         return rows
+
+
+def live_at(batch):
+    """In Spark's SQL: whether a version was valid at a batch."""
+    return f"NOT lv_deleted AND lv_from_batch <= {batch} AND (lv_to_batch IS NULL OR lv_to_batch > {batch})"
 
 
 @contextlib.contextmanager
@@ -465,6 +467,49 @@ def is_wider(old, new):
         )
         return old_scale == new_scale and new_digits >= old_digits
     return False
+
+
+class Owed:
+    """For how long the milestones of a table are owed, kept in its properties.
+
+    Each retention that somebody asks for, with the day on which nobody asked for it any more: it runs out so
+    long after that day. `hold` is without end, and ends with its being lifted.
+    """
+
+    def __init__(self, days):
+        self.days = days
+
+    @classmethod
+    def of(cls, properties):
+        return cls(json.loads(properties.get("levada.owed", "{}")))
+
+    def text(self):
+        return json.dumps(self.days, sort_keys=True)
+
+    def now(self, asked, today=None):
+        """The same, where these retentions are asked for from now on."""
+        asked = {"hold" if retention is None else retention for retention in asked}
+        today = (today or datetime.datetime.now(datetime.timezone.utc).date()).isoformat()
+        days = {retention: day or today for retention, day in self.days.items() if retention not in asked and retention != "hold"}
+        return Owed({**days, **{retention: None for retention in asked}})
+
+    def conditions(self):
+        """In Spark's SQL: until when a closed version is owed, and whether an obligation still runs."""
+        found = []
+        for retention, day in self.days.items():
+            if retention == "hold":
+                found.append(("timestamp '9999-12-31'", "true"))
+                continue
+            length = interval(retention)
+            runs = "true" if day is None else f"current_timestamp() < timestamp {literal(day)} + {length}"
+            found.append((f"lv_valid_to + {length}", runs))
+        return found
+
+
+def interval(period):
+    """A length such as 30d or 6mo in Spark's SQL."""
+    digits = period.rstrip("abcdefghijklmnopqrstuvwxyz")
+    return f"INTERVAL {int(digits)} {PERIODS[period[len(digits):]].upper()}"
 
 
 class Lock:
@@ -540,6 +585,13 @@ class Job:
     def properties(self, table):
         return {row[0]: row[1] for row in self.spark.sql(f"SHOW TBLPROPERTIES {table}").collect()}
 
+    def set_properties(self, table, found, wanted):
+        """Sets those properties that differ."""
+        differing = {key: value for key, value in wanted.items() if found.get(key) != value}
+        if differing:
+            pairs = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in differing.items())
+            self.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ({pairs})")
+
     def commit(self, statement):
         """One commit of one table; where another run's came between, it is tried again on what is there then."""
         for attempt in range(1, COMMIT_TRIES + 1):
@@ -596,6 +648,172 @@ class Job:
         say(f"{name}: batch {batch} of {sum(changed.values())} changes in {len(changed)} datasets")
 
 
+    def transform(self, workspace):
+        """A transformer's queries on what its inputs are now; the result is staged, and merged by the next run."""
+        document = self.files.document(f"control/transformers/{workspace}.json")
+        if document is None:
+            raise Refused(f"there is no transformer of {workspace}: control/transformers/{workspace}.json is not there")
+        output = Store(self, document["output"])
+        with Lock(output, "transform", alone=True) as lock:
+            stores = {it["datastore"]: Store(self, it["datastore"]) for it in document["inputs"]}
+            read = {it["stream"]: stores[it["datastore"]].last_batch(it["stream"]) for it in document["inputs"]}
+            vector = {it["stream"]: read[it["stream"]] for it in document["inputs"] if not it["self"]}
+            waiting = sorted(stream for stream, batch in vector.items() if batch == 0)
+            if waiting:
+                say(f"{workspace}: {', '.join(waiting)} has no batch yet")
+                return
+            position = json.dumps(vector, sort_keys=True)
+            streams = [stream["stream"] for stream in output.document["streams"]]
+            if all(output.last_position(stream) == position for stream in streams):
+                say(f"{workspace}: nothing is newer than what it has read")
+                return
+            with contextlib.ExitStack() as readers:
+                for store in stores.values():
+                    readers.enter_context(Lock(store, "files", alone=False))
+                run = str(uuid.uuid4())
+                Queries(self, document, stores, read).stage(run)
+            lock.must_be_held()
+            # Named last: a run without this document is as if it had never been.
+            self.files.put_document(f"staging/{output.name}/run.json", {"run": run, "vector": vector})
+        say(f"{workspace}: staged {run} of {position}")
+
+    def maintain(self):
+        """What nobody is owed goes, tables that nobody needs go, small files become large ones."""
+        tables = [row[1] for row in self.spark.sql(f"SHOW TABLES IN {CATALOG}.{quoted(self.database)}").collect()]
+        by_store = {}
+        for name in tables:
+            found = self.properties(self.table(name))
+            if "levada.datastore" in found:
+                by_store.setdefault(found["levada.datastore"], []).append((name, found))
+        for store, kept in sorted(by_store.items()):
+            self.maintain_store(store, kept)
+
+    def maintain_store(self, name, kept):
+        document = self.files.document(f"control/stores/{name}.json")
+        datasets = document["datasets"] if document else {}
+        with contextlib.ExitStack() as locks:
+            if document:
+                try:
+                    locks.enter_context(Lock(Store(self, name), "files", alone=True, wait_seconds=0))
+                except Refused:
+                    say(f"{name}: a run is at it; its tables are looked after the next time")
+                    return
+            milestones = [(table, found) for table, found in kept if "levada.dataset" in found]
+            dropped = 0
+            for table, found in milestones:
+                asked = [owed["retention"] for owed in datasets.get(found["levada.dataset"], {"owed": []})["owed"]]
+                owed = Owed.of(found).now(asked)
+                self.set_properties(self.table(table), found, {"levada.owed": owed.text()})
+                dropped += self.keep_what_is_owed(table, owed, found["levada.dataset"] in datasets)
+            if document is None and dropped == len(milestones):
+                for table, found in kept:
+                    if "levada.dataset" not in found:
+                        self.spark.sql(f"DROP TABLE {self.table(table)} PURGE")
+            elif document is not None:
+                names = {document["batches"], document["locks"]}
+                self.compact([table for table, found in kept if table in names])
+
+    def keep_what_is_owed(self, name, owed, is_in_use):
+        """Drops versions, or the whole table; gives whether it is gone."""
+        table = self.table(name)
+        conditions = owed.conditions()
+        runs = " OR ".join(f"({runs})" for _, runs in conditions) or "false"
+        if not is_in_use and not self.spark.sql(f"SELECT {runs}").first()[0]:
+            say(f"{name}: nobody is owed it any more")
+            self.spark.sql(f"DROP TABLE {table} PURGE")
+            return 1
+        owing = " OR ".join(f"(({runs}) AND {until} > current_timestamp())" for until, runs in conditions) or "false"
+        if self.spark.sql(f"SELECT 1 FROM {table} WHERE NOT lv_open AND NOT ({owing}) LIMIT 1").collect():
+            self.commit(f"DELETE FROM {table} WHERE NOT lv_open AND NOT ({owing})")
+        self.compact([name])
+        return 0
+
+    def compact(self, names):
+        """Merges small files and forgets old snapshots of the table format; no milestone is touched."""
+        for name in names:
+            target = literal(f"{self.database}.{name}")
+            self.spark.sql(f"CALL {CATALOG}.system.rewrite_data_files(table => {target})")
+            older = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=SNAPSHOTS_KEPT_DAYS)
+            until = f"TIMESTAMP {literal(older.strftime('%Y-%m-%d %H:%M:%S'))}"
+            self.spark.sql(f"CALL {CATALOG}.system.expire_snapshots(table => {target}, older_than => {until}, retain_last => 2)")
+
+    def export(self, name, container):
+        """What is new of a datastore, into a consumer's database: one transaction a stream."""
+        store = Store(self, name)
+        exports = [it for it in store.document["exports"] if it["connection"]["container"] == container]
+        if not exports:
+            raise Refused(f"nothing of {name} is delivered to {container}")
+        with Lock(store, f"export {container}", alone=True), Lock(store, "files", alone=False):
+            with Target.of(self, exports[0]["connection"]) as target:
+                delivery = Delivery(store, target)
+                delivery.prepare()
+                for stream in sorted({it["stream"] for it in exports}):
+                    delivery.deliver(stream, [it for it in exports if it["stream"] == stream])
+                delivery.retire(exports)
+
+    def secret(self, name):
+        """A secret of Secrets Manager: a document with username and password."""
+        import boto3
+
+        return json.loads(boto3.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"])
+
+
+class Queries:
+    """A transformer's queries on its inputs, as views `STORE.DATASET` of a catalog that only this run sees."""
+
+    def __init__(self, job, document, stores, read):
+        self.job, self.document, self.stores, self.read = job, document, stores, read
+        self.spark = job.spark
+
+    def stage(self, run):
+        catalog = f"run_{run.replace('-', '')}"
+        self.spark.conf.set(f"spark.sql.catalog.{catalog}", "org.apache.iceberg.spark.SparkCatalog")
+        self.spark.conf.set(f"spark.sql.catalog.{catalog}.catalog-impl", "org.apache.iceberg.inmemory.InMemoryCatalog")
+        before = self.spark.catalog.currentCatalog()
+        try:
+            self.spark.sql(f"USE {catalog}")
+            alone = self.make_views(catalog)
+            for output in self.document["outputs"]:
+                if output["consumed"]:
+                    self.stage_output(run, output)
+            for name in alone:
+                self.spark.catalog.dropTempView(name)
+        finally:
+            self.spark.catalog.setCurrentCatalog(before)
+
+    def make_views(self, catalog):
+        """`STORE.DATASET`, and `DATASET` where only one input is called so; gives the latter."""
+        names = [it["dataset"].lower() for it in self.document["inputs"]]
+        alone = []
+        for it in self.document["inputs"]:
+            dataset = Dataset(self.stores[it["datastore"]], it["dataset"], {**it, "owed": []})
+            if self.read[it["stream"]] == 0:
+                # Its own output before the first run: empty.
+                self.stores[it["datastore"]].dataset(it["dataset"]).prepare()
+            columns = ", ".join(quoted(name) for name, _ in dataset.columns)
+            query = f"SELECT {columns} FROM {dataset.table} WHERE {live_at(self.read[it['stream']])}"
+            self.spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {catalog}.{quoted(it['datastore'])}")
+            self.spark.sql(f"CREATE VIEW {catalog}.{quoted(it['datastore'])}.{quoted(it['dataset'])} AS {query}")
+            if names.count(it["dataset"].lower()) == 1:
+                self.spark.sql(query).createOrReplaceTempView(quoted(it["dataset"]))
+                alone.append(it["dataset"])
+        return alone
+
+    def stage_output(self, run, output):
+        queries = [it["sql"] for it in self.document["queries"] if it["dataset"] in (None, output["dataset"])]
+        if len(queries) != 1:
+            raise Refused(f"{self.document['workspace']}: {len(queries)} queries make {output['dataset']}")
+        result = self.spark.sql(queries[0].strip().rstrip(";"))
+        wanted = [column["name"] for column in output["columns"]]
+        if sorted(result.columns) != sorted(wanted):
+            raise Refused(
+                f"{self.document['workspace']}: the query of {output['dataset']} gives the columns {', '.join(result.columns)};"
+                f" the model says {', '.join(wanted)}"
+            )
+        folder = f"staging/{self.document['output']}/{output['dataset']}/{run}"
+        result.write.parquet(self.job.files.url(folder))
+
+
 class Staged:
     """What is staged for a stream and in no batch yet."""
 
@@ -649,6 +867,375 @@ class Staged:
 
     def of(self, dataset):
         return self.whole.get(dataset.name), self.changes.get(dataset.name, [])
+
+
+class Target:
+    """A consumer's database: its SQL and the way there."""
+
+    # The model's types where they are not called as in the model.
+    types = {}
+
+    def __init__(self, job, connection):
+        self.job, self.place = job, next(iter(connection["place"].values()))
+        self.secret = job.secret(connection["secret"])
+        self.connection = None
+
+    @staticmethod
+    def of(job, connection):
+        return {"postgres": Postgres, "redshift": Redshift, "snowflake": Snowflake}[connection["kind"]](job, connection)
+
+    def __enter__(self):
+        self.connection = self.connect()
+        return self
+
+    def __exit__(self, *_):
+        self.connection.close()
+
+    def run(self, statement, values=()):
+        """One statement; gives its rows, or how many it touched."""
+        cursor = self.connection.cursor()
+        try:
+            cursor.execute(statement, values)
+            return cursor.fetchall() if cursor.description else cursor.rowcount
+        finally:
+            cursor.close()
+
+    @contextlib.contextmanager
+    def transaction(self):
+        try:
+            yield
+            self.connection.commit()
+        except BaseException:
+            self.connection.rollback()
+            raise
+
+    def name(self, text):
+        return '"' + text.replace('"', '""') + '"'
+
+    def table(self, name):
+        return f"{self.name('levada')}.{self.name(name)}"
+
+    def type(self, model_type):
+        base = model_type.split("(")[0]
+        return self.types.get(base, model_type)
+
+    def grantee(self, reader):
+        return self.name(reader["name"])
+
+
+class Postgres(Target):
+    types = {
+        "int8": "smallint", "int16": "smallint", "int32": "integer", "int64": "bigint", "float32": "real",
+        "float64": "double precision", "decimal": None, "binary": "bytea",
+    }
+    port = 5432
+
+    def type(self, model_type):
+        if model_type.startswith("decimal"):
+            return model_type.replace("decimal", "numeric")
+        return super().type(model_type)
+
+    def connect(self):
+        import ssl
+
+        import pg8000.dbapi
+
+        context = None
+        if self.place["tls"] != "prefer":
+            context = ssl.create_default_context()
+            if self.place["tls"] == "require":
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return pg8000.dbapi.connect(
+            user=self.secret["username"], password=self.secret["password"], host=self.place["host"],
+            port=self.place["port"] or self.port, database=self.place["database"], ssl_context=context,
+        )
+
+    def load(self, rows, name):
+        """Rows into a new table; texts find their types there."""
+        mode = {"prefer": "prefer", "require": "require", "verify-full": "verify-full"}[self.place["tls"]]
+        port = self.place["port"] or self.port
+        url = f"jdbc:postgresql://{self.place['host']}:{port}/{self.place['database']}?sslmode={mode}&stringtype=unspecified&reWriteBatchedInserts=true"
+        options = {"user": self.secret["username"], "password": self.secret["password"], "driver": "org.postgresql.Driver", "batchsize": "10000"}
+        rows.write.jdbc(url, self.table(name), mode="append", properties=options)
+
+
+class Redshift(Postgres):
+    types = {
+        **Postgres.types, "text": "varchar(65535)", "json": "varchar(65535)", "uuid": "varchar(36)", "binary": "varbyte(1024000)",
+    }
+    port = 5439
+
+    def connect(self):
+        import redshift_connector
+
+        return redshift_connector.connect(
+            user=self.secret["username"], password=self.secret["password"], host=self.place["host"],
+            port=self.place["port"] or self.port, database=self.place["database"], ssl=True,
+        )
+
+    def load(self, rows, name):
+        port = self.place["port"] or self.port
+        url = f"jdbc:redshift://{self.place['host']}:{port}/{self.place['database']}"
+        options = {"user": self.secret["username"], "password": self.secret["password"], "driver": "com.amazon.redshift.Driver", "batchsize": "10000"}
+        rows.write.jdbc(url, self.table(name), mode="append", properties=options)
+
+    def grantee(self, reader):
+        return ("ROLE " if reader["is"] == "role" else "") + self.name(reader["name"])
+
+
+class Snowflake(Target):
+    types = {
+        "int8": "number(3)", "int16": "number(5)", "int32": "number(10)", "int64": "number(19)", "float32": "float",
+        "float64": "float", "text": "varchar", "json": "varchar", "uuid": "varchar(36)", "timestamp": "timestamp_ntz",
+        "timestamptz": "timestamp_tz",
+    }
+
+    def connect(self):
+        import snowflake.connector
+
+        return snowflake.connector.connect(
+            user=self.secret["username"], password=self.secret["password"], account=self.place["account"],
+            warehouse=self.place["warehouse"], database=self.place["database"], autocommit=False,
+        )
+
+    def name(self, text):
+        """Plain names as everybody types them there: Snowflake keeps those in upper case."""
+        is_plain = text.isascii() and text.replace("_", "a").isalnum() and not text[0].isdigit()
+        return super().name(text.upper() if is_plain else text)
+
+    def load(self, rows, name):
+        options = {
+            "sfURL": f"{self.place['account']}.snowflakecomputing.com", "sfUser": self.secret["username"],
+            "sfPassword": self.secret["password"], "sfDatabase": self.place["database"], "sfSchema": self.name("levada"),
+            "sfWarehouse": self.place["warehouse"], "keep_column_case": "on", "column_mapping": "name",
+        }
+        plain = rows.toDF(*[self.name(it).strip('"') for it in rows.columns])
+        plain.write.format("net.snowflake.spark.snowflake").options(**options).option("dbtable", self.table(name)).mode("append").save()
+
+    def grantee(self, reader):
+        return "ROLE " + self.name(reader["name"])
+
+
+class Delivery:
+    """What a datastore has in one consumer's database, and bringing it up to date.
+
+    A row in `levada.applied_…` for each table and view says what it holds: its batch and its shape. It is written
+    in the transaction that changes the table.
+    """
+
+    def __init__(self, store, target):
+        self.store, self.target = store, target
+        self.applied_table = target.table(store.document["applied"])
+
+    def prepare(self):
+        target = self.target
+        with target.transaction():
+            target.run(f"CREATE SCHEMA IF NOT EXISTS {target.name('levada')}")
+            target.run(
+                f"CREATE TABLE IF NOT EXISTS {self.applied_table} (store varchar(200) NOT NULL, name varchar(300) NOT NULL,"
+                " batch bigint NOT NULL, shape varchar(60000) NOT NULL)"
+            )
+
+    def applied(self):
+        """(batch, shape) by name, of this datastore."""
+        with self.target.transaction():
+            rows = self.target.run(f"SELECT name, batch, shape FROM {self.applied_table} WHERE store = %s", (self.store.name,))
+        return {name: (batch, shape) for name, batch, shape in rows}
+
+    def remember(self, applied, name, batch, shape):
+        """Writes what a table or view holds now, if it is still what was read before."""
+        target = self.target
+        if name in applied:
+            touched = target.run(
+                f"UPDATE {self.applied_table} SET batch = %s, shape = %s WHERE store = %s AND name = %s AND batch = %s",
+                (batch, shape, self.store.name, name, applied[name][0]),
+            )
+            if touched != 1:
+                raise Refused(f"{name}: another run delivers it")
+        else:
+            target.run(f"INSERT INTO {self.applied_table} (store, name, batch, shape) VALUES (%s, %s, %s, %s)", (self.store.name, name, batch, shape))
+
+    def deliver(self, stream, exports):
+        """Brings all tables of a stream to its last batch, in one transaction."""
+        last = self.store.last_batch(stream)
+        if last == 0:
+            return
+        applied = self.applied()
+        tables = [Table(self, export, reading, applied) for export in exports for reading in ("live", "history") if export[reading]]
+        behind = [table for table in tables if not table.is_at(last)]
+        views = self.views_to_make(exports, applied, behind)
+        if not behind and not views:
+            return
+        try:
+            for table in behind:
+                table.load(last)
+            with self.target.transaction():
+                for table in behind:
+                    table.apply(last)
+                for view in views:
+                    view()
+                for table in tables:
+                    table.forget()
+        finally:
+            with self.target.transaction():
+                for table in behind:
+                    table.clear()
+        say(f"{stream}: {len(behind)} tables are at batch {last}")
+
+    def views_to_make(self, exports, applied, rebuilt):
+        """What is to be done for the workspaces' views, as calls."""
+        moved = {table.name for table in rebuilt if table.is_new}
+        calls = []
+        for export in exports:
+            for view in export["views"]:
+                name = f"{view['schema']}.{view['name']}"
+                wanted = json.dumps({"view": self.view_statement(export, view), "readers": view["readers"]}, sort_keys=True)
+                is_moved = export[view["reading"]] in moved
+                if is_moved or applied.get(f"view {name}", (0, ""))[1] != wanted:
+                    calls.append(functools.partial(self.make_view, applied, view, wanted, is_moved))
+        return calls
+
+    def view_statement(self, export, view):
+        target = self.target
+        columns = [column["name"] for column in export["columns"]]
+        where = ""
+        if view["reading"] == "history":
+            columns += ["valid_from", "valid_to"]
+            if view["retention"]:
+                length = view["retention"]
+                count = length.rstrip("abcdefghijklmnopqrstuvwxyz")
+                unit = PERIODS[length[len(count):]]
+                where = f" WHERE {target.name('valid_to')} IS NULL OR {target.name('valid_to')} > current_timestamp - interval '{count} {unit}'"
+        listed = ", ".join(target.name(column) for column in columns)
+        schema, name = target.name(view["schema"]), target.name(view["name"])
+        return f"CREATE VIEW {schema}.{name} AS SELECT {listed} FROM {target.table(export[view['reading']])}{where}"
+
+    def make_view(self, applied, view, wanted, is_moved):
+        target, name = self.target, f"view {view['schema']}.{view['name']}"
+        schema, full = target.name(view["schema"]), f"{target.name(view['schema'])}.{target.name(view['name'])}"
+        before = json.loads(applied[name][1]) if name in applied else {"view": None, "readers": []}
+        now = json.loads(wanted)
+        target.run(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        if is_moved or before["view"] != now["view"]:
+            target.run(f"DROP VIEW IF EXISTS {full}")
+            target.run(now["view"])
+            before["readers"] = []
+        for reader in before["readers"]:
+            if reader not in now["readers"]:
+                target.run(f"REVOKE SELECT ON {full} FROM {target.grantee(reader)}")
+        for reader in now["readers"]:
+            target.run(f"GRANT USAGE ON SCHEMA {schema} TO {target.grantee(reader)}")
+            target.run(f"GRANT SELECT ON {full} TO {target.grantee(reader)}")
+        self.remember(applied, name, 0, wanted)
+
+    def retire(self, exports):
+        """Takes away tables and views that nobody asks for any more."""
+        target = self.target
+        tables = {export[reading] for export in exports for reading in ("live", "history") if export[reading]}
+        views = {f"view {view['schema']}.{view['name']}" for export in exports for view in export["views"]}
+        gone = sorted(self.applied().keys() - tables - views, key=lambda name: not name.startswith("view "))
+        with target.transaction():
+            for name in gone:
+                if name.startswith("view "):
+                    schema, view = name.removeprefix("view ").split(".", 1)
+                    target.run(f"DROP VIEW IF EXISTS {target.name(schema)}.{target.name(view)}")
+                else:
+                    target.run(f"DROP TABLE IF EXISTS {target.table(name)}")
+                target.run(f"DELETE FROM {self.applied_table} WHERE store = %s AND name = %s", (self.store.name, name))
+
+
+class Table:
+    """One delivered table: the live reading of a dataset, or its history."""
+
+    def __init__(self, delivery, export, reading, applied):
+        self.delivery, self.target, self.reading, self.applied = delivery, delivery.target, reading, applied
+        self.export, self.name = export, export[reading]
+        self.dataset = delivery.store.dataset(export["dataset"])
+        self.columns = [("lv_key", "varchar(128)")] + ([("lv_from_batch", "bigint")] if reading == "history" else [])
+        self.columns += [(column["name"], self.target.type(column["type"])) for column in export["columns"]]
+        if reading == "history":
+            instant = self.target.type("timestamptz")
+            self.columns += [("valid_from", instant), ("valid_to", instant)]
+        self.shape = json.dumps(self.columns)
+        # Nothing is there, or something of another shape: it is built anew beside.
+        self.is_new = self.name not in applied or applied[self.name][1] != self.shape
+        digest_of = uuid.uuid5(uuid.NAMESPACE_OID, self.name).hex
+        self.staging, self.beside = f"s_{digest_of}", f"n_{digest_of}"
+
+    def is_at(self, batch):
+        return not self.is_new and self.applied[self.name][0] == batch
+
+    def rows(self, batch):
+        """What is to be written: everything, or what changed since the batch that is there."""
+        since = None if self.is_new else self.applied[self.name][0]
+        columns = [F.col(quoted(name)) for name, _ in self.dataset.columns]
+        if self.reading == "live":
+            rows = self.dataset.live(batch)
+            if since is not None:
+                rows = rows.where(f"lv_from_batch > {since}")
+            return rows.select("lv_key", *columns)
+        rows = self.dataset.history(batch)
+        if since is not None:
+            rows = rows.where(f"lv_from_batch > {since} OR lv_to_batch > {since}")
+        return rows.select("lv_key", "lv_from_batch", *columns, F.col("lv_valid_from").alias("valid_from"), F.col("lv_valid_to").alias("valid_to"))
+
+    def gone(self, batch):
+        """Keys that were live at the batch that is there and are not at this one."""
+        since = self.applied[self.name][0]
+        closed = self.dataset.live(since).where(f"lv_to_batch <= {batch}").select("lv_key")
+        return closed.join(self.dataset.live(batch).select("lv_key"), "lv_key", "left_anti")
+
+    def create(self, name, columns):
+        listed = ", ".join(f"{self.target.name(column)} {kind}" for column, kind in columns)
+        self.target.run(f"DROP TABLE IF EXISTS {self.target.table(name)}")
+        self.target.run(f"CREATE TABLE {self.target.table(name)} ({listed})")
+
+    def load(self, batch):
+        """Brings rows near, into a table that nobody reads."""
+        with self.target.transaction():
+            self.create(self.beside if self.is_new else self.staging, self.columns)
+        self.target.load(self.rows(batch), self.beside if self.is_new else self.staging)
+        if not self.is_new and self.reading == "live":
+            with self.target.transaction():
+                self.create(f"{self.staging}g", self.columns[:1])
+            self.target.load(self.gone(batch), f"{self.staging}g")
+
+    def apply(self, batch):
+        """Part of the transaction: what was brought near takes its place."""
+        target, table = self.target, self.target.table(self.name)
+        if self.is_new:
+            self.drop_views()
+            target.run(f"DROP TABLE IF EXISTS {table}")
+            target.run(f"ALTER TABLE {target.table(self.beside)} RENAME TO {target.name(self.name)}")
+        else:
+            staged = target.table(self.staging)
+            keys = ["lv_key"] + (["lv_from_batch"] if self.reading == "history" else [])
+            match = " AND ".join(f"{table}.{target.name(key)} = s.{target.name(key)}" for key in keys)
+            target.run(f"DELETE FROM {table} USING {staged} AS s WHERE {match}")
+            if self.reading == "live":
+                target.run(f"DELETE FROM {table} USING {target.table(self.staging + 'g')} AS s WHERE {match}")
+            listed = ", ".join(target.name(column) for column, _ in self.columns)
+            target.run(f"INSERT INTO {table} ({listed}) SELECT {listed} FROM {staged}")
+        self.delivery.remember(self.applied, self.name, batch, self.shape)
+
+    def drop_views(self):
+        """Views stand on the old table; they are made again in the same transaction."""
+        for view in self.export["views"]:
+            if view["reading"] == self.reading:
+                self.target.run(f"DROP VIEW IF EXISTS {self.target.name(view['schema'])}.{self.target.name(view['name'])}")
+
+    def forget(self):
+        """Part of the transaction: versions that no view shows."""
+        if self.reading == "history" and self.export["history_retention"]:
+            length = self.export["history_retention"]
+            count = length.rstrip("abcdefghijklmnopqrstuvwxyz")
+            unit = PERIODS[length[len(count):]]
+            ended = self.target.name("valid_to")
+            self.target.run(f"DELETE FROM {self.target.table(self.name)} WHERE {ended} < current_timestamp - interval '{count} {unit}'")
+
+    def clear(self):
+        for name in (self.staging, f"{self.staging}g", self.beside):
+            self.target.run(f"DROP TABLE IF EXISTS {self.target.table(name)}")
 
 
 def arguments(words):
