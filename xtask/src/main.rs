@@ -6,6 +6,7 @@
 
 mod airflow;
 mod aws;
+mod debian;
 mod everything;
 mod generate;
 mod postgres;
@@ -13,6 +14,7 @@ mod process;
 mod python;
 mod rest_api;
 mod shared_build;
+mod spark;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +26,7 @@ The workspace's own tasks.
 cargo xtask test [--no-clippy]   everything that CI runs: formatting, tidy, clippy, all tests;
                                  installs Debian's PostgreSQL where no server is found (as root)
 cargo xtask aws                  what aws-batch renders, proved on the real Terraform and its scanners
+cargo xtask spark                the program of its job, on real Spark, Iceberg and PostgreSQL
 cargo xtask tidy                 the rules that the compiler does not know, within seconds
 cargo xtask gen scale --out DIR [--stores 1000] [--datasets 10] [--columns 10] [--seed 1]
                                  a synthetic ecosystem, the same bytes for the same numbers
@@ -51,6 +54,7 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         ("aws", []) => aws::check(&root).map(|()| ExitCode::SUCCESS),
+        ("spark", []) => spark::check(&root).map(|()| ExitCode::SUCCESS),
         ("tidy", []) => tidy::run(&root),
         ("test", flags) if flags.iter().all(|flag| flag == "--no-clippy") => everything::run(&root, flags.is_empty()),
         ("gen", [what, options @ ..]) if what == "scale" => match generate::Options::parse(options) {

@@ -3,10 +3,9 @@
 //! Takes a machine, gives the folder with its programs, installing Debian's package where
 //! that is possible. Starts no server.
 
-use crate::process;
-use anyhow::{Context, bail};
+use crate::debian;
+use anyhow::Context;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// The oldest major version that the tests are meant for.
 const VERSION_MIN: u32 = 15;
@@ -24,15 +23,8 @@ pub(crate) fn find_or_install() -> anyhow::Result<PathBuf> {
     if let Some(folder) = find() {
         return Ok(folder);
     }
-    if !process::succeeds(Command::new("apt-get").arg("--version")) {
-        bail!("no PostgreSQL server programs were found and there is no apt-get here: {BY_HAND}");
-    }
-    if !is_root() {
-        bail!("no PostgreSQL server programs were found, and only root may install them: {BY_HAND}");
-    }
     eprintln!("No PostgreSQL server programs found: installing Debian's package.");
-    process::run(apt_get().arg("update")).context(BY_HAND)?;
-    process::run(apt_get().args(["install", "--yes", "--no-install-recommends", "postgresql"])).context(BY_HAND)?;
+    debian::install(&["postgresql"]).context(BY_HAND)?;
     find().with_context(|| format!("the package is installed, but no programs of it are to be found: {BY_HAND}"))
 }
 
@@ -55,16 +47,6 @@ fn newest_version(versions: &Path) -> Option<PathBuf> {
 
 fn has_server_programs(folder: &Path) -> bool {
     PROGRAMS.iter().all(|program| folder.join(program).is_file())
-}
-
-fn apt_get() -> Command {
-    let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive");
-    command
-}
-
-fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The kinds of platforms, on the worked example of the project.
 
+mod aws;
 mod protocol;
 mod rendering;
 mod terraform;

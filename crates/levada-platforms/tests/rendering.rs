@@ -52,7 +52,8 @@ fn the_embedded_kind_hands_its_changes_to_the_runtime() {
 #[test]
 fn a_platform_without_nodes_has_no_part() {
     let plan = planned("embedded", &[], None);
-    let platforms: Vec<&str> = parts(&Model::default(), &plan.blueprint, &plan.delta).keys().map(|name| name.as_str()).collect();
+    let model = Model::default();
+    let platforms: Vec<&str> = parts(&model, &plan.blueprint, &plan.delta).keys().map(|name| name.as_str()).collect();
     assert_eq!(platforms, ["Azure Platform"]);
 }
 

@@ -71,9 +71,7 @@ resource "aws_iam_role" "glue" {
     Version = "2012-10-17"
 
     Statement = [
-      {
-        Effect = "Allow"
-      },
+      { Effect = "Allow" },
     ]
   })
 

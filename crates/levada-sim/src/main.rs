@@ -2,11 +2,12 @@
 //!
 //! `cargo xtask bench model DIR` loads a folder and runs every pass of the compiler over it, and
 //! prints what each costs: CPU seconds of the process (user and system, all threads) and its peak
-//! resident memory. `cargo xtask bench http HOST:PORT --path …` asks a running server.
+//! resident memory. `cargo xtask bench render` renders Terraform. `cargo xtask bench http HOST:PORT --path …` asks a running server.
 
 mod http;
 mod measure;
 mod model;
+mod render;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -34,6 +35,18 @@ enum Bench {
         /// The folder with ecosystem.yaml
         dir: PathBuf,
     },
+    /// Terraform of many datastores, made in memory
+    Render {
+        /// How many datastores
+        #[arg(long, default_value_t = 10_000)]
+        stores: usize,
+        /// Datasets of each
+        #[arg(long, default_value_t = 10)]
+        datasets: usize,
+        /// Columns of each
+        #[arg(long, default_value_t = 10)]
+        columns: usize,
+    },
     /// The answers of a server that runs already
     Http {
         /// HOST:PORT
@@ -53,6 +66,7 @@ enum Bench {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Bench { what: Bench::Model { dir } } => model::run(&dir),
+        Command::Bench { what: Bench::Render { stores, datasets, columns } } => render::run(stores, datasets, columns),
         Command::Bench { what: Bench::Http { address, paths, rate, seconds } } => {
             http::run(&address, &paths, rate, seconds)
         }

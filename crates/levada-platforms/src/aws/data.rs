@@ -109,7 +109,6 @@ fn export(spec: &ExportSpec, secret_prefix: &str) -> Value {
         "connection": connection(&spec.connection, secret_prefix),
         "dataset": spec.source.dataset,
         "stream": spec.stream.to_string(),
-        "columns": columns(&spec.schema),
         "live": spec.live,
         "history": spec.history,
         "history_retention": spec.history_retention,
@@ -159,12 +158,17 @@ pub fn transformer(spec: &TransformSpec) -> Value {
     })
 }
 
+/// Names and types; whatever is usual is left out.
 fn columns(schema: &Schema) -> Vec<Value> {
     let column = |column: &levada_model::SchemaColumn| {
-        json!({
-            "name": column.name, "from": column.source_name(), "type": column.data_type.to_string(),
-            "nullable": column.nullable, "key": column.key,
-        })
+        let mut told = json!({ "name": column.name, "type": column.data_type.to_string() });
+        if column.key {
+            told["key"] = Value::Bool(true);
+        }
+        if let Some(from) = &column.from {
+            told["from"] = json!(from);
+        }
+        told
     };
     schema.columns.iter().map(column).collect()
 }

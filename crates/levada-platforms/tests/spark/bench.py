@@ -1,6 +1,7 @@
 """What the tests of the program share: a platform's folder, documents as the renderer writes them, files as DMS
 leaves them, and the program as the job starts it."""
 
+import atexit
 import datetime
 import importlib.util
 import json
@@ -32,17 +33,19 @@ def spark():
     if _spark is None:
         drivers = [path for path in [pathlib.Path("/usr/share/java/postgresql.jar")] if path.exists()]
         _spark = session.start(_folder, drivers)
+        atexit.register(stop)
     return _spark
 
 
 def stop():
-    if _spark is not None:
-        _spark.stop()
+    _spark.stop()
     shutil.rmtree(_folder, ignore_errors=True)
 
 
 def column(name, kind, key=False, source=None):
-    return {"name": name, "from": source or name, "type": kind, "nullable": not key, "key": key}
+    """A column as the renderer tells it: whatever is usual is left out."""
+    told = {"name": name, "type": kind}
+    return {**told, **({"key": True} if key else {}), **({"from": source} if source else {})}
 
 
 PEOPLE = [column("id", "int64", key=True), column("name", "varchar(20)"), column("paid", "decimal(10,2)")]
@@ -138,14 +141,14 @@ class Platform:
         self.number += 1
         columns = self.document["datasets"][dataset]["columns"]
         fields = [T.StructField("Op", T.StringType()), T.StructField("lv_seq", T.StringType())]
-        fields += [T.StructField(it["from"], kind_of(it["type"])) for it in columns]
+        fields += [T.StructField(it.get("from", it["name"]), kind_of(it["type"])) for it in columns]
         self.write(dataset, rows, T.StructType(fields), name or f"20261126-{self.number:09}")
 
     def load(self, dataset, rows, name=None):
         """A file of a full load."""
         self.number += 1
         columns = self.document["datasets"][dataset]["columns"]
-        fields = [T.StructField("Op", T.StringType())] + [T.StructField(it["from"], kind_of(it["type"])) for it in columns]
+        fields = [T.StructField("Op", T.StringType())] + [T.StructField(it.get("from", it["name"]), kind_of(it["type"])) for it in columns]
         self.write(dataset, [("I", *row) for row in rows], T.StructType(fields), name or f"LOAD{self.number:08}")
 
     def write(self, dataset, rows, schema, name):

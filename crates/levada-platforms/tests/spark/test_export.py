@@ -20,7 +20,7 @@ def tearDownModule():
     cluster.stop()
 
 
-def export(test, dataset, columns, stream="S", readers=("analysts",), history=True):
+def export(test, dataset, stream="S", readers=("analysts",), history=True):
     """One export, with tables and a schema of the test's own."""
     schema = test.id().rsplit(".", 1)[-1][:40]
     view = lambda name, reading, retention: {
@@ -29,7 +29,7 @@ def export(test, dataset, columns, stream="S", readers=("analysts",), history=Tr
     }
     views = [view(f"s_{dataset}", "live", None)] + ([view(f"s_{dataset}_history", "history", "7d")] if history else [])
     return {
-        "connection": cluster.connection(), "dataset": dataset, "stream": stream, "columns": columns,
+        "connection": cluster.connection(), "dataset": dataset, "stream": stream,
         "live": f"s_{dataset}_{schema}"[:60], "history": f"h_{dataset}_{schema}"[:60] if history else None,
         "history_retention": "7d" if history else None, "views": views,
     }
@@ -39,7 +39,7 @@ class Exporting(unittest.TestCase):
     def platform(self, **readers):
         self.schema = self.id().rsplit(".", 1)[-1][:40]
         platform = Platform(self, {"people": PEOPLE})
-        platform.document["exports"] = [export(self, "people", PEOPLE, **readers)]
+        platform.document["exports"] = [export(self, "people", **readers)]
         platform.describe()
         platform.load("people", [ANA, BEN])
         platform.merge()
@@ -82,7 +82,7 @@ class Exporting(unittest.TestCase):
         cluster.sql(f'GRANT SELECT ON "{self.schema}".s_people TO auditors')
         may = lambda role: cluster.sql(f"SELECT has_table_privilege('{role}', '\"{self.schema}\".s_people', 'SELECT')")[0][0]
         self.assertTrue(may("analysts"))
-        platform.document["exports"] = [export(self, "people", PEOPLE, readers=())]
+        platform.document["exports"] = [export(self, "people", readers=())]
         platform.describe()
         platform.job.export("S", "C")
         self.assertEqual((may("analysts"), may("auditors")), (False, True))
@@ -92,7 +92,7 @@ class Exporting(unittest.TestCase):
         platform.job.export("S", "C")
         columns = [*PEOPLE, column("more", "text")]
         platform.document["datasets"]["people"]["columns"] = columns
-        platform.document["exports"] = [export(self, "people", columns)]
+        platform.document["exports"] = [export(self, "people")]
         platform.describe()
         platform.stage("people", [("U", "01", 1, "Anna", None, "more")])
         platform.merge()
@@ -122,7 +122,7 @@ class Exporting(unittest.TestCase):
     def test_what_nobody_asks_for_any_more_is_taken_away(self):
         platform = self.platform()
         platform.job.export("S", "C")
-        platform.document["exports"] = [export(self, "people", PEOPLE, history=False)]
+        platform.document["exports"] = [export(self, "people", history=False)]
         platform.describe()
         platform.job.export("S", "C")
         left = cluster.sql(f"SELECT count(*) FROM pg_class WHERE relname IN ('s_people_history', 'h_people_{self.schema}')")
@@ -136,7 +136,7 @@ class Exporting(unittest.TestCase):
             column("t", "timestamp"), column("tz", "timestamptz"), column("u", "uuid"), column("j", "json"), column("raw", "binary"),
         ]
         platform = Platform(self, {"odd": columns})
-        platform.document["exports"] = [export(self, "odd", columns, history=False)]
+        platform.document["exports"] = [export(self, "odd", history=False)]
         platform.describe()
         moment = datetime.datetime(2026, 3, 4, 5, 6, 7, 89)
         row = (

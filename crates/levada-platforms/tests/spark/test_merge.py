@@ -8,10 +8,6 @@ import bench
 from bench import PEOPLE, Platform, column, levada_job
 
 
-def tearDownModule():
-    bench.stop()
-
-
 def money(text):
     return Decimal(text)
 

@@ -234,11 +234,13 @@ class Dataset:
     """One dataset's milestoned table."""
 
     def __init__(self, store, name, document):
-        self.store, self.spark, self.name, self.document = store, store.spark, name, document
+        self.store, self.spark, self.name = store, store.spark, name
+        usual = [{"from": column["name"], "key": False, **column} for column in document["columns"]]
+        self.document = {**document, "columns": usual}
         self.table = store.job.table(document["table"])
-        self.columns = [(column["name"], spark_type(column["type"])) for column in document["columns"]]
-        self.padded = {column["name"] for column in document["columns"] if column["type"].startswith("char")}
-        self.keys = [column["name"] for column in document["columns"] if column["key"]]
+        self.columns = [(column["name"], spark_type(column["type"])) for column in usual]
+        self.padded = {column["name"] for column in usual if column["type"].startswith("char")}
+        self.keys = [column["name"] for column in usual if column["key"]]
 
     def prepare(self):
         """Makes the table, or brings its columns up to the document."""
@@ -1097,7 +1099,7 @@ class Delivery:
 
     def view_statement(self, export, view):
         target = self.target
-        columns = [column["name"] for column in export["columns"]]
+        columns = [name for name, _ in self.store.dataset(export["dataset"]).columns]
         where = ""
         if view["reading"] == "history":
             columns += ["valid_from", "valid_to"]
@@ -1152,7 +1154,7 @@ class Table:
         self.export, self.name = export, export[reading]
         self.dataset = delivery.store.dataset(export["dataset"])
         self.columns = [("lv_key", "varchar(128)")] + ([("lv_from_batch", "bigint")] if reading == "history" else [])
-        self.columns += [(column["name"], self.target.type(column["type"])) for column in export["columns"]]
+        self.columns += [(column["name"], self.target.type(column["type"])) for column in self.dataset.document["columns"]]
         if reading == "history":
             instant = self.target.type("timestamptz")
             self.columns += [("valid_from", instant), ("valid_to", instant)]
