@@ -195,6 +195,15 @@ pub fn render(
     rendered.collect()
 }
 
+/// How a platform shares its nodes out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Layout {
+    /// As it is, in words.
+    pub is: String,
+    /// What it moves from: only that may be in force, or the same.
+    pub was: Option<String>,
+}
+
 /// How a platform wants its part made real.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Rendering {
@@ -221,6 +230,11 @@ pub trait Platform: Send + Sync {
 
     /// Checks a platform of this kind: its settings over its infrastructure's.
     fn lint(&self, platform: &PlatformEntry, infrastructure: Option<&Infrastructure>) -> Findings;
+
+    /// How it shares its nodes out, where that must not change by accident; `None`: it shares out nothing.
+    fn layout(&self, _platform: &PlatformEntry, _infrastructure: Option<&Infrastructure>) -> Option<Layout> {
+        None
+    }
 
     /// Checks one platform's part: what its capabilities can't tell, such as a type, a trigger, or
     /// more of something than the system takes.

@@ -206,6 +206,9 @@ fn what_aws_can_not_do_is_found_before_anything_is_written() {
         let codes = found(&example(&[replaced]));
         assert!(codes.contains(&code), "{replaced:?}: {codes:?}");
     }
+    let two = "      price: decimal(10,2)\n  stock:\n    classification: pub\n    columns:\n      sku: { type: varchar(20), key: true }\n";
+    let asked = ("datasets: [Shop.products]", "datasets: [Shop.products, Shop.stock]");
+    assert_eq!(found(&example(&[("      price: decimal(10,2)\n", two), asked])), ["E-AWS-009"]);
     let calendar = "calendar: office\nallow: [{ cron: \"0 8 * * *\", lasts: 8h }]\n---\ndatastore: Shop\n";
     let ingest = "ingest:\n  kind: snapshot\n  calendar: office\n";
     let codes = found(&example(&[("datastore: Shop\n", calendar), ("ingest:\n  kind: snapshot\n", ingest)]));
@@ -231,4 +234,31 @@ fn what_is_counted_is_what_is_rendered() {
     assert_eq!(resources.filter(|line| line.starts_with("resource ")).count(), 300);
     assert_eq!(found(&stores(50, "stacks: 1")), Vec::<&str>::new());
     assert_eq!(found(&stores(51, "stacks: 1")), ["E-AWS-006"]);
+}
+
+#[test]
+fn more_stacks_are_a_migration_that_somebody_has_to_ask_for() {
+    let on = |files: &Files, parent: Option<&Plan>| {
+        let parent = parent.map(|parent| &parent.blueprint);
+        plan(&load(files), &registry(), parent, "r1".to_owned()).map(|outcome| outcome.plan)
+    };
+    let first = on(&example(&[]), None).expect("no errors");
+    let more = example(&[("stacks: 8", "stacks: 40")]);
+    let refused = on(&more, Some(&first)).expect_err("what is there would be made anew elsewhere");
+    assert_eq!(refused.0.iter().map(|finding| finding.code.0).collect::<Vec<_>>(), ["E-EVOLUTION-007"]);
+
+    let moving = example(&[("stacks: 8", "stacks: 40, stacks_before: 8")]);
+    let second = on(&moving, Some(&first)).expect("it says what it moves from");
+    assert!(second.delta.is_empty() && !second.is_empty(), "no node changes, and there is something to do");
+    assert_ne!(second.hash, first.hash);
+    let tree = rendered(&moving);
+    assert_formatted(&tree);
+    let [leaves, joins] = ["leaves_Trade", "joins_Trade"].map(|name| {
+        tree.keys().filter(|path| path.contains(name)).map(|path| path.split('/').nth(1).expect("a stack")).collect::<Vec<_>>()
+    });
+    assert_eq!((leaves, joins.len()), (vec!["007"], 1));
+
+    assert!(on(&moving, Some(&second)).expect("no errors").is_empty());
+    assert!(on(&more, Some(&second)).expect("it is in force").is_empty());
+    assert!(!rendered(&more).keys().any(|path| path.contains("leaves_") || path.contains("joins_")));
 }

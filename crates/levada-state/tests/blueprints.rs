@@ -86,7 +86,7 @@ async fn a_blueprint_is_read_as_it_was_applied(bed: Bed) {
 }
 
 fn nature(realizer: Realizer) -> PlatformNature {
-    PlatformNature { kind: "embedded".to_owned(), realizer, described: None }
+    PlatformNature { kind: "embedded".to_owned(), realizer, described: None, layout: None }
 }
 
 async fn what_a_platform_renders_has_versions_and_no_rows(bed: Bed) {

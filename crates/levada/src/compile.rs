@@ -6,7 +6,7 @@ use crate::waiting::Waiting;
 use anyhow::Result;
 use levada_model::{Findings, Model, Severity};
 use levada_planner::blueprint::Choices;
-use levada_planner::{Assignment, Blueprint, IntentionGraph, PlanOutcome, PlatformRegistry};
+use levada_planner::{Assignment, Blueprint, IntentionGraph, PlanOutcome, PlatformRegistry, diff, freeze, lint_parts};
 use levada_repo::{FileTable, Loaded};
 use std::path::Path;
 
@@ -87,6 +87,19 @@ impl Compiler {
         findings.extend(rejected);
         findings.extend(entangled);
         Woven { assignment, graphs, findings: self.with_loading(findings) }
+    }
+
+    /// The same, with what the kinds of platforms have against their parts, where nothing is wrong before.
+    pub fn weave_and_review(&self) -> Woven {
+        let mut woven = self.weave();
+        if !woven.findings.has_errors() {
+            let blueprint = freeze(&self.model, &woven.assignment, &woven.graphs, None, self.revision.clone());
+            let delta = diff(None, &blueprint);
+            woven.findings.extend(lint_parts(&self.model, &self.registry, &blueprint, &delta));
+            self.files.locate_columns(&self.model, &mut woven.findings);
+            woven.findings.sort();
+        }
+        woven
     }
 
     /// Joins what loading found with what came later, in the order of places.

@@ -269,6 +269,32 @@ def cells(levada, model, package, work):
     return rendered
 
 
+def other_stacks(levada, model, package, work):
+    """More stacks: what moves is let go here and taken over there, and nothing is made or destroyed."""
+    rendered = work / "stacks"
+    render(levada, model, rendered)
+    with Provider(package, [rendered]) as provider:
+        terraform = Terraform(provider, work / "roots-of-stacks")
+        for root in roots(rendered):
+            folder = terraform.root(rendered, root)
+            terraform.validate(folder)
+            terraform.plan(folder)
+            terraform.apply(folder)
+        edit(model, "ecosystem.yaml", ("stacks: 8", "stacks: 40, stacks_before: 8"))
+        render(levada, model, rendered)
+        run(["terraform", "fmt", "-check", "-recursive", "-diff", rendered], work)
+        actions = []
+        for root in roots(rendered):
+            if root.startswith("stacks/"):
+                folder = terraform.root(rendered, root)
+                terraform.validate(folder)
+                actions += terraform.plan(folder).values()
+    # What is imported differs from what the stand-in knows of it, which is its name alone.
+    same("actions on what moves", set(actions), {"forget", "update"})
+    same("what is let go is taken over", actions.count("forget"), actions.count("update"))
+    say(f"five times as many stacks: {actions.count('forget')} resources are let go and taken over, none is made or destroyed")
+
+
 def main():
     levada, example, package, checkov, work = (pathlib.Path(argument).resolve() for argument in sys.argv[1:])
     shutil.rmtree(work, ignore_errors=True)
@@ -284,9 +310,10 @@ def main():
         wrong_is_seen(terraform, rendered)
         scanned(checkov, rendered)
         one_store_less(levada, terraform, model, rendered)
-    shutil.rmtree(model)
-    shutil.copytree(example, model, ignore=without_state)
-    scanned(checkov, cells(levada, model, package, work))
+    for name in ["model-of-stacks", "model-of-cells"]:
+        shutil.copytree(example, work / name, ignore=without_state)
+    other_stacks(levada, work / "model-of-stacks", package, work)
+    scanned(checkov, cells(levada, work / "model-of-cells", package, work))
 
 
 if __name__ == "__main__":

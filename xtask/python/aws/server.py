@@ -159,7 +159,10 @@ class Provider(services.ProviderServicer):
         return messages.Checked()
 
     def ReadResource(self, request, context):
-        return messages.ReadState(new_state=request.current_state)
+        state = value_of(request.current_state)
+        # What was imported is known by its name only.
+        make_up(self.resources[request.type_name], state, f"{request.type_name}/{state.get('id')}")
+        return messages.ReadState(new_state=dynamic(state))
 
     def PlanResourceChange(self, request, context):
         proposed = value_of(request.proposed_new_state)

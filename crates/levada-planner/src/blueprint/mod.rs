@@ -72,6 +72,9 @@ pub struct PlatformNature {
     pub realizer: Realizer,
     /// The fingerprint of what its program said of itself; `None`: it has none.
     pub described: Option<Fingerprint>,
+    /// How it shares its nodes out, where moving them is a migration; `None`: it shares out nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<String>,
 }
 
 /// Who makes the nodes of a platform real.

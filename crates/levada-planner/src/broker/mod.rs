@@ -133,9 +133,10 @@ impl Offer<'_> {
 
 fn natures(model: &Model, registry: &PlatformRegistry) -> BTreeMap<PlatformName, PlatformNature> {
     let nature = |entry: &PlatformEntry| {
-        let realizer = registry.platform(&entry.kind.value)?.realizer();
+        let kind = registry.platform(&entry.kind.value)?;
+        let (realizer, layout) = (kind.realizer(), kind.layout(entry, model.infrastructure_of(entry)).map(|it| it.is));
         let described = entry.described.as_ref().map(fingerprint);
-        Some((entry.name.clone(), PlatformNature { kind: entry.kind.value.clone(), realizer, described }))
+        Some((entry.name.clone(), PlatformNature { kind: entry.kind.value.clone(), realizer, described, layout }))
     };
     model.ecosystem.platforms.iter().filter_map(nature).collect()
 }

@@ -184,6 +184,8 @@ codes! {
     REMOVED_IN_USE = "E-EVOLUTION-005";
     /// A platform stays of its kind as long as it has nodes.
     KIND_IN_FORCE = "E-EVOLUTION-006";
+    /// A platform's nodes are shared out in another way than in force, and nothing says that they move.
+    LAYOUT_IN_FORCE = "E-EVOLUTION-007";
 }
 
 #[cfg(test)]

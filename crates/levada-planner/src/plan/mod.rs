@@ -14,7 +14,7 @@ pub use physical::{PhysicalEffect, physical_effect};
 pub use summary::Summary;
 pub use write::PlanFormat;
 
-use crate::blueprint::{Blueprint, Generation, freeze};
+use crate::blueprint::{Blueprint, Generation, PlatformNature, freeze};
 use crate::broker::{Assignment, assign};
 use crate::diff::{Delta, diff};
 use crate::evolution;
@@ -22,6 +22,7 @@ use crate::graph::{IntentionGraph, weave};
 use crate::lint::{codes, lint};
 use crate::platform::{PlatformRegistry, lint_parts};
 use levada_model::address::NodeAddress;
+use levada_model::name::PlatformName;
 use levada_model::fingerprint::{Fingerprint, fingerprint};
 use levada_model::{Address, Finding, Findings, Model, Span};
 use std::collections::BTreeMap;
@@ -43,6 +44,8 @@ pub struct Plan {
     pub physical: BTreeMap<NodeAddress, PhysicalEffect>,
     /// The place in the model that makes each node change.
     pub causes: BTreeMap<NodeAddress, Span>,
+    /// Platforms that share their nodes out in another way than in force.
+    pub moved: Vec<PlatformName>,
     /// The content hash; the same model on the same base has the same.
     pub hash: Fingerprint,
 }
@@ -61,7 +64,7 @@ pub struct PlanOutcome {
 impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.delta.is_empty()
+        self.delta.is_empty() && self.moved.is_empty()
     }
 
     /// The generation in force once it is applied; `None`: nothing ever was.
@@ -92,6 +95,7 @@ pub fn plan(
     findings.extend(rejected);
     findings.extend(entangled);
     findings.extend(parent.map(|parent| changed_kinds(model, parent)).unwrap_or_default());
+    findings.extend(parent.map(|parent| changed_layouts(model, registry, parent)).unwrap_or_default());
     findings.sort();
     if findings.has_errors() {
         return Err(findings);
@@ -110,10 +114,39 @@ pub fn plan(
     let physical = physical::effects(&delta);
     let causes = cause::causes(model, &delta, parent, &blueprint);
     let contracts = contract::effects(&delta, &causes);
-    let hash = fingerprint(&(delta.from, delta.to, &blueprint.revision, &delta));
+    let moved = parent.map(|parent| moved(parent, &blueprint)).unwrap_or_default();
+    let hash = match moved.is_empty() {
+        true => fingerprint(&(delta.from, delta.to, &blueprint.revision, &delta)),
+        false => fingerprint(&(delta.from, delta.to, &blueprint.revision, &delta, &blueprint.choices.platforms)),
+    };
     let base = parent.map(|parent| parent.generation);
-    let plan = Plan { base, blueprint, delta, warnings: findings, contracts, physical, causes, hash };
+    let plan = Plan { base, blueprint, delta, warnings: findings, contracts, physical, causes, moved, hash };
     Ok(PlanOutcome { plan, assignment, graphs })
+}
+
+/// Platforms whose layout in force is another.
+fn moved(parent: &Blueprint, next: &Blueprint) -> Vec<PlatformName> {
+    let before = &parent.choices.platforms;
+    let is_another =
+        |(name, nature): &(&PlatformName, &PlatformNature)| before.get(*name).is_some_and(|it| it.layout != nature.layout);
+    next.choices.platforms.iter().filter(is_another).map(|(name, _)| name.clone()).collect()
+}
+
+/// Platforms that share their nodes out in another way than in force, without saying so.
+fn changed_layouts(model: &Model, registry: &PlatformRegistry, parent: &Blueprint) -> Findings {
+    let changed = model.ecosystem.platforms.iter().filter_map(|entry| {
+        let kind = registry.platform(&entry.kind.value)?;
+        let layout = kind.layout(entry, model.infrastructure_of(entry))?;
+        let before = parent.choices.platforms.get(&entry.name)?.layout.clone()?;
+        if before == layout.is || Some(&before) == layout.was.as_ref() {
+            return None;
+        }
+        let message = format!("platform {} has {before} in force, and now {}", entry.name, layout.is);
+        let finding = Finding::error(codes::LAYOUT_IN_FORCE, message).at(entry.span);
+        let finding = finding.about(Address::Platform(entry.name.clone()));
+        Some(finding.hint("what is there would be made anew elsewhere: say what it moves from (docs/aws-batch.md)"))
+    });
+    Findings(changed.collect())
 }
 
 /// Platforms that are of another kind in force. What one kind made real no other can take over.

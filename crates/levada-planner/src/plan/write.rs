@@ -59,6 +59,10 @@ fn text(plan: &Plan, place: &dyn Fn(Span) -> String) -> String {
 }
 
 fn summary_lines(plan: &Plan, out: &mut String) {
+    for platform in &plan.moved {
+        let layout = plan.blueprint.choices.platforms.get(platform).and_then(|nature| nature.layout.as_deref());
+        line(out, format_args!("{platform} shares its nodes out anew: {}", layout.unwrap_or("in no way of its own")));
+    }
     let generation = plan.blueprint.generation;
     let Some(base) = plan.base.filter(|_| plan.is_empty()) else {
         let summary = plan.summary();
@@ -153,7 +157,7 @@ pub fn to_json(plan: &Plan, place: &dyn Fn(Span) -> String) -> Value {
         "generation": plan.blueprint.generation,
         "revision": plan.blueprint.revision,
         "hash": plan.hash,
-        "summary": plan.summary(),
+        "summary": plan.summary(), "moved": plan.moved,
         "changes": changes,
         "contracts": contracts,
         "warnings": warnings,

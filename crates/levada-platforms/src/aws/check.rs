@@ -6,7 +6,7 @@ use super::quota::{Quota, STACK_RESOURCES_LIMIT, STACK_RESOURCES_MAX};
 use super::schedule;
 use super::settings::AwsSettings;
 use super::store::resources;
-use levada_model::model::{Code as TransformerCode, CronTrigger, OutputMode, TransformTrigger};
+use levada_model::model::{CronTrigger, IngestKind, OutputMode, TransformTrigger};
 use levada_model::name::{ColumnName, DatastoreName};
 use levada_model::{Address, Code, DataType, Finding, Findings, Schema, Span};
 use levada_planner::blueprint::{CalendarSpec, IngestOrigin};
@@ -24,6 +24,8 @@ pub const CELL_FULL: Code = Code("E-AWS-005");
 pub const STACK_FULL: Code = Code("E-AWS-006");
 /// A transformer's output in a form that the merge program does not take.
 pub const MODE_UNSUPPORTED: Code = Code("E-AWS-007");
+/// DMS reads the tables of a snapshot one after the other.
+pub const SNAPSHOT_TORN: Code = Code("E-AWS-009");
 /// A table's name that DMS would read as a pattern.
 pub const TABLE_UNSUPPORTED: Code = Code("E-AWS-008");
 
@@ -57,6 +59,12 @@ impl Checked<'_, '_> {
             }
         }
         if let Some(source) = store.source() {
+            if matches!(source.ingest, IngestKind::Snapshot) && store.datasets().len() > 1 && store.ingests.len() == 1 {
+                let message = format!("DMS loads the tables of {} one after the other: a batch is no single moment of the source", self.name);
+                let finding = Finding::warning(SNAPSHOT_TORN, message).about(Address::Datastore(self.name.clone()));
+                let hint = "`kind: cdc` gives single moments; `consistency: single` says that none is needed";
+                self.findings.push(finding.at(self.span()).hint(hint));
+            }
             self.trigger(source.trigger, "the ingestion's trigger");
             self.calendars(source.calendars, "its source");
         }
@@ -66,10 +74,6 @@ impl Checked<'_, '_> {
         if let Some(transform) = store.transform {
             if let Some(TransformTrigger::Cron(cron)) = transform.trigger.map(|trigger| &trigger.trigger) {
                 self.trigger(Some(cron), "the transformer's trigger");
-            }
-            if let TransformerCode::Program(_) = transform.spec.code {
-                // The broker chooses no such platform for it: its capabilities say SQL.
-                debug_assert!(false, "a program on a platform that runs SQL only");
             }
         }
         let mode = store.ingests.iter().find_map(|ingest| match &ingest.origin {
@@ -91,6 +95,7 @@ impl Checked<'_, '_> {
         }
     }
 
+    /// A trigger that EventBridge Scheduler can say.
     fn trigger(&mut self, trigger: Option<&CronTrigger>, what: &str) {
         if let Some(Err(why)) = trigger.map(|trigger| schedule::expression(&trigger.cron.expression)) {
             let message = format!("{what} of {} can't be kept by AWS: {why}", self.name);

@@ -72,11 +72,25 @@ impl<'a> Layout<'a> {
     /// The stores of each stack, by number. A stack without stores is there too: applying it destroys
     /// what was in it before.
     pub fn stacks(&self, platform: &str, settings: &AwsSettings) -> BTreeMap<u32, Vec<(&'a DatastoreName, &Store<'a>)>> {
-        let mut stacks: BTreeMap<u32, Vec<_>> = (0..settings.stacks).map(|number| (number, Vec::new())).collect();
+        let count = settings.stacks.max(settings.stacks_before.unwrap_or(0));
+        let mut stacks: BTreeMap<u32, Vec<_>> = (0..count).map(|number| (number, Vec::new())).collect();
         for (name, store) in &self.stores {
             stacks.entry(stack_of(platform, name.as_str(), settings)).or_default().push((*name, store));
         }
         stacks
+    }
+}
+
+impl<'a> Layout<'a> {
+    /// The stores that leave each stack for another, by number.
+    pub fn leaving(&self, platform: &str, settings: &AwsSettings) -> BTreeMap<u32, Vec<(&'a DatastoreName, &Store<'a>)>> {
+        let mut leaving: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+        for (name, store) in &self.stores {
+            if let Some(from) = moves_from(platform, name.as_str(), settings) {
+                leaving.entry(from).or_default().push((*name, store));
+            }
+        }
+        leaving
     }
 }
 
@@ -119,4 +133,10 @@ pub struct Source<'a> {
 /// The stack of a datastore.
 pub fn stack_of(platform: &str, datastore: &str, settings: &AwsSettings) -> u32 {
     names::number(&[platform, datastore], settings.stacks)
+}
+
+/// The stack that a datastore moves from; `None`: it stays.
+pub fn moves_from(platform: &str, datastore: &str, settings: &AwsSettings) -> Option<u32> {
+    let before = names::number(&[platform, datastore], settings.stacks_before?);
+    (before != stack_of(platform, datastore, settings)).then_some(before)
 }

@@ -23,7 +23,7 @@ mod stack;
 mod store;
 
 pub use check::{
-    CALENDAR_UNSUPPORTED, CELL_FULL, MODE_UNSUPPORTED, STACK_FULL, TABLE_UNSUPPORTED, TRIGGER_UNSUPPORTED, TYPE_UNSUPPORTED,
+    CALENDAR_UNSUPPORTED, CELL_FULL, MODE_UNSUPPORTED, SNAPSHOT_TORN, STACK_FULL, TABLE_UNSUPPORTED, TRIGGER_UNSUPPORTED, TYPE_UNSUPPORTED,
 };
 
 use crate::output;
@@ -32,7 +32,7 @@ use levada_model::connection::ContainerKind;
 use levada_model::model::{CatchUp, Infrastructure, PlatformEntry, Style};
 use levada_model::{Address, Code, Finding, Findings};
 use levada_planner::blueprint::Realizer;
-use levada_planner::platform::{Capabilities, CodeKind, IngestMode, Part, Platform, Rendering};
+use levada_planner::platform::{Capabilities, CodeKind, IngestMode, Layout as SharedOut, Part, Platform, Rendering};
 use settings::AwsSettings;
 use std::collections::BTreeMap;
 
@@ -82,6 +82,12 @@ impl Platform for Aws {
         findings
     }
 
+    fn layout(&self, platform: &PlatformEntry, infrastructure: Option<&Infrastructure>) -> Option<SharedOut> {
+        let settings = AwsSettings::of(platform, infrastructure).ok()?;
+        let stacks = |count: u32| format!("{count} stacks");
+        Some(SharedOut { is: stacks(settings.stacks), was: settings.stacks_before.map(stacks) })
+    }
+
     fn lint_part(&self, part: &Part<'_>) -> Findings {
         settings_of(part).map(|(_, settings)| check::check(part, &settings)).unwrap_or_default()
     }
@@ -94,8 +100,10 @@ impl Platform for Aws {
         for (name, cell) in &settings.cells {
             files.extend(cell::files(entry, &settings, name, cell));
         }
+        let leaving = layout.leaving(entry.name.as_str(), &settings);
         for (number, stores) in layout.stacks(entry.name.as_str(), &settings) {
-            files.extend(stack::files(part.model, entry, &settings, number, &stores));
+            let leaving = leaving.get(&number).map(Vec::as_slice).unwrap_or_default();
+            files.extend(stack::files(part.model, entry, &settings, number, &stores, leaving));
         }
         files.push(("quotas.md".to_owned(), quota::report(entry.name.as_str(), &settings, &layout)));
         Rendering::Files(files.into_iter().map(|(path, text)| (path, text.into_bytes())).collect())

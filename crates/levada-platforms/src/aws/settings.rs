@@ -26,6 +26,8 @@ pub struct AwsSettings {
     pub partition: String,
     /// How many stacks; fixed when the platform is created.
     pub stacks: u32,
+    /// How many there were: stores whose stack is another now move, state and all.
+    pub stacks_before: Option<u32>,
     /// Who reads the sources, by name.
     pub cells: BTreeMap<String, Cell>,
     /// Replication instances a cell.
@@ -79,7 +81,9 @@ impl AwsSettings {
     /// The cell of a stack, and its name.
     pub fn cell_of(&self, stack: u32) -> (&str, &Cell) {
         let found = self.cells.iter().find(|(_, cell)| (cell.stacks.0..=cell.stacks.1).contains(&stack));
-        let (name, cell) = found.expect("the cells share out all stacks: that was checked when they were read");
+        // Beyond them are stacks that are emptied: whoever has the last one does that.
+        let last = || self.cells.iter().max_by_key(|(_, cell)| cell.stacks.1);
+        let (name, cell) = found.or_else(last).expect("the cells share out all stacks: that was checked when they were read");
         (name, cell)
     }
 
@@ -113,8 +117,8 @@ impl AwsSettings {
     }
 }
 
-const KEYS: [&str; 17] = [
-    "account", "region", "regions", "partition", "stacks", "cells", "replication_instances", "replication_instance_class",
+const KEYS: [&str; 18] = [
+    "account", "region", "regions", "partition", "stacks", "stacks_before", "cells", "replication_instances", "replication_instance_class",
     "replication_instance_gib", "workers", "worker_type", "run_minutes", "runs_max", "staging_days", "log_days",
     "secret_prefix", "tags",
 ];
@@ -140,6 +144,7 @@ impl Reader {
             region,
             partition: self.word("partition", "aws", &["aws", "aws-cn", "aws-us-gov"]),
             stacks,
+            stacks_before: self.optional_number("stacks_before", 1..=STACKS_MAX),
             cells: self.cells(stacks),
             instances: self.number("replication_instances", 1, 1..=60),
             instance_class: self.text("replication_instance_class").unwrap_or_else(|| "dms.r6i.large".to_owned()),
@@ -171,6 +176,10 @@ impl Reader {
             self.wrong.push(format!("settings.{key} is {word:?}; it may be {}", words.join(", ")));
         }
         word
+    }
+
+    fn optional_number(&mut self, key: &str, allowed: std::ops::RangeInclusive<u32>) -> Option<u32> {
+        self.left.contains_key(key).then(|| self.number(key, 1, allowed))
     }
 
     fn number(&mut self, key: &str, default: u32, allowed: std::ops::RangeInclusive<u32>) -> u32 {

@@ -1,6 +1,6 @@
 //! A stack: some datastores with a state of their own.
 
-use super::layout::Store;
+use super::layout::{self, Store};
 use super::roots::{Root, home};
 use super::settings::{AwsSettings, Cell};
 use super::store::StoreFile;
@@ -16,6 +16,7 @@ pub(super) fn files(
     settings: &AwsSettings,
     number: u32,
     stores: &[(&DatastoreName, &Store<'_>)],
+    leaving: &[(&DatastoreName, &Store<'_>)],
 ) -> Vec<(String, String)> {
     let folder = format!("stacks/{number:03}");
     let (_, cell) = settings.cell_of(number);
@@ -26,10 +27,17 @@ pub(super) fn files(
         blocks.extend(lookups(settings, cell, reads_sources));
     }
     let mut files = vec![(format!("{folder}/main.tf"), print(&blocks))];
+    for (name, store) in leaving {
+        let file = StoreFile { model, platform: entry.name.as_str(), settings, cell, name, store };
+        files.push((format!("{folder}/leaves_{name}.tf"), print(&file.leaving())));
+    }
     for (name, store) in stores {
         let file = StoreFile { model, platform: entry.name.as_str(), settings, cell, name, store };
         // `main` is a name that a datastore may have.
         files.push((format!("{folder}/store_{name}.tf"), print(&file.blocks())));
+        if layout::moves_from(entry.name.as_str(), name.as_str(), settings).is_some() {
+            files.push((format!("{folder}/joins_{name}.tf"), print(&file.joining())));
+        }
     }
     files
 }

@@ -84,6 +84,53 @@ impl StoreFile<'_> {
         blocks
     }
 
+    /// What lets go of the store's resources, in the stack that it leaves.
+    pub fn leaving(&self) -> Vec<Block> {
+        let removed = |(address, _): (String, Expression)| {
+            Block::new("removed", [""; 0])
+                .with("from", Expression::reference(address))
+                .block(Block::new("lifecycle", [""; 0]).with("destroy", Expression::Boolean(false)))
+        };
+        self.addresses().into_iter().map(removed).collect()
+    }
+
+    /// What takes them over, in the stack that it joins.
+    pub fn joining(&self) -> Vec<Block> {
+        let import = |(address, id): (String, Expression)| {
+            Block::new("import", [""; 0]).with("to", Expression::reference(address)).with("id", id)
+        };
+        self.addresses().into_iter().map(import).collect()
+    }
+
+    /// Each resource of the store, with what it is imported by.
+    fn addresses(&self) -> Vec<(String, Expression)> {
+        let (platform, name) = (self.platform, self.name.as_str());
+        let id = names::store(platform, name);
+        let object = |key: String| Expression::template(&format!("{{}}/{key}"), &["local.bucket"]);
+        let schedule = |name: &str| Expression::template(&format!("{{}}/{name}"), &["local.name"]);
+        let mut all = Vec::new();
+        if let Some(source) = self.store.source() {
+            all.push((format!("aws_dms_endpoint.{name}"), Expression::text(&id)));
+            all.push((format!("aws_dms_replication_task.{name}"), Expression::text(&id)));
+            if is_cdc(source) {
+                all.push((format!("aws_cloudwatch_metric_alarm.{name}"), Expression::text(format!("{id}-latency"))));
+            }
+            all.push((format!("aws_scheduler_schedule.store-{name}"), schedule(&id)));
+        }
+        all.push((format!("aws_s3_object.machine-{name}"), object(keys::machine_store(name))));
+        all.push((format!("aws_s3_object.store-{name}"), object(keys::store(name))));
+        if let Some(transform) = self.store.transform {
+            let workspace = transform.spec.workspace.as_str();
+            all.push((format!("aws_s3_object.machine_transformer-{workspace}"), object(keys::machine_transformer(workspace))));
+            all.push((format!("aws_s3_object.transformer-{workspace}"), object(keys::transformer(workspace))));
+        }
+        if let Some((workspace, _)) = transformer_cron(self.store) {
+            let id = names::transformer(platform, workspace.as_str());
+            all.push((format!("aws_scheduler_schedule.transformer-{workspace}"), schedule(&id)));
+        }
+        all
+    }
+
     fn tags(&self) -> Expression {
         let owner = self.model.datastore(self.name).map(|store| &store.owner);
         own_tags(&[

@@ -21,6 +21,8 @@ pub struct Applied {
     generation: Option<Generation>,
     /// How many nodes changed.
     changed: usize,
+    /// Platforms that share their nodes out anew.
+    moved: Vec<PlatformName>,
     /// What was brought to the places of platforms that render files.
     rendered: BTreeMap<PlatformName, Delivered>,
     /// Whether workers have something to do.
@@ -88,7 +90,8 @@ pub async fn apply(project: &Project, compiler: &Compiler, is_agreed_to: bool) -
         show::talk(format!("platform {name}: {}", delivered.in_words(place)));
         rendered.insert(name.clone(), delivered);
     }
-    Ok(Some(Applied { generation: plan.leads_to(), changed: changes.len(), rendered, is_for_workers }))
+    let generation = plan.leads_to();
+    Ok(Some(Applied { generation, changed: changes.len(), moved: plan.moved, rendered, is_for_workers }))
 }
 
 impl Applied {
@@ -101,6 +104,10 @@ impl Applied {
                 if self.is_for_workers {
                     show::talk("a running worker takes it up; otherwise start one: levada run");
                 }
+            }
+            (Format::Text, Some(generation), 0) if !self.moved.is_empty() => {
+                let moved: Vec<String> = self.moved.iter().map(ToString::to_string).collect();
+                show::data(format!("generation {generation} is the target: {} moves nodes", moved.join(", ")));
             }
             (Format::Text, ..) => show::data("nothing to change"),
         }

@@ -11,7 +11,7 @@ use serde_json::json;
 /// Loads, lints, assigns and weaves; needs neither state nor secrets.
 pub fn run(args: &CheckArgs) -> Result<bool> {
     let compiler = Compiler::load(&args.dir.dir)?;
-    let findings = compiler.weave().findings;
+    let findings = compiler.weave_and_review().findings;
     match args.format {
         Format::Json => show::json(&to_json(&compiler, &findings)),
         Format::Text => {
