@@ -7,6 +7,7 @@ leaves takes nothing of the shared data along; checkov, trivy and statelint with
 """
 
 import json
+import logging
 import os
 import pathlib
 import re
@@ -14,6 +15,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+
+import machine
 
 HERE = pathlib.Path(__file__).parent
 VARIABLES = {
@@ -168,6 +171,17 @@ def applied(terraform, rendered):
     say(f"terraform: {total} resources of {len(roots(rendered))} roots validated, planned, applied; a second plan finds nothing to do")
 
 
+def machine_runs(terraform):
+    """The state machine that was applied goes every way that it may."""
+    states = [json.loads(path.read_text(encoding="utf-8")) for path in terraform.work.rglob("terraform.tfstate")]
+    logging.disable(logging.CRITICAL)
+    try:
+        count = machine.walk(states)
+    except AssertionError as error:
+        raise Failed(f"the state machine, {error}") from None
+    say(f"moto: the state machine goes {count} ways as it should")
+
+
 def one_dataset_more(levada, terraform, model, rendered):
     before = contents(rendered)
     edit(model, DATA, ("      placed_at:   timestamptz\n", "      placed_at:   timestamptz\n" + ONE_MORE))
@@ -231,11 +245,11 @@ def scanned(checkov, rendered):
         raise Failed(f"trivy passed {passed} checks: it did not read the files")
     say(f"trivy: {passed} passed, 0 failed")
 
-    machine = (rendered / "platform/machine.asl.json").read_text(encoding="utf-8")
+    definition = (rendered / "platform/machine.asl.json").read_text(encoding="utf-8")
     for name, value in {"partition": "aws", "bucket": "bucket", "job": "job"}.items():
-        machine = machine.replace("${" + name + "}", value)
+        definition = definition.replace("${" + name + "}", value)
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        file.write(machine)
+        file.write(definition)
         file.flush()
         run([pathlib.Path(sys.executable).with_name("statelint"), file.name], rendered)
     say("statelint: the state machine is one")
@@ -306,6 +320,7 @@ def main():
     with Provider(package, [rendered]) as provider:
         terraform = Terraform(provider, work / "roots")
         applied(terraform, rendered)
+        machine_runs(terraform)
         one_dataset_more(levada, terraform, model, rendered)
         wrong_is_seen(terraform, rendered)
         scanned(checkov, rendered)
