@@ -20,7 +20,10 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
     let schema = schema(root)?;
     process::run(process::cargo(root).args(["build", "--quiet", "--package", "levada"]))?;
     let mut prove = Command::new(&python);
-    prove.arg(scripts.join("prove.py")).arg(process::target(root).join("debug/levada")).arg(root.join("examples/aws-batch"));
+    prove
+        .arg(scripts.join("prove.py"))
+        .arg(process::target(root).join("debug/levada"))
+        .arg(root.join("examples/aws-batch"));
     prove.args([schema, checkov.with_file_name("checkov"), root.join("target/aws-rendered")]);
     process::run(&mut prove).context("what aws-batch renders is not what AWS takes")
 }

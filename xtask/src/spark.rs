@@ -22,13 +22,16 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
     let python = python::environment(root, "spark", &tests.join("requirements.txt"))?;
     process::run(process::cargo(root).args(["build", "--quiet", "--package", "levada"]))?;
     let mut unittest = Command::new(&python);
-    unittest.args(["-W", "ignore::ResourceWarning", "-m", "unittest", "discover", "--pattern", "test_*.py"]).current_dir(&tests);
+    unittest
+        .args(["-W", "ignore::ResourceWarning", "-m", "unittest", "discover", "--pattern", "test_*.py"])
+        .current_dir(&tests);
     unittest.env("LEVADA", process::target(root).join("debug/levada")).env("PYTHONDONTWRITEBYTECODE", "1");
     process::run(&mut unittest).context("the program of aws-batch's job does not do what it should")
 }
 
 fn install_jars() -> anyhow::Result<()> {
-    let missing: Vec<&str> = JARS.iter().filter(|(jar, _)| !Path::new(jar).is_file()).map(|(_, package)| *package).collect();
+    let missing: Vec<&str> =
+        JARS.iter().filter(|(jar, _)| !Path::new(jar).is_file()).map(|(_, package)| *package).collect();
     match missing.is_empty() {
         true => Ok(()),
         false => debian::install(&missing).with_context(|| format!("install {} by hand", missing.join(" and "))),

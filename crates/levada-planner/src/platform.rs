@@ -145,11 +145,7 @@ impl<'a> Part<'a> {
 
 /// Splits a blueprint and the way there by platform; one that has nodes in neither has no part.
 /// Linear in nodes.
-pub fn parts<'a>(
-    model: &'a Model,
-    blueprint: &'a Blueprint,
-    delta: &'a Delta,
-) -> BTreeMap<&'a PlatformName, Part<'a>> {
+pub fn parts<'a>(model: &'a Model, blueprint: &'a Blueprint, delta: &'a Delta) -> BTreeMap<&'a PlatformName, Part<'a>> {
     let mut parts: BTreeMap<&PlatformName, Part<'_>> = BTreeMap::new();
     for (address, node) in &blueprint.nodes {
         let platform = address.platform();

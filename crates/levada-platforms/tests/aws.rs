@@ -20,8 +20,9 @@ fn example(replaced: &[(&str, &str)]) -> Files {
     let names = ["team.yaml", "data.yaml", "totals.sql"].map(|name| format!("{folder}/{name}"));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/aws-batch");
     let paths = ["ecosystem.yaml", "zones/europe/zone.yaml"].map(str::to_owned).into_iter().chain(names);
-    let files: Files =
-        paths.map(|path| (path.clone(), std::fs::read_to_string(root.join(&path)).expect("read the example"))).collect();
+    let files: Files = paths
+        .map(|path| (path.clone(), std::fs::read_to_string(root.join(&path)).expect("read the example")))
+        .collect();
     edited(files, replaced)
 }
 
@@ -69,7 +70,12 @@ fn assert_formatted(tree: &Files) {
     let mut fmt = Command::new("terraform");
     fmt.args(["fmt", "-check", "-recursive", "-diff"]).arg(folder.path()).env("CHECKPOINT_DISABLE", "1");
     let output = fmt.output().expect("terraform 1.10 or later is installed and on PATH");
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// The text between the quotes of a line such as `  name = "…"`, of all lines of one argument.
@@ -93,7 +99,10 @@ fn stores(count: usize, settings: &str) -> Files {
         ));
     }
     let datasets: Vec<String> = (0..count).map(|number| format!("Store{number}.t")).collect();
-    data.push_str(&format!("workspace: All\ncontainer: Reporting DB\ngroups:\n  G: {{ datasets: [{}] }}\n", datasets.join(", ")));
+    data.push_str(&format!(
+        "workspace: All\ncontainer: Reporting DB\ngroups:\n  G: {{ datasets: [{}] }}\n",
+        datasets.join(", ")
+    ));
     files.insert(DATA.to_owned(), data);
     files
 }
@@ -105,7 +114,9 @@ fn the_example_becomes_shared_roots_a_cell_and_stacks_with_a_file_for_each_datas
     let stores: Vec<&String> = tree.keys().filter(|path| path.contains("/store_")).collect();
     assert_eq!(stores, ["stacks/003/store_Shop.tf", "stacks/004/store_Totals.tf", "stacks/007/store_Trade.tf"]);
     assert_eq!(tree.keys().filter(|path| path.starts_with("stacks/") && path.ends_with("/main.tf")).count(), 8);
-    for path in ["platform/main.tf", "platform/levada_job.py", "platform/machine.asl.json", "cells/main/main.tf", "quotas.md"] {
+    for path in
+        ["platform/main.tf", "platform/levada_job.py", "platform/machine.asl.json", "cells/main/main.tf", "quotas.md"]
+    {
         assert!(tree.contains_key(path), "{path}");
     }
     assert!(tree["quotas.md"].contains("| main | DMS tasks | 2 | 600 |"), "{}", tree["quotas.md"]);
@@ -128,8 +139,7 @@ fn the_worked_example_is_rendered_too() {
 }
 
 const SOURCE: &str = "kind: postgres\n    location: \"azure:us/east\"\n    host: nw.example.com\n    database: nw\n    credential: nw_reader";
-const TARGET: &str =
-    "kind: postgres\n    location: \"azure:us/east\"\n    host: w.example.com\n    database: w\n    credential: nw_writer";
+const TARGET: &str = "kind: postgres\n    location: \"azure:us/east\"\n    host: w.example.com\n    database: w\n    credential: nw_writer";
 
 #[test]
 fn one_dataset_more_changes_one_file_in_one_stack() {
@@ -137,7 +147,10 @@ fn one_dataset_more_changes_one_file_in_one_stack() {
     let more = "      sku:   { type: varchar(20), key: true }\n";
     let one_more = format!("{more}  stock:\n    classification: pub\n    columns:\n{more}");
     let asked = ("datasets: [Shop.products]", "datasets: [Shop.products, Shop.stock]");
-    let after = rendered(&example(&[(&format!("{more}      title: {{ type: text, nullable: false }}\n      price: decimal(10,2)\n"), &one_more), asked]));
+    let after = rendered(&example(&[
+        (&format!("{more}      title: {{ type: text, nullable: false }}\n      price: decimal(10,2)\n"), &one_more),
+        asked,
+    ]));
     let differs = |path: &&String| before.get(*path) != after.get(*path);
     let changed: BTreeSet<&String> = before.keys().chain(after.keys()).filter(differs).collect();
     assert_eq!(changed.into_iter().collect::<Vec<_>>(), ["stacks/003/store_Shop.tf"]);
@@ -162,7 +175,8 @@ fn hostile_names_become_safe_valid_and_distinct_resources() {
         assert!(!text.replace("$${", "").contains("${file("), "a template of the model's: {text}");
         assert!(!text.replace("%%{", "").contains("%{"), "a directive of the model's: {text}");
     }
-    let ids: Vec<&str> = ["endpoint_id", "replication_task_id", "name"].iter().flat_map(|it| values(&tree, it)).collect();
+    let ids: Vec<&str> =
+        ["endpoint_id", "replication_task_id", "name"].iter().flat_map(|it| values(&tree, it)).collect();
     let is_plain = |id: &str| id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_/.".contains(&b)) && id.len() <= 64;
     assert!(ids.iter().all(|id| is_plain(&id.replace("${local.name}", ""))), "{ids:?}");
     // Two platforms whose names differ in what a resource's name can't show.
@@ -178,7 +192,10 @@ fn platforms_that_share_an_infrastructure_do_not_collide() {
     let files = example(&[("    settings: { stacks: 8 }\n", second)]);
     let names = |tree: &Files| -> BTreeSet<String> {
         let main = &tree["platform/main.tf"];
-        main.lines().filter(|line| line.contains("tfstate") || line.trim().starts_with("name ")).map(str::to_owned).collect()
+        main.lines()
+            .filter(|line| line.contains("tfstate") || line.trim().starts_with("name "))
+            .map(str::to_owned)
+            .collect()
     };
     let (one, two) = (names(&rendered_as(&files, "Lake")), names(&rendered_as(&files, "Second")));
     assert!(!one.is_empty() && one.is_disjoint(&two), "{one:?} {two:?}");
@@ -254,7 +271,10 @@ fn more_stacks_are_a_migration_that_somebody_has_to_ask_for() {
     let tree = rendered(&moving);
     assert_formatted(&tree);
     let [leaves, joins] = ["leaves_Trade", "joins_Trade"].map(|name| {
-        tree.keys().filter(|path| path.contains(name)).map(|path| path.split('/').nth(1).expect("a stack")).collect::<Vec<_>>()
+        tree.keys()
+            .filter(|path| path.contains(name))
+            .map(|path| path.split('/').nth(1).expect("a stack"))
+            .collect::<Vec<_>>()
     });
     assert_eq!((leaves, joins.len()), (vec!["007"], 1));
 

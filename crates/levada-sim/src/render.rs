@@ -28,14 +28,16 @@ pub fn run(stores: usize, datasets: usize, columns: usize) -> Result<()> {
     ensure!(rendered(&reversed, &planned(&reversed)?)? == tree, "another order of files gives other bytes");
     let more = load(self::files(stores, datasets, columns, Some(stores / 2)).iter())?;
     let after = rendered(&more, &planned(&more)?)?;
-    let changed: Vec<&String> = after.iter().filter(|(path, text)| tree.get(*path) != Some(text)).map(|it| it.0).collect();
+    let changed: Vec<&String> =
+        after.iter().filter(|(path, text)| tree.get(*path) != Some(text)).map(|it| it.0).collect();
     println!("one dataset more: {changed:?} differs");
     ensure!(changed.len() == 1 && after.len() == tree.len(), "one dataset more changes more than one file");
 
     let mut stacks: BTreeMap<&str, usize> = BTreeMap::new();
     for (path, text) in &tree {
         if let Some((stack, _)) = path.strip_prefix("stacks/").and_then(|rest| rest.split_once('/')) {
-            *stacks.entry(stack).or_default() += text.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"resource ")).count();
+            *stacks.entry(stack).or_default() +=
+                text.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"resource ")).count();
         }
     }
     let fullest = stacks.values().max().copied().unwrap_or_default();
@@ -71,13 +73,18 @@ fn files(stores: usize, datasets: usize, columns: usize, more: Option<usize>) ->
 fn store_text(store: usize, datasets: usize, columns: usize) -> String {
     let mut text = format!("datastore: S{store:06}\ncontainer: source\ningest: {{ kind: cdc }}\ndatasets:\n");
     for dataset in 0..datasets {
-        text.push_str(&format!("  d{dataset}:\n    classification: pub\n    columns:\n      id: {{ type: int64, key: true }}\n"));
+        text.push_str(&format!(
+            "  d{dataset}:\n    classification: pub\n    columns:\n      id: {{ type: int64, key: true }}\n"
+        ));
         for column in 1..columns {
             text.push_str(&format!("      column_{column}: varchar(40)\n"));
         }
     }
     let names: Vec<String> = (0..datasets).map(|dataset| format!("S{store:06}.d{dataset}")).collect();
-    text + &format!("---\nworkspace: W{store:06}\ncontainer: target\ngroups:\n  G: {{ datasets: [{}] }}\n", names.join(", "))
+    text + &format!(
+        "---\nworkspace: W{store:06}\ncontainer: target\ngroups:\n  G: {{ datasets: [{}] }}\n",
+        names.join(", ")
+    )
 }
 
 fn load<'f>(files: impl Iterator<Item = &'f (String, String)>) -> Result<Model> {

@@ -22,8 +22,8 @@ use crate::graph::{IntentionGraph, weave};
 use crate::lint::{codes, lint};
 use crate::platform::{PlatformRegistry, lint_parts};
 use levada_model::address::NodeAddress;
-use levada_model::name::PlatformName;
 use levada_model::fingerprint::{Fingerprint, fingerprint};
+use levada_model::name::PlatformName;
 use levada_model::{Address, Finding, Findings, Model, Span};
 use std::collections::BTreeMap;
 
@@ -127,8 +127,9 @@ pub fn plan(
 /// Platforms whose layout in force is another.
 fn moved(parent: &Blueprint, next: &Blueprint) -> Vec<PlatformName> {
     let before = &parent.choices.platforms;
-    let is_another =
-        |(name, nature): &(&PlatformName, &PlatformNature)| before.get(*name).is_some_and(|it| it.layout != nature.layout);
+    let is_another = |(name, nature): &(&PlatformName, &PlatformNature)| {
+        before.get(*name).is_some_and(|it| it.layout != nature.layout)
+    };
     next.choices.platforms.iter().filter(is_another).map(|(name, _)| name.clone()).collect()
 }
 

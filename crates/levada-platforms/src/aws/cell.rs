@@ -16,7 +16,8 @@ pub(super) fn files(entry: &PlatformEntry, settings: &AwsSettings, name: &str, c
     let mut blocks = root.header();
     blocks.push(list_variable("subnet_ids", "The subnets, in two zones at least, from which the sources are reached."));
     blocks.push(list_variable("security_group_ids", "What lets the replication instances out to the sources."));
-    let home_key = Block::new("data", ["aws_kms_key", "home"]).with("key_id", Expression::template("alias/{}", &["local.name"]));
+    let home_key =
+        Block::new("data", ["aws_kms_key", "home"]).with("key_id", Expression::template("alias/{}", &["local.name"]));
     blocks.push(home(home_key, settings, cell));
     blocks.extend(key(settings));
     if settings.is_elsewhere(cell) {
@@ -37,7 +38,8 @@ fn list_variable(name: &'static str, description: &str) -> Block {
 
 /// A key of the account's own, for its instances' disks, endpoints and alarms.
 fn key(settings: &AwsSettings) -> [Block; 2] {
-    let services = vec![runtime::key_user(Expression::object([("Service", Expression::text("cloudwatch.amazonaws.com"))]))];
+    let services =
+        vec![runtime::key_user(Expression::object([("Service", Expression::text("cloudwatch.amazonaws.com"))]))];
     let about = "What reads sources for Levada.";
     runtime::key("cell", about, Expression::template("alias/{}-cell", &["local.name"]), settings, services)
 }

@@ -60,7 +60,10 @@ impl Checked<'_, '_> {
         }
         if let Some(source) = store.source() {
             if matches!(source.ingest, IngestKind::Snapshot) && store.datasets().len() > 1 && store.ingests.len() == 1 {
-                let message = format!("DMS loads the tables of {} one after the other: a batch is no single moment of the source", self.name);
+                let message = format!(
+                    "DMS loads the tables of {} one after the other: a batch is no single moment of the source",
+                    self.name
+                );
                 let finding = Finding::warning(SNAPSHOT_TORN, message).about(Address::Datastore(self.name.clone()));
                 let hint = "`kind: cdc` gives single moments; `consistency: single` says that none is needed";
                 self.findings.push(finding.at(self.span()).hint(hint));
@@ -81,7 +84,10 @@ impl Checked<'_, '_> {
             IngestOrigin::Container { .. } => None,
         });
         if mode == Some(OutputMode::Changes) {
-            let message = format!("the transformer of {} writes changes, and the merge takes whole outputs or rows to add", self.name);
+            let message = format!(
+                "the transformer of {} writes changes, and the merge takes whole outputs or rows to add",
+                self.name
+            );
             self.push(MODE_UNSUPPORTED, message, "`mode: snapshot` lets the merge find the changes itself");
         }
     }
@@ -152,10 +158,11 @@ fn sizes(part: &Part<'_>, settings: &AwsSettings, layout: &Layout<'_>) -> Findin
         let hint = "more stacks hold less each: `settings.stacks`, with the migration in docs/aws-batch.md";
         match count {
             0..=STACK_RESOURCES_MAX => {}
-            count if count <= STACK_RESOURCES_LIMIT => findings.push(about(Finding::warning(STACK_FULL, message)).hint(hint)),
+            count if count <= STACK_RESOURCES_LIMIT => {
+                findings.push(about(Finding::warning(STACK_FULL, message)).hint(hint))
+            }
             _ => findings.push(about(Finding::error(STACK_FULL, message)).hint(hint)),
         }
     }
     findings
 }
-

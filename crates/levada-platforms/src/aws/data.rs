@@ -73,9 +73,10 @@ pub fn store(platform: &str, datastore: &str, store: &Store<'_>, settings: &AwsS
         json!({ "stream": ingest.stream.to_string(), "datasets": datasets })
     });
     let datasets = store.datasets().into_iter().map(|(name, dataset)| {
-        let owed = dataset.owed.iter().map(|owed| {
-            json!({ "to": owed.to.to_string(), "because": owed.because, "retention": owed.retention })
-        });
+        let owed = dataset
+            .owed
+            .iter()
+            .map(|owed| json!({ "to": owed.to.to_string(), "because": owed.because, "retention": owed.retention }));
         let value = json!({
             "table": names::table(datastore, name),
             "columns": columns(&dataset.schema),

@@ -71,7 +71,11 @@ impl<'a> Layout<'a> {
 
     /// The stores of each stack, by number. A stack without stores is there too: applying it destroys
     /// what was in it before.
-    pub fn stacks(&self, platform: &str, settings: &AwsSettings) -> BTreeMap<u32, Vec<(&'a DatastoreName, &Store<'a>)>> {
+    pub fn stacks(
+        &self,
+        platform: &str,
+        settings: &AwsSettings,
+    ) -> BTreeMap<u32, Vec<(&'a DatastoreName, &Store<'a>)>> {
         let count = settings.stacks.max(settings.stacks_before.unwrap_or(0));
         let mut stacks: BTreeMap<u32, Vec<_>> = (0..count).map(|number| (number, Vec::new())).collect();
         for (name, store) in &self.stores {
@@ -83,7 +87,11 @@ impl<'a> Layout<'a> {
 
 impl<'a> Layout<'a> {
     /// The stores that leave each stack for another, by number.
-    pub fn leaving(&self, platform: &str, settings: &AwsSettings) -> BTreeMap<u32, Vec<(&'a DatastoreName, &Store<'a>)>> {
+    pub fn leaving(
+        &self,
+        platform: &str,
+        settings: &AwsSettings,
+    ) -> BTreeMap<u32, Vec<(&'a DatastoreName, &Store<'a>)>> {
         let mut leaving: BTreeMap<u32, Vec<_>> = BTreeMap::new();
         for (name, store) in &self.stores {
             if let Some(from) = moves_from(platform, name.as_str(), settings) {

@@ -23,7 +23,8 @@ mod stack;
 mod store;
 
 pub use check::{
-    CALENDAR_UNSUPPORTED, CELL_FULL, MODE_UNSUPPORTED, SNAPSHOT_TORN, STACK_FULL, TABLE_UNSUPPORTED, TRIGGER_UNSUPPORTED, TYPE_UNSUPPORTED,
+    CALENDAR_UNSUPPORTED, CELL_FULL, MODE_UNSUPPORTED, SNAPSHOT_TORN, STACK_FULL, TABLE_UNSUPPORTED,
+    TRIGGER_UNSUPPORTED, TYPE_UNSUPPORTED,
 };
 
 use crate::output;
@@ -77,7 +78,8 @@ impl Platform for Aws {
         }
         if platform.style == Style::Streaming {
             let message = format!("platform {} is of style streaming, and {KIND} moves batches", platform.name);
-            findings.push(about(Finding::error(STYLE_UNSUPPORTED, message)).hint("`style: batch` or `style: forensic`"));
+            findings
+                .push(about(Finding::error(STYLE_UNSUPPORTED, message)).hint("`style: batch` or `style: forensic`"));
         }
         findings
     }

@@ -58,7 +58,10 @@ impl Root<'_> {
     fn variables(&self) -> Vec<Block> {
         let mut variables = Vec::new();
         if self.settings.region.is_none() {
-            variables.push(variable("region", "The region of the platform: settings.region, or settings.regions for its location."));
+            variables.push(variable(
+                "region",
+                "The region of the platform: settings.region, or settings.regions for its location.",
+            ));
         }
         if self.settings.account.is_none() {
             variables.push(variable("account_id", "The account of the platform: settings.account."));
@@ -83,9 +86,12 @@ impl Root<'_> {
             .with("region", Expression::reference("local.region"))
             .with("allowed_account_ids", Expression::List(vec![Expression::reference("local.account")]))
             .block(bare("assume_role").with("role_arn", Expression::reference(role)));
-        let variable = Block::new("variable", ["home_role_arn"])
-            .with("type", Expression::reference("string"))
-            .with("description", Expression::text("A role in the platform's own account that may write its schedules and control documents."));
+        let variable = Block::new("variable", ["home_role_arn"]).with("type", Expression::reference("string")).with(
+            "description",
+            Expression::text(
+                "A role in the platform's own account that may write its schedules and control documents.",
+            ),
+        );
         [variable, provider]
     }
 
@@ -99,7 +105,8 @@ impl Root<'_> {
             Some(account) => Expression::text(account),
             None => known(account, "var.account_id"),
         };
-        let arn = |words: &str, references: &[&str]| Expression::template(&format!("arn:{partition}:{words}"), references);
+        let arn =
+            |words: &str, references: &[&str]| Expression::template(&format!("arn:{partition}:{words}"), references);
         let regional = ["local.region", "local.account", "local.name"];
         let is_elsewhere = self.cell.is_some_and(|cell| self.settings.is_elsewhere(cell));
         bare("locals")
@@ -143,10 +150,8 @@ pub(super) fn home(block: Block, settings: &AwsSettings, cell: &Cell) -> Block {
 
 /// A policy's document.
 pub(super) fn policy(statements: Vec<Expression>) -> Expression {
-    let document = Expression::object([
-        ("Version", Expression::text("2012-10-17")),
-        ("Statement", Expression::List(statements)),
-    ]);
+    let document =
+        Expression::object([("Version", Expression::text("2012-10-17")), ("Statement", Expression::List(statements))]);
     Expression::Call("jsonencode", vec![document])
 }
 
@@ -160,7 +165,13 @@ pub(super) fn allow(actions: &[&str], resources: Vec<Expression>) -> Expression 
 }
 
 /// A role that a service takes on, with one policy.
-pub(super) fn role(label: &'static str, name: &str, service: Expression, condition: Option<Expression>, document: Expression) -> [Block; 2] {
+pub(super) fn role(
+    label: &'static str,
+    name: &str,
+    service: Expression,
+    condition: Option<Expression>,
+    document: Expression,
+) -> [Block; 2] {
     let mut trust = vec![
         ("Effect", Expression::text("Allow")),
         ("Action", Expression::text("sts:AssumeRole")),
@@ -179,8 +190,5 @@ pub(super) fn role(label: &'static str, name: &str, service: Expression, conditi
 
 /// Trust only calls that come from an account's own resources.
 pub(super) fn from_account(account: &str) -> Expression {
-    Expression::object([(
-        "StringEquals",
-        Expression::object([("aws:SourceAccount", Expression::reference(account))]),
-    )])
+    Expression::object([("StringEquals", Expression::object([("aws:SourceAccount", Expression::reference(account))]))])
 }

@@ -23,9 +23,13 @@ pub(super) fn files(entry: &PlatformEntry, settings: &AwsSettings) -> Vec<(Strin
     let root = Root { entry, settings, folder: "platform".to_owned(), cell: None };
     let platform = entry.name.as_str();
     let mut header = root.header();
-    header.push(variable("subnet_id", "The subnet, in availability_zone, from which consumers' databases are reached."));
+    header
+        .push(variable("subnet_id", "The subnet, in availability_zone, from which consumers' databases are reached."));
     header.push(variable("availability_zone", "The zone of that subnet."));
-    header.push(variable("security_group_id", "What lets the job out to consumers' databases, and its workers to each other."));
+    header.push(variable(
+        "security_group_id",
+        "What lets the job out to consumers' databases, and its workers to each other.",
+    ));
     let file = |name: &str, blocks: &[Block]| (format!("platform/{name}.tf"), print(blocks));
     vec![
         file("main", &header),
@@ -39,7 +43,13 @@ pub(super) fn files(entry: &PlatformEntry, settings: &AwsSettings) -> Vec<(Strin
 }
 
 /// A key with its alias; `users` may encrypt and decrypt with it.
-pub(super) fn key(label: &'static str, about: &str, alias: Expression, settings: &AwsSettings, users: Vec<Expression>) -> [Block; 2] {
+pub(super) fn key(
+    label: &'static str,
+    about: &str,
+    alias: Expression,
+    settings: &AwsSettings,
+    users: Vec<Expression>,
+) -> [Block; 2] {
     let partition = &settings.partition;
     let root = Expression::template(&format!("arn:{partition}:iam::{{}}:root"), &["local.own_account"]);
     let mut statements = vec![Expression::object([
@@ -67,7 +77,16 @@ pub(super) fn key_user(principal: Expression) -> Expression {
     Expression::object([
         ("Effect", Expression::text("Allow")),
         ("Principal", principal),
-        ("Action", Expression::texts(["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"])),
+        (
+            "Action",
+            Expression::texts([
+                "kms:Encrypt",
+                "kms:Decrypt",
+                "kms:ReEncrypt*",
+                "kms:GenerateDataKey*",
+                "kms:DescribeKey",
+            ]),
+        ),
         ("Resource", Expression::texts(["*"])),
     ])
 }
@@ -81,7 +100,8 @@ pub(super) fn topic(key: &str) -> Block {
 
 /// The roles by which cells of other accounts write to staging.
 fn staging_roles(settings: &AwsSettings) -> Vec<Expression> {
-    let others = settings.cells.values().filter(|cell| settings.is_elsewhere(cell)).filter_map(|cell| cell.account.as_ref());
+    let others =
+        settings.cells.values().filter(|cell| settings.is_elsewhere(cell)).filter_map(|cell| cell.account.as_ref());
     let role = |account: &String| {
         let words = format!("arn:{}:iam::{account}:role/{{}}-dms-staging", settings.partition);
         Expression::template(&words, &["local.name"])
@@ -106,7 +126,9 @@ fn storage(platform: &str, settings: &AwsSettings) -> Vec<Block> {
     };
     blocks.push(
         Block::new("resource", ["aws_s3_bucket", "data"])
-            .heading("Who reads objects is told by CloudTrail's data events, which an organisation turns on for itself.")
+            .heading(
+                "Who reads objects is told by CloudTrail's data events, which an organisation turns on for itself.",
+            )
             .heading("trivy:ignore:AVD-AWS-0089")
             .comment("checkov:skip=CKV_AWS_18:CloudTrail's data events tell who reads objects")
             .comment("checkov:skip=CKV_AWS_144:a platform keeps its data where the model says that it lies")
@@ -125,7 +147,10 @@ fn storage(platform: &str, settings: &AwsSettings) -> Vec<Block> {
         of_bucket("aws_s3_bucket_ownership_controls")
             .block(bare("rule").with("object_ownership", Expression::text("BucketOwnerEnforced"))),
     );
-    blocks.push(of_bucket("aws_s3_bucket_versioning").block(bare("versioning_configuration").with("status", Expression::text("Enabled"))));
+    blocks.push(
+        of_bucket("aws_s3_bucket_versioning")
+            .block(bare("versioning_configuration").with("status", Expression::text("Enabled"))),
+    );
     blocks.push(
         of_bucket("aws_s3_bucket_server_side_encryption_configuration").block(
             bare("rule").with("bucket_key_enabled", Expression::Boolean(true)).block(
@@ -140,7 +165,10 @@ fn storage(platform: &str, settings: &AwsSettings) -> Vec<Block> {
     blocks.push(
         Block::new("resource", ["aws_glue_catalog_database", "data"])
             .with("name", Expression::text(names::database(platform)))
-            .with("description", Expression::text(format!("Milestoned tables of Levada's platform {}.", names::tag(platform))))
+            .with(
+                "description",
+                Expression::text(format!("Milestoned tables of Levada's platform {}.", names::tag(platform))),
+            )
             .with("location_uri", Expression::template("s3://{}/tables", &["local.bucket"]))
             .with("tags", own_tags(&[("levada:platform", platform)]))
             .block(bare("lifecycle").with("prevent_destroy", Expression::Boolean(true))),
@@ -155,7 +183,8 @@ fn lifecycle(of_bucket: &impl Fn(&'static str) -> Block, settings: &AwsSettings)
     };
     let expiry = |days: i64| bare("expiration").with("days", Expression::Integer(days));
     let abort = || bare("abort_incomplete_multipart_upload").with("days_after_initiation", Expression::Integer(7));
-    let noncurrent = bare("noncurrent_version_expiration").with("noncurrent_days", Expression::Integer(NONCURRENT_DAYS));
+    let noncurrent =
+        bare("noncurrent_version_expiration").with("noncurrent_days", Expression::Integer(NONCURRENT_DAYS));
     of_bucket("aws_s3_bucket_lifecycle_configuration")
         .block(rule("staging", "staging/").block(expiry(i64::from(settings.staging_days))).block(abort()))
         .block(rule("temporary", "temporary/").block(expiry(1)).block(abort()))
@@ -170,7 +199,8 @@ fn bucket_policy(roles: Vec<Expression>, settings: &AwsSettings) -> Expression {
             Expression::template(&format!("{bucket}/*"), &["local.bucket"]),
         ]
     };
-    let encrypted = Expression::object([("Bool", Expression::object([("aws:SecureTransport", Expression::text("false"))]))]);
+    let encrypted =
+        Expression::object([("Bool", Expression::object([("aws:SecureTransport", Expression::text("false"))]))]);
     let mut statements = vec![Expression::object([
         ("Sid", Expression::text("OnlyEncrypted")),
         ("Effect", Expression::text("Deny")),
@@ -205,7 +235,10 @@ fn job(settings: &AwsSettings) -> Vec<Block> {
             .with("key", Expression::text("programs/levada_job.py"))
             .with("content_type", Expression::text("text/x-python"))
             .with("kms_key_id", Expression::reference("aws_kms_key.data.arn"))
-            .with("content", Expression::Call("file", vec![Expression::template("{}/levada_job.py", &["path.module"])])),
+            .with(
+                "content",
+                Expression::Call("file", vec![Expression::template("{}/levada_job.py", &["path.module"])]),
+            ),
         security(),
         Block::new("resource", ["aws_glue_connection", "network"])
             .with("name", Expression::reference("local.name"))
@@ -214,10 +247,19 @@ fn job(settings: &AwsSettings) -> Vec<Block> {
                 bare("physical_connection_requirements")
                     .with("availability_zone", Expression::reference("var.availability_zone"))
                     .with("subnet_id", Expression::reference("var.subnet_id"))
-                    .with("security_group_id_list", Expression::List(vec![Expression::reference("var.security_group_id")])),
+                    .with(
+                        "security_group_id_list",
+                        Expression::List(vec![Expression::reference("var.security_group_id")]),
+                    ),
             ),
     ];
-    blocks.extend(role("job", "job", Expression::text("glue.amazonaws.com"), Some(from_account("local.account")), job_rights(settings)));
+    blocks.extend(role(
+        "job",
+        "job",
+        Expression::text("glue.amazonaws.com"),
+        Some(from_account("local.account")),
+        job_rights(settings),
+    ));
     blocks.push(
         Block::new("resource", ["aws_glue_job", "job"])
             .with("name", Expression::reference("local.name"))
@@ -235,29 +277,41 @@ fn job(settings: &AwsSettings) -> Vec<Block> {
                 bare("command")
                     .with("name", Expression::text("glueetl"))
                     .with("python_version", Expression::text("3"))
-                    .with("script_location", Expression::template("s3://{}/{}", &["local.bucket", "aws_s3_object.program.key"])),
+                    .with(
+                        "script_location",
+                        Expression::template("s3://{}/{}", &["local.bucket", "aws_s3_object.program.key"]),
+                    ),
             )
-            .block(bare("execution_property").with("max_concurrent_runs", Expression::Integer(i64::from(settings.runs_max)))),
+            .block(
+                bare("execution_property")
+                    .with("max_concurrent_runs", Expression::Integer(i64::from(settings.runs_max))),
+            ),
     );
     blocks
 }
 
 fn security() -> Block {
     let key = || Expression::reference("aws_kms_key.data.arn");
-    Block::new("resource", ["aws_glue_security_configuration", "job"]).with("name", Expression::reference("local.name")).block(
-        bare("encryption_configuration")
-            .block(
-                bare("cloudwatch_encryption")
-                    .with("cloudwatch_encryption_mode", Expression::text("SSE-KMS"))
-                    .with("kms_key_arn", key()),
-            )
-            .block(
-                bare("job_bookmarks_encryption")
-                    .with("job_bookmarks_encryption_mode", Expression::text("CSE-KMS"))
-                    .with("kms_key_arn", key()),
-            )
-            .block(bare("s3_encryption").with("s3_encryption_mode", Expression::text("SSE-KMS")).with("kms_key_arn", key())),
-    )
+    Block::new("resource", ["aws_glue_security_configuration", "job"])
+        .with("name", Expression::reference("local.name"))
+        .block(
+            bare("encryption_configuration")
+                .block(
+                    bare("cloudwatch_encryption")
+                        .with("cloudwatch_encryption_mode", Expression::text("SSE-KMS"))
+                        .with("kms_key_arn", key()),
+                )
+                .block(
+                    bare("job_bookmarks_encryption")
+                        .with("job_bookmarks_encryption_mode", Expression::text("CSE-KMS"))
+                        .with("kms_key_arn", key()),
+                )
+                .block(
+                    bare("s3_encryption")
+                        .with("s3_encryption_mode", Expression::text("SSE-KMS"))
+                        .with("kms_key_arn", key()),
+                ),
+        )
 }
 
 /// The catalog is called `levada` in the program.
@@ -300,16 +354,28 @@ fn job_rights(settings: &AwsSettings) -> Expression {
     let secret = format!("arn:{partition}:secretsmanager:{{}}:{{}}:secret:{}*", settings.secret_prefix);
     policy(vec![
         allow(&["s3:GetObject"], ["control/*", "programs/*", "staging/*"].map(in_bucket).to_vec()),
-        allow(&["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], ["tables/*", "temporary/*", "staging/*"].map(in_bucket).to_vec()),
+        allow(
+            &["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+            ["tables/*", "temporary/*", "staging/*"].map(in_bucket).to_vec(),
+        ),
         allow(&["s3:ListBucket", "s3:GetBucketLocation"], vec![Expression::template(&bucket, &["local.bucket"])]),
         allow(&["kms:Decrypt", "kms:GenerateDataKey"], vec![Expression::reference("aws_kms_key.data.arn")]),
         allow(
             &[
-                "glue:GetDatabase", "glue:GetDatabases", "glue:GetTable", "glue:GetTables", "glue:CreateTable",
-                "glue:UpdateTable", "glue:DeleteTable", "glue:GetConnection",
+                "glue:GetDatabase",
+                "glue:GetDatabases",
+                "glue:GetTable",
+                "glue:GetTables",
+                "glue:CreateTable",
+                "glue:UpdateTable",
+                "glue:DeleteTable",
+                "glue:GetConnection",
             ],
             vec![
-                Expression::template(&format!("arn:{partition}:glue:{{}}:{{}}:catalog"), &["local.region", "local.account"]),
+                Expression::template(
+                    &format!("arn:{partition}:glue:{{}}:{{}}:catalog"),
+                    &["local.region", "local.account"],
+                ),
                 regional("glue:{}:{}:database/{}", "aws_glue_catalog_database.data.name"),
                 regional("glue:{}:{}:table/{}/*", "aws_glue_catalog_database.data.name"),
                 regional("glue:{}:{}:connection/{}", "local.name"),
@@ -332,7 +398,10 @@ fn job_rights(settings: &AwsSettings) -> Expression {
             ("Resource", Expression::texts(["*"])),
             (
                 "Condition",
-                Expression::object([("StringEquals", Expression::object([("cloudwatch:namespace", Expression::text("Glue"))]))]),
+                Expression::object([(
+                    "StringEquals",
+                    Expression::object([("cloudwatch:namespace", Expression::text("Glue"))]),
+                )]),
             ),
         ]),
         allow(
@@ -341,8 +410,11 @@ fn job_rights(settings: &AwsSettings) -> Expression {
         ),
         allow(
             &[
-                "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets",
-                "ec2:DescribeVpcEndpoints", "ec2:DescribeRouteTables",
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeSecurityGroups",
+                "ec2:DescribeSubnets",
+                "ec2:DescribeVpcEndpoints",
+                "ec2:DescribeRouteTables",
             ],
             vec![Expression::text("*")],
         ),
@@ -392,7 +464,10 @@ fn machine(settings: &AwsSettings) -> Vec<Block> {
         allow(&["kms:Decrypt", "kms:GenerateDataKey"], vec![Expression::reference("aws_kms_key.data.arn")]),
     ]);
     blocks.extend(role("scheduler", "scheduler", trust("scheduler.amazonaws.com"), condition(), rights));
-    blocks.push(Block::new("resource", ["aws_scheduler_schedule_group", "stores"]).with("name", Expression::reference("local.name")));
+    blocks.push(
+        Block::new("resource", ["aws_scheduler_schedule_group", "stores"])
+            .with("name", Expression::reference("local.name")),
+    );
     blocks.push(maintenance());
     blocks
 }
@@ -401,19 +476,32 @@ fn machine_rights(settings: &AwsSettings) -> Expression {
     let partition = &settings.partition;
     let control = Expression::template(&format!("arn:{partition}:s3:::{{}}/control/machine/*"), &["local.bucket"]);
     let itself = Expression::reference("local.machine_arn");
-    let tasks = Expression::template(&format!("arn:{partition}:dms:{{}}:{{}}:task:*"), &["local.region", "local.account"]);
+    let tasks =
+        Expression::template(&format!("arn:{partition}:dms:{{}}:{{}}:task:*"), &["local.region", "local.account"]);
     policy(vec![
         allow(&["s3:GetObject"], vec![control]),
         allow(&["kms:Decrypt", "kms:GenerateDataKey"], vec![Expression::reference("aws_kms_key.data.arn")]),
         allow(&["dms:StartReplicationTask"], vec![tasks]),
-        allow(&["glue:StartJobRun", "glue:GetJobRun", "glue:GetJobRuns", "glue:BatchStopJobRun"], vec![Expression::reference("aws_glue_job.job.arn")]),
+        allow(
+            &["glue:StartJobRun", "glue:GetJobRun", "glue:GetJobRuns", "glue:BatchStopJobRun"],
+            vec![Expression::reference("aws_glue_job.job.arn")],
+        ),
         allow(&["states:StartExecution"], vec![itself]),
         // These have no resources to name: a description of tasks, and the delivery of logs and traces.
         allow(
             &[
-                "dms:DescribeReplicationTasks", "logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery",
-                "logs:DeleteLogDelivery", "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies",
-                "logs:DescribeLogGroups", "xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules",
+                "dms:DescribeReplicationTasks",
+                "logs:CreateLogDelivery",
+                "logs:GetLogDelivery",
+                "logs:UpdateLogDelivery",
+                "logs:DeleteLogDelivery",
+                "logs:ListLogDeliveries",
+                "logs:PutResourcePolicy",
+                "logs:DescribeResourcePolicies",
+                "logs:DescribeLogGroups",
+                "xray:PutTraceSegments",
+                "xray:PutTelemetryRecords",
+                "xray:GetSamplingRules",
                 "xray:GetSamplingTargets",
             ],
             vec![Expression::text("*")],
@@ -430,7 +518,11 @@ fn maintenance() -> Block {
         .with("schedule_expression", Expression::text("cron(0 3 * * ? *)"))
         .with("schedule_expression_timezone", Expression::text("UTC"))
         .with("kms_key_arn", Expression::reference("aws_kms_key.data.arn"))
-        .block(bare("flexible_time_window").with("mode", Expression::text("FLEXIBLE")).with("maximum_window_in_minutes", Expression::Integer(60)))
+        .block(
+            bare("flexible_time_window")
+                .with("mode", Expression::text("FLEXIBLE"))
+                .with("maximum_window_in_minutes", Expression::Integer(60)),
+        )
         .block(
             bare("target")
                 .with("arn", Expression::reference("aws_sfn_state_machine.machine.arn"))
@@ -464,7 +556,13 @@ fn alarms() -> Vec<Block> {
     vec![
         topic("aws_kms_key.data.arn"),
         queue,
-        alarm("runs_failed", "A run failed: its execution says where.", ("AWS/States", "ExecutionsFailed"), machine, "Sum"),
+        alarm(
+            "runs_failed",
+            "A run failed: its execution says where.",
+            ("AWS/States", "ExecutionsFailed"),
+            machine,
+            "Sum",
+        ),
         alarm("runs_timed_out", "A run took longer than it may.", ("AWS/States", "ExecutionsTimedOut"), machine, "Sum"),
         alarm(
             "ticks_lost",

@@ -24,7 +24,10 @@ pub fn expression(cron: &str) -> Result<String, String> {
         other => other.split_ascii_whitespace().collect(),
     };
     let [minute, hour, day, month, weekday] = fields[..] else {
-        return Err(format!("it has {} fields: EventBridge Scheduler knows minutes, hours, days, months and weekdays", fields.len()));
+        return Err(format!(
+            "it has {} fields: EventBridge Scheduler knows minutes, hours, days, months and weekdays",
+            fields.len()
+        ));
     };
     let every = |field: &str| field == "*" || field == "?";
     let (day, weekday) = match (every(day), every(weekday)) {

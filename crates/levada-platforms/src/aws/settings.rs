@@ -83,7 +83,8 @@ impl AwsSettings {
         let found = self.cells.iter().find(|(_, cell)| (cell.stacks.0..=cell.stacks.1).contains(&stack));
         // Beyond them are stacks that are emptied: whoever has the last one does that.
         let last = || self.cells.iter().max_by_key(|(_, cell)| cell.stacks.1);
-        let (name, cell) = found.or_else(last).expect("the cells share out all stacks: that was checked when they were read");
+        let (name, cell) =
+            found.or_else(last).expect("the cells share out all stacks: that was checked when they were read");
         (name, cell)
     }
 
@@ -96,7 +97,10 @@ impl AwsSettings {
     fn contradictions(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         if self.tags.len() > TAGS_MAX {
-            wrong.push(format!("settings.tags has {} tags; an object of S3 takes {TAGS_MAX} beside our own", self.tags.len()));
+            wrong.push(format!(
+                "settings.tags has {} tags; an object of S3 takes {TAGS_MAX} beside our own",
+                self.tags.len()
+            ));
         }
         let mut next = 0;
         let mut ranges: Vec<_> = self.cells.iter().map(|(name, cell)| (cell.stacks, name)).collect();
@@ -111,16 +115,35 @@ impl AwsSettings {
             next = last + 1;
         }
         if next != self.stacks {
-            wrong.push(format!("settings.cells have stacks up to {}, and the platform has {}", next.saturating_sub(1), self.stacks));
+            wrong.push(format!(
+                "settings.cells have stacks up to {}, and the platform has {}",
+                next.saturating_sub(1),
+                self.stacks
+            ));
         }
         wrong
     }
 }
 
 const KEYS: [&str; 18] = [
-    "account", "region", "regions", "partition", "stacks", "stacks_before", "cells", "replication_instances", "replication_instance_class",
-    "replication_instance_gib", "workers", "worker_type", "run_minutes", "runs_max", "staging_days", "log_days",
-    "secret_prefix", "tags",
+    "account",
+    "region",
+    "regions",
+    "partition",
+    "stacks",
+    "stacks_before",
+    "cells",
+    "replication_instances",
+    "replication_instance_class",
+    "replication_instance_gib",
+    "workers",
+    "worker_type",
+    "run_minutes",
+    "runs_max",
+    "staging_days",
+    "log_days",
+    "secret_prefix",
+    "tags",
 ];
 
 fn unknown(key: &str) -> String {
@@ -200,7 +223,8 @@ impl Reader {
         let days = self.number("log_days", 365, 0..=3_653);
         if !ALLOWED.contains(&days) {
             let words: Vec<String> = ALLOWED.iter().map(u32::to_string).collect();
-            self.wrong.push(format!("settings.log_days is {days}; CloudWatch takes {} (0: without end)", words.join(", ")));
+            self.wrong
+                .push(format!("settings.log_days is {days}; CloudWatch takes {} (0: without end)", words.join(", ")));
         }
         days
     }
@@ -228,9 +252,10 @@ impl Reader {
     fn cells(&mut self, stacks: u32) -> BTreeMap<String, Cell> {
         let whole = || BTreeMap::from([(MAIN_CELL.to_owned(), Cell { account: None, stacks: (0, stacks - 1) })]);
         let Some(value) = self.left.remove("cells") else { return whole() };
-        let read = value.as_object().filter(|cells| !cells.is_empty()).and_then(|cells| {
-            cells.iter().map(|(name, cell)| Some((name.clone(), read_cell(name, cell)?))).collect()
-        });
+        let read = value
+            .as_object()
+            .filter(|cells| !cells.is_empty())
+            .and_then(|cells| cells.iter().map(|(name, cell)| Some((name.clone(), read_cell(name, cell)?))).collect());
         read.unwrap_or_else(|| {
             let message = "settings.cells is not { NAME: { account: \"123456789012\", stacks: [FIRST, LAST] }, … } with names of small letters and digits";
             self.wrong.push(message.to_owned());
@@ -240,7 +265,8 @@ impl Reader {
 }
 
 fn read_cell(name: &str, cell: &Value) -> Option<Cell> {
-    let is_name = !name.is_empty() && name.len() <= 16 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let is_name =
+        !name.is_empty() && name.len() <= 16 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let object = cell.as_object().filter(|_| is_name)?;
     let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
     let stacks = match object.get("stacks")?.as_array()?.as_slice() {

@@ -45,7 +45,8 @@ pub(super) fn files(
 /// What other roots made, by its name.
 fn lookups(settings: &AwsSettings, cell: &Cell, reads_sources: bool) -> Vec<Block> {
     let name = |suffix: &str| Expression::template(&format!("{{}}{suffix}"), &["local.name"]);
-    let key = Block::new("data", ["aws_kms_key", "home"]).with("key_id", Expression::template("alias/{}", &["local.name"]));
+    let key =
+        Block::new("data", ["aws_kms_key", "home"]).with("key_id", Expression::template("alias/{}", &["local.name"]));
     let mut blocks = vec![home(key, settings, cell)];
     if reads_sources {
         let own = Expression::template("alias/{}-cell", &["local.name"]);

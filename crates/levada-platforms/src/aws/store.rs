@@ -62,7 +62,11 @@ impl StoreFile<'_> {
                 blocks.push(self.latency_alarm());
             }
             let when = (source.trigger, json!({ "store": self.name }));
-            blocks.push(self.schedule(&format!("store-{}", self.name), names::store(self.platform, self.name.as_str()), when));
+            blocks.push(self.schedule(
+                &format!("store-{}", self.name),
+                names::store(self.platform, self.name.as_str()),
+                when,
+            ));
         }
         let name = self.name.as_str();
         let machine = data::machine_store(self.platform, name, self.store);
@@ -72,7 +76,12 @@ impl StoreFile<'_> {
         if let Some(transform) = self.store.transform {
             let workspace = transform.spec.workspace.as_str();
             let machine = data::machine_transformer(transform);
-            blocks.push(self.document("machine_transformer-", workspace, &keys::machine_transformer(workspace), &machine));
+            blocks.push(self.document(
+                "machine_transformer-",
+                workspace,
+                &keys::machine_transformer(workspace),
+                &machine,
+            ));
             let program = data::transformer(transform.spec);
             blocks.push(self.document("transformer-", workspace, &keys::transformer(workspace), &program));
         }
@@ -121,7 +130,10 @@ impl StoreFile<'_> {
         all.push((format!("aws_s3_object.store-{name}"), object(keys::store(name))));
         if let Some(transform) = self.store.transform {
             let workspace = transform.spec.workspace.as_str();
-            all.push((format!("aws_s3_object.machine_transformer-{workspace}"), object(keys::machine_transformer(workspace))));
+            all.push((
+                format!("aws_s3_object.machine_transformer-{workspace}"),
+                object(keys::machine_transformer(workspace)),
+            ));
             all.push((format!("aws_s3_object.transformer-{workspace}"), object(keys::transformer(workspace))));
         }
         if let Some((workspace, _)) = transformer_cron(self.store) {
@@ -158,7 +170,8 @@ impl StoreFile<'_> {
 
     fn endpoint(&self, source: Source<'_>) -> Block {
         let (kind, mode, name) = (source.connection.kind, ssl_mode(source), &self.name);
-        let certificate = mode.starts_with("verify").then(|| format!("data.aws_dms_certificate.{name}.certificate_arn"));
+        let certificate =
+            mode.starts_with("verify").then(|| format!("data.aws_dms_certificate.{name}.certificate_arn"));
         let block = Block::new("resource", ["aws_dms_endpoint", self.name.as_str()])
             .with("endpoint_id", Expression::text(names::store(self.platform, self.name.as_str())))
             .with("endpoint_type", Expression::text("source"))
@@ -171,7 +184,9 @@ impl StoreFile<'_> {
             .with_some("certificate_arn", certificate.map(Expression::reference))
             .with("tags", self.tags());
         let block = match mode {
-            "none" => block.comment("checkov:skip=CKV2_AWS_49:the model says tls: prefer, and DMS can't prefer it with MySQL"),
+            "none" => {
+                block.comment("checkov:skip=CKV2_AWS_49:the model says tls: prefer, and DMS can't prefer it with MySQL")
+            }
             _ => block,
         };
         match kind {
@@ -194,7 +209,9 @@ impl StoreFile<'_> {
             .with("migration_type", Expression::text(kind))
             .with(
                 "replication_instance_arn",
-                Expression::reference(format!("data.aws_dms_replication_instance.reader[{instance}].replication_instance_arn")),
+                Expression::reference(format!(
+                    "data.aws_dms_replication_instance.reader[{instance}].replication_instance_arn"
+                )),
             )
             .with("source_endpoint_arn", Expression::reference(format!("aws_dms_endpoint.{name}.endpoint_arn")))
             .with("target_endpoint_arn", Expression::reference("data.aws_dms_endpoint.staging.endpoint_arn"))
@@ -222,7 +239,11 @@ impl StoreFile<'_> {
                 rules.push(rule);
             };
             rule("selection", "take", json!({ "rule-action": "explicit" }));
-            rule("transformation", "rename", json!({ "rule-target": "table", "rule-action": "rename", "value": dataset }));
+            rule(
+                "transformation",
+                "rename",
+                json!({ "rule-target": "table", "rule-action": "rename", "value": dataset }),
+            );
             if is_cdc(source) {
                 let order = json!({
                     "rule-target": "column", "rule-action": "add-column", "value": "lv_seq",
@@ -376,7 +397,6 @@ fn ssl_mode(source: Source<'_>) -> &'static str {
         (_, Tls::Prefer) => "none",
     }
 }
-
 
 fn task_settings() -> Value {
     json!({

@@ -105,7 +105,13 @@ pub struct Block {
 impl Block {
     /// A block with an empty body; labels are identifiers of the language.
     pub fn new<L: Into<String>>(kind: &'static str, labels: impl IntoIterator<Item = L>) -> Self {
-        Self { kind, labels: labels.into_iter().map(Into::into).collect(), heading: Vec::new(), comments: Vec::new(), body: Body::default() }
+        Self {
+            kind,
+            labels: labels.into_iter().map(Into::into).collect(),
+            heading: Vec::new(),
+            comments: Vec::new(),
+            body: Body::default(),
+        }
     }
 
     /// Adds a line above it, our own words.
