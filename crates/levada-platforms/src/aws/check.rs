@@ -74,10 +74,9 @@ impl Checked<'_, '_> {
         for export in &store.exports {
             self.calendars(&export.calendars, &format!("container {}", export.connection.container));
         }
-        if let Some(transform) = store.transform {
-            if let Some(TransformTrigger::Cron(cron)) = transform.trigger.map(|trigger| &trigger.trigger) {
-                self.trigger(Some(cron), "the transformer's trigger");
-            }
+        let fired = store.transform.and_then(|transform| transform.trigger).map(|trigger| &trigger.trigger);
+        if let Some(TransformTrigger::Cron(cron)) = fired {
+            self.trigger(Some(cron), "the transformer's trigger");
         }
         let mode = store.ingests.iter().find_map(|ingest| match &ingest.origin {
             IngestOrigin::Transformer { mode, .. } => Some(*mode),

@@ -1063,7 +1063,7 @@ class Delivery:
         if last == 0:
             return
         applied = self.applied()
-        tables = [Table(self, export, reading, applied) for export in exports for reading in ("live", "history") if export[reading]]
+        tables = [Table(self, export, reading, applied, last) for export in exports for reading in ("live", "history") if export[reading]]
         behind = [table for table in tables if not table.is_at(last)]
         views = self.views_to_make(exports, applied, behind)
         if not behind and not views:
@@ -1149,7 +1149,7 @@ class Delivery:
 class Table:
     """One delivered table: the live reading of a dataset, or its history."""
 
-    def __init__(self, delivery, export, reading, applied):
+    def __init__(self, delivery, export, reading, applied, last):
         self.delivery, self.target, self.reading, self.applied = delivery, delivery.target, reading, applied
         self.export, self.name = export, export[reading]
         self.dataset = delivery.store.dataset(export["dataset"])
@@ -1159,8 +1159,8 @@ class Table:
             instant = self.target.type("timestamptz")
             self.columns += [("valid_from", instant), ("valid_to", instant)]
         self.shape = json.dumps(self.columns)
-        # Nothing is there, or something of another shape: it is built anew beside.
-        self.is_new = self.name not in applied or applied[self.name][1] != self.shape
+        # Nothing is there, or something of another shape, or of batches that are no more: it is built anew beside.
+        self.is_new = self.name not in applied or applied[self.name][1] != self.shape or applied[self.name][0] > last
         digest_of = uuid.uuid5(uuid.NAMESPACE_OID, self.name).hex
         self.staging, self.beside = f"s_{digest_of}", f"n_{digest_of}"
 
