@@ -6,7 +6,7 @@
 //! Clippy checks the dependencies once more without generating their code, some four CPU minutes on a
 //! fresh machine; `--no-clippy` leaves that out for people in a hurry. CI never does.
 
-use crate::{airflow, aws, postgres, process, rest_api, shared_build, spark, tidy};
+use crate::{airflow, aws, image, postgres, process, rest_api, shared_build, spark, tidy};
 use anyhow::{Context, bail};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,7 @@ pub(crate) fn run(root: &Path, with_clippy: bool) -> anyhow::Result<ExitCode> {
         process::run(Command::new("python3").args(unittest).current_dir(&folder))
             .with_context(|| format!("in {}; the examples need Python 3.9 or later as `python3`", folder.display()))?;
     }
+    image::check(root)?;
     airflow::check(root)?;
     aws::check(root)?;
     spark::check(root)?;

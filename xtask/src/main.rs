@@ -9,6 +9,7 @@ mod aws;
 mod debian;
 mod everything;
 mod generate;
+mod image;
 mod postgres;
 mod process;
 mod python;
@@ -27,6 +28,8 @@ cargo xtask test [--no-clippy]   everything that CI runs: formatting, tidy, clip
                                  installs Debian's PostgreSQL where no server is found (as root)
 cargo xtask aws                  what aws-batch renders, proved on the real Terraform and its scanners
 cargo xtask spark                the program of its job, on real Spark, Iceberg and PostgreSQL
+cargo xtask image [--check]      the container image's root filesystem, from a release build; or
+                                 whether it holds, from a dev build
 cargo xtask tidy                 the rules that the compiler does not know, within seconds
 cargo xtask gen scale --out DIR [--stores 1000] [--datasets 10] [--columns 10] [--seed 1]
                                  a synthetic ecosystem, the same bytes for the same numbers
@@ -54,6 +57,8 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         ("aws", []) => aws::check(&root).map(|()| ExitCode::SUCCESS),
+        ("image", [flag]) if flag == "--check" => image::check(&root).map(|()| ExitCode::SUCCESS),
+        ("image", []) => image::run(&root).map(|()| ExitCode::SUCCESS),
         ("spark", []) => spark::check(&root).map(|()| ExitCode::SUCCESS),
         ("tidy", []) => tidy::run(&root),
         ("test", flags) if flags.iter().all(|flag| flag == "--no-clippy") => everything::run(&root, flags.is_empty()),
