@@ -17,14 +17,16 @@ from moto import mock_aws
 
 REGION = "eu-west-1"
 FINISHED = "Stop Reason FULL_LOAD_ONLY_FINISHED"
-LOADED = {"TablesErrored": 0, "FullLoadProgressPercent": 100}
-LOADING = {"TablesErrored": 0, "FullLoadProgressPercent": 40}
-BROKEN = {"TablesErrored": 1, "FullLoadProgressPercent": 100}
+LOADED = {"TablesErrored": 0, "TablesLoading": 0, "TablesQueued": 0, "FullLoadProgressPercent": 100}
+LOADING = {**LOADED, "TablesLoading": 1, "FullLoadProgressPercent": 40}
+BROKEN = {**LOADED, "TablesErrored": 1}
+RELOADING = {**LOADED, "TablesLoading": 1}
 
 # What starts, what DMS says in turns, the states that are passed, how it ends.
 WAYS = [
     ("a stream that was never started", {"store": "Trade"}, [("ready", None, None)], "FindStream IsStreaming StreamFirst NotYet", "SUCCEEDED"),
     ("a stream that still loads", {"store": "Trade"}, [("running", None, LOADING)], "FindStream IsStreaming NotYet", "SUCCEEDED"),
+    ("a stream that reloads a table", {"store": "Trade"}, [("running", None, RELOADING)], "FindStream IsStreaming NotYet", "SUCCEEDED"),
     ("a stream that runs", {"store": "Trade"}, [("running", None, LOADED)], "FindStream IsStreaming Merge Export ExportOne ExportOne Fire FireOne", "SUCCEEDED"),
     ("a stream that stopped", {"store": "Trade"}, [("stopped", None, LOADED)], "FindStream IsStreaming StreamOn NotYet", "SUCCEEDED"),
     ("a stream that failed", {"store": "Trade"}, [("failed", None, LOADED)], "FindStream IsStreaming StreamOn NotYet", "SUCCEEDED"),

@@ -136,11 +136,7 @@ fn connection(connection: &Connection, secret_prefix: &str) -> Value {
 pub fn transformer(spec: &TransformSpec) -> Value {
     let inputs = spec.inputs.iter().map(|input| {
         let (store, dataset) = (&input.source.datastore, &input.source.dataset);
-        json!({
-            "datastore": store, "dataset": dataset, "stream": input.stream.to_string(),
-            "table": names::table(store.as_str(), dataset.as_str()),
-            "columns": columns(&input.schema), "self": input.is_self,
-        })
+        json!({ "datastore": store, "dataset": dataset, "stream": input.stream.to_string(), "self": input.is_self })
     });
     let queries: Vec<Value> = match &spec.code {
         Code::Sql(files) => files.iter().map(|file| json!({ "dataset": file.dataset, "sql": file.text })).collect(),

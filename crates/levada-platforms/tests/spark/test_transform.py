@@ -19,9 +19,9 @@ class Transforming(unittest.TestCase):
             "datasets": {"counts": {"table": "o__counts", "columns": COUNTS, "owed": [owed("30d")]}},
         }
         (platform.folder / "control/stores/O.json").write_text(json.dumps(output), encoding="utf-8")
-        inputs = [{"datastore": "S", "dataset": "people", "stream": "S", "table": "s__people", "columns": PEOPLE, "self": False}]
+        inputs = [{"datastore": "S", "dataset": "people", "stream": "S", "self": False}]
         if is_self:
-            inputs.append({"datastore": "O", "dataset": "counts", "stream": "O", "table": "o__counts", "columns": COUNTS, "self": True})
+            inputs.append({"datastore": "O", "dataset": "counts", "stream": "O", "self": True})
         document = {
             "version": 1, "workspace": "W", "output": "O", "inputs": inputs, "queries": [{"dataset": None, "sql": sql}],
             "outputs": [{"dataset": "counts", "columns": COUNTS, "consumed": True}],

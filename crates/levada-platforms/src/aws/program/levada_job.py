@@ -788,10 +788,10 @@ class Queries:
         names = [it["dataset"].lower() for it in self.document["inputs"]]
         alone = []
         for it in self.document["inputs"]:
-            dataset = Dataset(self.stores[it["datastore"]], it["dataset"], {**it, "owed": []})
+            dataset = self.stores[it["datastore"]].dataset(it["dataset"])
             if self.read[it["stream"]] == 0:
                 # Its own output before the first run: empty.
-                self.stores[it["datastore"]].dataset(it["dataset"]).prepare()
+                dataset.prepare()
             columns = ", ".join(quoted(name) for name, _ in dataset.columns)
             query = f"SELECT {columns} FROM {dataset.table} WHERE {live_at(self.read[it['stream']])}"
             self.spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {catalog}.{quoted(it['datastore'])}")
@@ -857,9 +857,15 @@ class Staged:
             self.whole[dataset.name] = urls(loads)
             self.marks += [it[1] for it in loads if it[1] not in merged]
             return
-        if any(it in fresh for it in loads):
+        # Of an earlier load some files may still be there.
+        loads = [it for it in loads if it in fresh]
+        if loads:
             self.whole[dataset.name] = urls(loads)
         changes = [it for it in fresh if not it[0].startswith("LOAD")]
+        if loads and is_loaded:
+            # What was staged before a table was loaded again is in the load already.
+            began = min(it[2] for it in loads)
+            changes = [it for it in changes if it[2] >= began]
         if changes and not (is_loaded or loads):
             say(f"{self.store.name}.{dataset.name}: its changes wait until DMS has loaded it: reload the table in its task")
             return
