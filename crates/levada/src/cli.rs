@@ -228,7 +228,8 @@ pub struct RunArgs {
     /// Pull every stream once now, follow all that results, and end
     #[arg(long)]
     pub until_idle: bool,
-    /// Serve /healthz and /metrics here, without asking who is there; a loopback address
+    /// Serve /healthz and /metrics here; on another address than a loopback one /metrics needs a token
+    /// (LEVADA_SERVE_TOKEN)
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<std::net::SocketAddr>,
     /// How to print what happens; json: one object a line

@@ -37,15 +37,23 @@ impl Answer {
 
 impl Server {
     fn start(root: &Path, variables: &[(&str, &str)], listen: &str) -> Self {
+        Self::of(&["serve", "--listen", listen], root, variables)
+    }
+
+    /// A command that says where it listens.
+    fn of(arguments: &[&str], root: &Path, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_levada"));
         for name in ["LEVADA_STATE", "LEVADA_DATA", "LEVADA_CACHE", "LEVADA_SERVE_TOKEN"] {
             command.env_remove(name);
         }
-        command.envs(variables.iter().copied()).args(["serve", "--listen", listen]).arg(root);
+        command.envs(variables.iter().copied()).args(arguments).arg(root);
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the built binary starts");
         let mut talk = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let mut line = String::new();
-        talk.read_line(&mut line).expect("it says where it listens");
+        while !line.contains("http://") {
+            line.clear();
+            assert!(talk.read_line(&mut line).expect("it says where it listens") > 0, "it ended without listening");
+        }
         let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
         let address = address.unwrap_or_else(|| panic!("no address in {line:?}")).to_owned();
         // Somebody has to read what it says, or it stands still once the pipe is full.
@@ -287,6 +295,20 @@ fn a_token_opens_and_without_one_only_this_machine_may_ask() {
     assert_eq!(server.ask("GET", "/api/v1/zones", &[("Authorization", "Bearer geheim")]).status, 200);
     assert_eq!(server.ask("GET", "/metrics", &[]).status, 401);
     assert_eq!(server.ask("GET", "/healthz", &[]).status, 200, "whether somebody lives is no secret");
+}
+
+#[test]
+fn a_worker_tells_everybody_that_it_lives_and_whoever_has_the_token_how() {
+    let ecosystem = northwind();
+    ecosystem.levada(&["apply", "--yes"]).succeeded();
+    let refused = ecosystem.levada(&["run", "--until-idle", "--listen", "0.0.0.0:0"]);
+    assert!(refused.code == 1 && refused.stderr.contains("LEVADA_SERVE_TOKEN"), "{}", refused.stderr);
+    let token = [("LEVADA_SERVE_TOKEN", "geheim")];
+    let worker = Server::of(&["run", "--listen", "0.0.0.0:0"], ecosystem.root(), &token);
+    assert_eq!(worker.ask("GET", "/healthz", &[]).status, 200);
+    assert_eq!(worker.ask("GET", "/metrics", &[]).status, 401);
+    let figures = worker.ask("GET", "/metrics", &[("Authorization", "Bearer geheim")]);
+    assert!(figures.body.contains("levada_generation 1"), "{}", figures.body);
 }
 
 #[test]

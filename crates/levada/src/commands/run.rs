@@ -1,6 +1,7 @@
 //! `levada run`: the worker.
 
 use crate::cli::{Format, RunArgs};
+use crate::commands::serve::TOKEN_HINT;
 use crate::project::{Project, in_force};
 use crate::waiting::Waiting;
 use crate::{show, stop};
@@ -29,7 +30,7 @@ pub async fn run(args: &RunArgs) -> Result<bool> {
     let stop = stop::signal()?;
     let server = match args.listen {
         None => None,
-        Some(address) => Some(listen(&runtime, address, stop.clone())?),
+        Some(address) => Some(listen(&project, &runtime, address, stop.clone())?),
     };
     let ending = work(runtime, usize::from(args.workers), mode, args.format, stop).await?;
     if let Some(server) = server {
@@ -40,11 +41,18 @@ pub async fn run(args: &RunArgs) -> Result<bool> {
 }
 
 /// Serves health and metrics beside the worker; a server that fails is told, and the worker goes on.
-fn listen(runtime: &Runtime, address: SocketAddr, stop: watch::Receiver<bool>) -> Result<JoinHandle<()>> {
-    let door = Door { state: Some(runtime.state.clone()), ..Door::default() };
-    door.check(address).map_err(|error| show::failure(&error, Some("use 127.0.0.1")))?;
+fn listen(
+    project: &Project,
+    runtime: &Runtime,
+    address: SocketAddr,
+    stop: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>> {
+    let token = project.settings.serve_token()?;
+    let door = Door { state: Some(runtime.state.clone()), token, ..Door::default() };
+    door.check(address).map_err(|error| show::failure(&error, Some(TOKEN_HINT)))?;
+    let told = |address| show::talk(format!("listening on http://{address}/healthz and /metrics"));
     Ok(tokio::spawn(async move {
-        if let Err(error) = levada_server::serve(door, address, stop, |_| {}).await {
+        if let Err(error) = levada_server::serve(door, address, stop, told).await {
             show::talk(format!("error: {:#}", show::failure(&error, None)));
         }
     }))

@@ -17,6 +17,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
+/// What to do where an address is not this machine's alone.
+pub const TOKEN_HINT: &str =
+    "set LEVADA_SERVE_TOKEN, or `token` in levada.toml to a file that holds one; or listen on 127.0.0.1";
+
 /// How often the model's files are looked at, at most.
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(2);
 /// So many times longer than a look takes is the pause before the next one.
@@ -33,10 +37,9 @@ pub async fn run(args: &ServeArgs) -> Result<bool> {
     let project = Project::open(&args.dir.dir)?;
     let stop = stop::signal()?;
     let token = project.settings.serve_token()?;
-    let hint = "set LEVADA_SERVE_TOKEN, or `token` in levada.toml to a file that holds one; or listen on 127.0.0.1";
     Door { token: token.clone(), ..Door::default() }
         .check(args.listen)
-        .map_err(|error| show::failure(&error, Some(hint)))?;
+        .map_err(|error| show::failure(&error, Some(TOKEN_HINT)))?;
     let folder = Folder::open(&project.root)?;
     let stamp = folder.stamp()?;
     let compiler = Compiler::load(&project.root)?;

@@ -747,7 +747,7 @@ class Job:
             raise Refused(f"nothing of {name} is delivered to {container}")
         with Lock(store, f"export {container}", alone=True), Lock(store, "files", alone=False):
             with Target.of(self, exports[0]["connection"]) as target:
-                delivery = Delivery(store, target)
+                delivery = Delivery(store, container, target)
                 delivery.prepare()
                 for stream in sorted({it["stream"] for it in exports}):
                     delivery.deliver(stream, [it for it in exports if it["stream"] == stream])
@@ -1031,8 +1031,10 @@ class Delivery:
     in the transaction that changes the table.
     """
 
-    def __init__(self, store, target):
+    def __init__(self, store, container, target):
         self.store, self.target = store, target
+        # Two containers may be one database.
+        self.what = f"{store.name} to {container}"
         self.applied_table = target.table(store.document["applied"])
 
     def prepare(self):
@@ -1040,14 +1042,14 @@ class Delivery:
         with target.transaction():
             target.run(f"CREATE SCHEMA IF NOT EXISTS {target.name('levada')}")
             target.run(
-                f"CREATE TABLE IF NOT EXISTS {self.applied_table} (store varchar(200) NOT NULL, name varchar(300) NOT NULL,"
+                f"CREATE TABLE IF NOT EXISTS {self.applied_table} (delivery varchar(300) NOT NULL, name varchar(300) NOT NULL,"
                 " batch bigint NOT NULL, shape varchar(60000) NOT NULL)"
             )
 
     def applied(self):
         """(batch, shape) by name, of this datastore."""
         with self.target.transaction():
-            rows = self.target.run(f"SELECT name, batch, shape FROM {self.applied_table} WHERE store = %s", (self.store.name,))
+            rows = self.target.run(f"SELECT name, batch, shape FROM {self.applied_table} WHERE delivery = %s", (self.what,))
         return {name: (batch, shape) for name, batch, shape in rows}
 
     def remember(self, applied, name, batch, shape):
@@ -1055,13 +1057,13 @@ class Delivery:
         target = self.target
         if name in applied:
             touched = target.run(
-                f"UPDATE {self.applied_table} SET batch = %s, shape = %s WHERE store = %s AND name = %s AND batch = %s",
-                (batch, shape, self.store.name, name, applied[name][0]),
+                f"UPDATE {self.applied_table} SET batch = %s, shape = %s WHERE delivery = %s AND name = %s AND batch = %s",
+                (batch, shape, self.what, name, applied[name][0]),
             )
             if touched != 1:
                 raise Refused(f"{name}: another run delivers it")
         else:
-            target.run(f"INSERT INTO {self.applied_table} (store, name, batch, shape) VALUES (%s, %s, %s, %s)", (self.store.name, name, batch, shape))
+            target.run(f"INSERT INTO {self.applied_table} (delivery, name, batch, shape) VALUES (%s, %s, %s, %s)", (self.what, name, batch, shape))
 
     def deliver(self, stream, exports):
         """Brings all tables of a stream to its last batch, in one transaction."""
@@ -1149,7 +1151,7 @@ class Delivery:
                     target.run(f"DROP VIEW IF EXISTS {target.name(schema)}.{target.name(view)}")
                 else:
                     target.run(f"DROP TABLE IF EXISTS {target.table(name)}")
-                target.run(f"DELETE FROM {self.applied_table} WHERE store = %s AND name = %s", (self.store.name, name))
+                target.run(f"DELETE FROM {self.applied_table} WHERE delivery = %s AND name = %s", (self.what, name))
 
 
 class Table:
