@@ -282,3 +282,22 @@ fn more_stacks_are_a_migration_that_somebody_has_to_ask_for() {
     assert!(on(&more, Some(&second)).expect("it is in force").is_empty());
     assert!(!rendered(&more).keys().any(|path| path.contains("leaves_") || path.contains("joins_")));
 }
+
+#[test]
+fn the_tasks_of_another_accounts_cell_are_made_and_started_there() {
+    let cells = "stacks: 8, cells: { home: { stacks: [0, 3] }, away: { account: \"444455556666\", stacks: [4, 7] } }";
+    // Alignment is no matter here.
+    let plain = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let tree: Files =
+        rendered(&example(&[("stacks: 8", cells)])).into_iter().map(|(path, text)| (path, plain(text))).collect();
+    // Trade is in stack 7, Shop in stack 3.
+    let (away, here) = (&tree["stacks/007/main.tf"], &tree["stacks/003/main.tf"]);
+    assert!(away.contains("own_account = \"444455556666\"") && away.contains("alias = \"home\""), "{away}");
+    assert!(here.contains("own_account = \"111122223333\"") && !here.contains("alias ="), "{here}");
+    assert!(tree["stacks/007/store_Trade.tf"].contains("role = local.dms_operator_role_arn"));
+    assert_eq!(tree["stacks/007/store_Trade.tf"].matches("aws.home").count(), 3, "a schedule and two documents");
+    let machine = &tree["platform/machine.tf"];
+    assert!(machine.contains("arn:aws:iam::444455556666:role/${local.name}-dms-operator"), "{machine}");
+    assert!(tree["platform/storage.tf"].contains("arn:aws:iam::444455556666:role/${local.name}-dms-staging"));
+    assert!(tree.contains_key("cells/away/main.tf") && tree.contains_key("cells/home/main.tf"));
+}

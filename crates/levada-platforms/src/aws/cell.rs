@@ -1,6 +1,6 @@
 //! A cell: the account that reads sources, with the instances that do it and the way to staging.
 
-use super::roots::{Root, allow, from_account, home, policy, role};
+use super::roots::{Root, allow, from_account, home, policy, role, trusted_role};
 use super::runtime;
 use super::settings::{AwsSettings, Cell};
 use crate::terraform::{Block, Expression, print};
@@ -68,8 +68,25 @@ fn roles(settings: &AwsSettings) -> Vec<Block> {
     let account = || Some(from_account("local.own_account"));
     let mut blocks = Vec::new();
     blocks.extend(role("dms_secrets", "dms-secrets", service(), account(), secrets));
+    blocks.extend(operator(settings));
     blocks.extend(role("dms_staging", "dms-staging", Expression::text("dms.amazonaws.com"), account(), staging));
     blocks
+}
+
+/// What the state machine, which may live in another account, does with tasks.
+fn operator(settings: &AwsSettings) -> [Block; 2] {
+    let partition = &settings.partition;
+    let tasks = format!("arn:{partition}:dms:{{}}:{{}}:task:*");
+    let rights = policy(vec![
+        allow(
+            &["dms:StartReplicationTask"],
+            vec![Expression::template(&tasks, &["local.region", "local.own_account"])],
+        ),
+        // There are no tasks to name in a question for some.
+        allow(&["dms:DescribeReplicationTasks"], vec![Expression::text("*")]),
+    ]);
+    let principal = Expression::object([("AWS", Expression::reference("local.machine_role_arn"))]);
+    trusted_role("dms_operator", "dms-operator", principal, None, rights)
 }
 
 fn instances(settings: &AwsSettings) -> [Block; 2] {

@@ -120,6 +120,8 @@ impl Root<'_> {
             .with("dead_letter_arn", arn("sqs:{}:{}:{}-dead-letter", &regional))
             .with("alarm_topic_arn", arn("sns:{}:{}:{}-alarms", &["local.region", "local.own_account", "local.name"]))
             .with("dms_secrets_role_arn", arn("iam::{}:role/{}-dms-secrets", &["local.own_account", "local.name"]))
+            .with("dms_operator_role_arn", arn("iam::{}:role/{}-dms-operator", &["local.own_account", "local.name"]))
+            .with("machine_role_arn", arn("iam::{}:role/{}-machine", &["local.account", "local.name"]))
             .with_some("home_role_arn", is_elsewhere.then(|| Expression::reference("var.home_role_arn")))
     }
 }
@@ -172,10 +174,21 @@ pub(super) fn role(
     condition: Option<Expression>,
     document: Expression,
 ) -> [Block; 2] {
+    trusted_role(label, name, Expression::object([("Service", service)]), condition, document)
+}
+
+/// A role that somebody takes on, with one policy.
+pub(super) fn trusted_role(
+    label: &'static str,
+    name: &str,
+    principal: Expression,
+    condition: Option<Expression>,
+    document: Expression,
+) -> [Block; 2] {
     let mut trust = vec![
         ("Effect", Expression::text("Allow")),
         ("Action", Expression::text("sts:AssumeRole")),
-        ("Principal", Expression::object([("Service", service)])),
+        ("Principal", principal),
     ];
     trust.extend(condition.map(|condition| ("Condition", condition)));
     let role = Block::new("resource", ["aws_iam_role", label])

@@ -69,21 +69,25 @@ impl StoreFile<'_> {
             ));
         }
         let name = self.name.as_str();
-        let machine = data::machine_store(self.platform, name, self.store);
-        blocks.push(self.document("machine-", name, &keys::machine_store(name), &machine));
-        let program = data::store(self.platform, name, self.store, self.settings);
-        blocks.push(self.document("store-", name, &keys::store(name), &program));
+        let mut machine = Expression::json(&data::machine_store(self.platform, name, self.store));
+        if self.store.source().is_some() {
+            // Whose tasks they are only Terraform may know.
+            machine = machine.and("role", Expression::reference("local.dms_operator_role_arn"));
+        }
+        blocks.push(self.document("machine-", name, &keys::machine_store(name), machine));
+        let program = Expression::json(&data::store(self.platform, name, self.store, self.settings));
+        blocks.push(self.document("store-", name, &keys::store(name), program));
         if let Some(transform) = self.store.transform {
             let workspace = transform.spec.workspace.as_str();
-            let machine = data::machine_transformer(transform);
+            let machine = Expression::json(&data::machine_transformer(transform));
             blocks.push(self.document(
                 "machine_transformer-",
                 workspace,
                 &keys::machine_transformer(workspace),
-                &machine,
+                machine,
             ));
-            let program = data::transformer(transform.spec);
-            blocks.push(self.document("transformer-", workspace, &keys::transformer(workspace), &program));
+            let program = Expression::json(&data::transformer(transform.spec));
+            blocks.push(self.document("transformer-", workspace, &keys::transformer(workspace), program));
         }
         if let Some((workspace, cron)) = transformer_cron(self.store) {
             let when = (Some(cron), json!({ "transform": workspace }));
@@ -341,13 +345,13 @@ impl StoreFile<'_> {
         home(block, self.settings, self.cell)
     }
 
-    fn document(&self, what: &str, name: &str, key: &str, document: &Value) -> Block {
+    fn document(&self, what: &str, name: &str, key: &str, document: Expression) -> Block {
         let block = Block::new("resource", ["aws_s3_object".to_owned(), format!("{what}{name}")])
             .with("bucket", Expression::reference("local.bucket"))
             .with("key", Expression::text(key))
             .with("content_type", Expression::text("application/json"))
             .with("kms_key_id", Expression::reference("data.aws_kms_key.home.arn"))
-            .with("content", Expression::Call("jsonencode", vec![Expression::json(document)]))
+            .with("content", Expression::Call("jsonencode", vec![document]))
             .with("tags", self.tags());
         home(block, self.settings, self.cell)
     }

@@ -60,6 +60,16 @@ impl Expression {
         Self::Template(parts)
     }
 
+    /// An object with one entry more, in the order of the keys; anything else stays as it is.
+    #[must_use]
+    pub fn and(mut self, key: &str, value: Expression) -> Self {
+        if let Self::Object(entries) = &mut self {
+            let place = entries.partition_point(|(other, _)| other.as_str() < key);
+            entries.insert(place, (key.to_owned(), value));
+        }
+        self
+    }
+
     /// Texts as they are.
     pub fn texts<T: Into<String>>(texts: impl IntoIterator<Item = T>) -> Self {
         Self::List(texts.into_iter().map(Self::text).collect())

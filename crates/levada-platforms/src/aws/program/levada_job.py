@@ -602,7 +602,9 @@ class Job:
                 return
             except Exception as error:
                 names = ("ValidationException", "CommitFailedException", "Found conflicting files", "concurrently modified")
-                if attempt == COMMIT_TRIES or not any(name in str(error) for name in names):
+                said = str(error)
+                # Of a commit whose end nobody knows another try might be the second one: the next run takes it back.
+                if attempt == COMMIT_TRIES or "CommitStateUnknown" in said or not any(name in said for name in names):
                     raise
                 time.sleep(0.2 * attempt)
 

@@ -58,21 +58,19 @@ fn machine_rights(settings: &AwsSettings) -> Expression {
     let partition = &settings.partition;
     let control = Expression::template(&format!("arn:{partition}:s3:::{{}}/control/machine/*"), &["local.bucket"]);
     let itself = Expression::reference("local.machine_arn");
-    let tasks =
-        Expression::template(&format!("arn:{partition}:dms:{{}}:{{}}:task:*"), &["local.region", "local.account"]);
     policy(vec![
         allow(&["s3:GetObject"], vec![control]),
         allow(&["kms:Decrypt", "kms:GenerateDataKey"], vec![Expression::reference("aws_kms_key.data.arn")]),
-        allow(&["dms:StartReplicationTask"], vec![tasks]),
+        // Tasks are asked and started in the account of their cell.
+        allow(&["sts:AssumeRole"], operators(settings)),
         allow(
             &["glue:StartJobRun", "glue:GetJobRun", "glue:GetJobRuns", "glue:BatchStopJobRun"],
             vec![Expression::reference("aws_glue_job.job.arn")],
         ),
         allow(&["states:StartExecution"], vec![itself]),
-        // These have no resources to name: a description of tasks, and the delivery of logs and traces.
+        // These have no resources to name: the delivery of logs and traces.
         allow(
             &[
-                "dms:DescribeReplicationTasks",
                 "logs:CreateLogDelivery",
                 "logs:GetLogDelivery",
                 "logs:UpdateLogDelivery",
@@ -89,6 +87,24 @@ fn machine_rights(settings: &AwsSettings) -> Expression {
             vec![Expression::text("*")],
         ),
     ])
+}
+
+/// The roles of all cells by which their tasks are started.
+fn operators(settings: &AwsSettings) -> Vec<Expression> {
+    let partition = &settings.partition;
+    let mut accounts: Vec<Option<&String>> = settings.cells.values().map(|cell| cell.account.as_ref()).collect();
+    accounts.sort();
+    accounts.dedup();
+    let operator = |account: Option<&String>| match account {
+        Some(account) => {
+            Expression::template(&format!("arn:{partition}:iam::{account}:role/{{}}-dms-operator"), &["local.name"])
+        }
+        None => Expression::template(
+            &format!("arn:{partition}:iam::{{}}:role/{{}}-dms-operator"),
+            &["local.account", "local.name"],
+        ),
+    };
+    accounts.into_iter().map(operator).collect()
 }
 
 /// Every night: compaction, and what nobody is owed any more goes.
