@@ -68,7 +68,10 @@ fn assert_formatted(tree: &Files) {
         std::fs::write(file, text).expect("write the file");
     }
     let mut fmt = Command::new("terraform");
-    fmt.args(["fmt", "-check", "-recursive", "-diff"]).arg(folder.path()).env("CHECKPOINT_DISABLE", "1");
+    fmt.args(["fmt", "-check", "-recursive", "-diff"])
+        .arg(folder.path())
+        .env("CHECKPOINT_DISABLE", "1")
+        .env_remove("TF_CLI_CONFIG_FILE");
     let output = fmt.output().expect("terraform 1.10 or later is installed and on PATH");
     assert!(
         output.status.success(),

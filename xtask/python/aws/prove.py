@@ -77,8 +77,7 @@ class Provider:
             raise Failed("the stand-in provider did not start; what it wrote is above")
 
     def environment(self):
-        own = {"TF_REATTACH_PROVIDERS": self.reattach, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
-        return {**os.environ, **own}
+        return {**os.environ, "TF_REATTACH_PROVIDERS": self.reattach, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
 
     def __enter__(self):
         return self
@@ -332,6 +331,8 @@ def main():
 
 
 if __name__ == "__main__":
+    # Whatever this machine's own Terraform is told is no matter of the proof.
+    os.environ.pop("TF_CLI_CONFIG_FILE", None)
     try:
         main()
     except Failed as failed:
