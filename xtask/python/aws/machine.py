@@ -17,9 +17,10 @@ from moto import mock_aws
 
 REGION = "eu-west-1"
 FINISHED = "Stop Reason FULL_LOAD_ONLY_FINISHED"
-LOADED = {"TablesErrored": 0, "TablesLoading": 0, "TablesQueued": 0, "FullLoadProgressPercent": 100}
+LOADED = {"TablesErrored": 0, "TablesLoading": 0, "TablesQueued": 0, "TablesLoaded": 1, "FullLoadProgressPercent": 100}
 LOADING = {**LOADED, "TablesLoading": 1, "FullLoadProgressPercent": 40}
 BROKEN = {**LOADED, "TablesErrored": 1}
+MISSING = {**LOADED, "TablesLoaded": 0}
 RELOADING = {**LOADED, "TablesLoading": 1}
 
 # What starts, what DMS says in turns, the states that are passed, how it ends.
@@ -36,6 +37,8 @@ WAYS = [
     ("a later load", {"store": "Shop"}, [("stopped", FINISHED, LOADED), ("stopped", FINISHED, LOADED)],
      "FindLoad MayLoad LoadAgain Loading LookAtLoad IsLoaded Merge Export ExportOne ExportOne Fire", "SUCCEEDED"),
     ("a load without a table", {"store": "Shop"}, [("stopped", FINISHED, LOADED), ("stopped", FINISHED, BROKEN)],
+     "FindLoad MayLoad LoadAgain Loading LookAtLoad IsLoaded LoadFailed", "FAILED"),
+    ("a load of a table that is not there", {"store": "Shop"}, [("stopped", FINISHED, LOADED), ("stopped", FINISHED, MISSING)],
      "FindLoad MayLoad LoadAgain Loading LookAtLoad IsLoaded LoadFailed", "FAILED"),
     ("a load that was stopped", {"store": "Shop"}, [("stopped", FINISHED, LOADED), ("stopped", "Stop Reason NORMAL", LOADING)],
      "FindLoad MayLoad LoadAgain Loading LookAtLoad IsLoaded LoadFailed", "FAILED"),
@@ -81,7 +84,7 @@ class Cloud:
                 SourceEndpointArn="arn:source", TargetEndpointArn="arn:target", ReplicationInstanceArn="arn:instance",
             )
         definition = of_type("aws_sfn_state_machine")[0]["definition"]
-        for lacking, instead in [("startJobRun.sync", "startJobRun"), ("$$.Execution.StartTime", "$$.Execution.Id"), ('"Seconds": 30', '"Seconds": 1')]:
+        for lacking, instead in [("startJobRun.sync", "startJobRun"), ("$$.Execution.StartTime", "$$.Execution.Id"), ('"Seconds": 120', '"Seconds": 1')]:
             assert lacking in definition, lacking
             definition = definition.replace(lacking, instead)
         made = self.machine.create_state_machine(name="machine", definition=definition, roleArn=role)

@@ -259,7 +259,7 @@ def wrong_is_seen(terraform, rendered):
     mistakes = {
         "engine_name": "engine_nam",
         '"full-load-and-cdc"': '"full-load-and-change"',
-        "heartbeat_frequency = 5": 'heartbeat_frequency = "often"',
+        "= 5\n": '= "often"\n',
     }
     root, file = file_of(rendered, "Trade").rsplit("/", 1)
     for old, new in mistakes.items():

@@ -48,13 +48,18 @@ pub fn ingest_word(store: &Store<'_>) -> &'static str {
 
 /// What the machine needs to know of a datastore.
 pub fn machine_store(platform: &str, datastore: &str, store: &Store<'_>) -> Value {
-    json!({
+    let mut document = json!({
         "version": VERSION,
         "ingest": ingest_word(store),
         "task": names::store(platform, datastore),
         "exports": store.containers(),
         "fires": store.fires,
-    })
+    });
+    if ingest_word(store) == "snapshot" {
+        // A table that is not there is no table without rows: all of them must have been loaded.
+        document["tables"] = json!(store.datasets().len());
+    }
+    document
 }
 
 /// What the machine needs to know of a transformer.

@@ -9,6 +9,8 @@ use levada_model::fingerprint::fingerprint;
 const PREFIX_SLUG_BYTES: usize = 16;
 /// The same of a datastore's name: the whole stays within EventBridge's 64.
 const STORE_SLUG_BYTES: usize = 20;
+/// The whole of a container's name, which has 128 characters at most.
+const CERTIFICATE_SLUG_BYTES: usize = 128;
 /// The same of each half of a table's name: the whole stays within Glue's 255.
 const TABLE_SLUG_BYTES: usize = 60;
 
@@ -45,7 +47,7 @@ pub fn applied(platform: &str) -> String {
 
 /// What the certificate of a container's authority is called in DMS; people type it there.
 pub fn certificate(container: &str) -> String {
-    format!("levada-{}", slug(container, '-', STORE_SLUG_BYTES))
+    format!("levada-{}", slug(container, '-', CERTIFICATE_SLUG_BYTES))
 }
 
 /// A number that stays the same for the same parts, evenly spread.

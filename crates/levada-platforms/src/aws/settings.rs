@@ -36,6 +36,8 @@ pub struct AwsSettings {
     pub instance_class: String,
     /// Their disk, in GiB.
     pub instance_gib: u32,
+    /// The longest large value that DMS carries, in KiB.
+    pub lob_kib: u32,
     /// Spark workers a run, at least 2.
     pub workers: u32,
     /// Their type.
@@ -102,6 +104,16 @@ impl AwsSettings {
                 self.tags.len()
             ));
         }
+        let mut accounts: Vec<_> =
+            self.cells.values().map(|cell| cell.account.as_ref().or(self.account.as_ref())).collect();
+        accounts.sort();
+        let count = accounts.len();
+        accounts.dedup();
+        if accounts.len() < count {
+            wrong.push(
+                "settings.cells: two cells are in one account, and share its quotas anyway: make them one".to_owned(),
+            );
+        }
         let mut next = 0;
         let mut ranges: Vec<_> = self.cells.iter().map(|(name, cell)| (cell.stacks, name)).collect();
         ranges.sort();
@@ -125,7 +137,7 @@ impl AwsSettings {
     }
 }
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "account",
     "region",
     "regions",
@@ -136,6 +148,7 @@ const KEYS: [&str; 18] = [
     "replication_instances",
     "replication_instance_class",
     "replication_instance_gib",
+    "lob_kib",
     "workers",
     "worker_type",
     "run_minutes",
@@ -172,6 +185,7 @@ impl Reader {
             instances: self.number("replication_instances", 1, 1..=60),
             instance_class: self.text("replication_instance_class").unwrap_or_else(|| "dms.r6i.large".to_owned()),
             instance_gib: self.number("replication_instance_gib", 100, 5..=6_144),
+            lob_kib: self.number("lob_kib", 1_024, 1..=102_400),
             workers: self.number("workers", 2, 2..=299),
             worker_type: self.word("worker_type", "G.1X", &["G.1X", "G.2X", "G.4X", "G.8X"]),
             run_minutes: self.number("run_minutes", 480, 1..=10_080),

@@ -17,8 +17,6 @@ use std::collections::BTreeSet;
 
 /// Latency of a change log above which somebody should look, in seconds.
 const LATENCY_ALARM_SECONDS: i64 = 900;
-/// The longest value of a large object that DMS carries, in KiB; a longer one stops its table.
-const LOB_KIB_MAX: u32 = 102_400;
 
 /// What the file is rendered from.
 pub(super) struct StoreFile<'a> {
@@ -193,15 +191,19 @@ impl StoreFile<'_> {
             }
             _ => block,
         };
-        match kind {
-            // An idle source would hold back its log: the heartbeat lets the slot advance.
-            ContainerKind::Postgres if is_cdc(source) => block.block(
-                Block::new("postgres_settings", [""; 0])
-                    .with("heartbeat_enable", Expression::Boolean(true))
-                    .with("heartbeat_frequency", Expression::Integer(5)),
-            ),
-            _ => block,
+        if kind != ContainerKind::Postgres {
+            return block;
         }
+        // A value that is too long stops its task; DMS would cut it.
+        let own =
+            Block::new("postgres_settings", [""; 0]).with("fail_tasks_on_lob_truncation", Expression::Boolean(true));
+        block.block(match is_cdc(source) {
+            // An idle source would hold back its log: the heartbeat lets the slot advance.
+            true => own
+                .with("heartbeat_enable", Expression::Boolean(true))
+                .with("heartbeat_frequency", Expression::Integer(5)),
+            false => own,
+        })
     }
 
     fn task(&self, source: Source<'_>) -> Block {
@@ -220,7 +222,10 @@ impl StoreFile<'_> {
             .with("source_endpoint_arn", Expression::reference(format!("aws_dms_endpoint.{name}.endpoint_arn")))
             .with("target_endpoint_arn", Expression::reference("data.aws_dms_endpoint.staging.endpoint_arn"))
             .with("table_mappings", Expression::Call("jsonencode", vec![Expression::json(&self.mappings(source))]))
-            .with("replication_task_settings", Expression::Call("jsonencode", vec![Expression::json(&task_settings())]))
+            .with(
+                "replication_task_settings",
+                Expression::Call("jsonencode", vec![Expression::json(&task_settings(self.settings))]),
+            )
             // The state machine starts it.
             .with("start_replication_task", Expression::Boolean(false))
             .with("tags", self.tags())
@@ -402,9 +407,9 @@ fn ssl_mode(source: Source<'_>) -> &'static str {
     }
 }
 
-fn task_settings() -> Value {
+fn task_settings(settings: &AwsSettings) -> Value {
     json!({
-        "TargetMetadata": { "SupportLobs": true, "LimitedSizeLobMode": true, "LobMaxSize": LOB_KIB_MAX },
+        "TargetMetadata": { "SupportLobs": true, "LimitedSizeLobMode": true, "LobMaxSize": settings.lob_kib },
         "FullLoadSettings": { "TargetTablePrepMode": "DROP_AND_CREATE", "MaxFullLoadSubTasks": 8 },
         "ErrorBehavior": {
             "DataErrorPolicy": "SUSPEND_TABLE", "DataTruncationErrorPolicy": "SUSPEND_TABLE",

@@ -137,7 +137,7 @@ fn job_rights(settings: &AwsSettings) -> Expression {
         allow(&["s3:GetObject"], ["control/*", "programs/*", "staging/*"].map(in_bucket).to_vec()),
         allow(
             &["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
-            ["tables/*", "temporary/*", "staging/*"].map(in_bucket).to_vec(),
+            ["tables/*", "temporary/*", "staging/*", "temporary_$folder$", "staging_$folder$"].map(in_bucket).to_vec(),
         ),
         allow(&["s3:ListBucket", "s3:GetBucketLocation"], vec![Expression::template(&bucket, &["local.bucket"])]),
         allow(&["kms:Decrypt", "kms:GenerateDataKey"], vec![Expression::reference("aws_kms_key.data.arn")]),

@@ -52,3 +52,19 @@ pub(in crate::aws) fn key_user(principal: Expression) -> Expression {
         ("Resource", Expression::texts(["*"])),
     ])
 }
+
+/// The same for one role of an account.
+pub(super) fn key_user_as(account: Expression, role: Expression) -> Expression {
+    match key_user(Expression::object([("AWS", account)])) {
+        Expression::Object(mut entries) => {
+            entries.push(("Condition".to_owned(), only_role(role)));
+            Expression::Object(entries)
+        }
+        other => other,
+    }
+}
+
+/// A condition: this role and nobody else of its account.
+pub(super) fn only_role(role: Expression) -> Expression {
+    Expression::object([("ArnEquals", Expression::object([("aws:PrincipalArn", role)]))])
+}

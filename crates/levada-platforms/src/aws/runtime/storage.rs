@@ -1,6 +1,6 @@
 //! The bucket with its key and rules, and the catalog's database.
 
-use super::key::{key, key_user};
+use super::key::{key, key_user, key_user_as, only_role};
 use crate::aws::names;
 use crate::aws::roots::{bare, own_tags, policy};
 use crate::aws::settings::AwsSettings;
@@ -9,15 +9,16 @@ use crate::terraform::{Block, Expression};
 /// Noncurrent versions of objects are kept so long, in days.
 const NONCURRENT_DAYS: i64 = 7;
 
-/// The roles by which cells of other accounts write to staging.
-fn staging_roles(settings: &AwsSettings) -> Vec<Expression> {
-    let others =
-        settings.cells.values().filter(|cell| settings.is_elsewhere(cell)).filter_map(|cell| cell.account.as_ref());
+/// The roles by which cells of other accounts write to staging, each behind its account. A role that is not
+/// there yet can't be a principal: the account is, and its role the condition.
+fn staging_roles(settings: &AwsSettings) -> Vec<(Expression, Expression)> {
+    let others = settings.cells.values().filter(|cell| settings.is_elsewhere(cell));
     let role = |account: &String| {
-        let words = format!("arn:{}:iam::{account}:role/{{}}-dms-staging", settings.partition);
-        Expression::template(&words, &["local.name"])
+        let arn = format!("arn:{}:iam::{account}:", settings.partition);
+        let role = Expression::template(&format!("{arn}role/{{}}-dms-staging"), &["local.name"]);
+        (Expression::text(format!("{arn}root")), role)
     };
-    others.map(role).collect()
+    others.filter_map(|cell| cell.account.as_ref()).map(role).collect()
 }
 
 pub(super) fn storage(platform: &str, settings: &AwsSettings) -> Vec<Block> {
@@ -25,10 +26,10 @@ pub(super) fn storage(platform: &str, settings: &AwsSettings) -> Vec<Block> {
     let mut users = vec![
         service(Expression::template("logs.{}.amazonaws.com", &["local.region"])),
         service(Expression::text("cloudwatch.amazonaws.com")),
+        service(Expression::text("delivery.logs.amazonaws.com")),
     ];
-    let roles = staging_roles(settings);
-    if !roles.is_empty() {
-        users.push(key_user(Expression::object([("AWS", Expression::List(roles.clone()))])));
+    for (account, role) in staging_roles(settings) {
+        users.push(key_user_as(account, role));
     }
     let about = format!("Data of Levada's platform {}.", names::tag(platform));
     let mut blocks = key("data", &about, Expression::template("alias/{}", &["local.name"]), settings, users).to_vec();
@@ -72,7 +73,7 @@ pub(super) fn storage(platform: &str, settings: &AwsSettings) -> Vec<Block> {
         ),
     );
     blocks.push(lifecycle(&of_bucket, settings));
-    blocks.push(of_bucket("aws_s3_bucket_policy").with("policy", bucket_policy(roles, settings)));
+    blocks.push(of_bucket("aws_s3_bucket_policy").with("policy", bucket_policy(settings)));
     blocks.push(
         Block::new("resource", ["aws_glue_catalog_database", "data"])
             .with("name", Expression::text(names::database(platform)))
@@ -102,7 +103,7 @@ fn lifecycle(of_bucket: &impl Fn(&'static str) -> Block, settings: &AwsSettings)
         .block(rule("old-versions", "").block(noncurrent).block(abort()))
 }
 
-fn bucket_policy(roles: Vec<Expression>, settings: &AwsSettings) -> Expression {
+fn bucket_policy(settings: &AwsSettings) -> Expression {
     let bucket = format!("arn:{}:s3:::{{}}", settings.partition);
     let both = || {
         vec![
@@ -120,21 +121,22 @@ fn bucket_policy(roles: Vec<Expression>, settings: &AwsSettings) -> Expression {
         ("Resource", Expression::List(both())),
         ("Condition", encrypted),
     ])];
-    if !roles.is_empty() {
-        let principal = || Expression::object([("AWS", Expression::List(roles.clone()))]);
-        let statement = |sid: &str, actions: &[&str], resource: Expression| {
+    for (number, (account, role)) in (1..).zip(staging_roles(settings)) {
+        let statement = |sid: String, actions: &[&str], resource: Expression| {
             Expression::object([
                 ("Sid", Expression::text(sid)),
                 ("Effect", Expression::text("Allow")),
-                ("Principal", principal()),
+                ("Principal", Expression::object([("AWS", account.clone())])),
                 ("Action", Expression::texts(actions.iter().copied())),
                 ("Resource", Expression::List(vec![resource])),
+                ("Condition", only_role(role.clone())),
             ])
         };
         let staging = Expression::template(&format!("{bucket}/staging/*"), &["local.bucket"]);
-        statements.push(statement("Staging", &["s3:PutObject", "s3:DeleteObject", "s3:PutObjectTagging"], staging));
+        let write = ["s3:PutObject", "s3:DeleteObject", "s3:PutObjectTagging"];
+        statements.push(statement(format!("Staging{number}"), &write, staging));
         let list = Expression::template(&bucket, &["local.bucket"]);
-        statements.push(statement("StagingList", &["s3:ListBucket", "s3:GetBucketLocation"], list));
+        statements.push(statement(format!("StagingList{number}"), &["s3:ListBucket", "s3:GetBucketLocation"], list));
     }
     policy(statements)
 }
