@@ -6,7 +6,7 @@
 //! Clippy checks the dependencies once more without generating their code, some four CPU minutes on a
 //! fresh machine; `--no-clippy` leaves that out for people in a hurry. CI never does.
 
-use crate::{airflow, aws, image, postgres, process, rest_api, shared_build, spark, tidy};
+use crate::{airflow, aws, image, kubernetes, postgres, process, rest_api, shared_build, spark, tidy};
 use anyhow::{Context, bail};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,7 @@ pub(crate) fn run(root: &Path, with_clippy: bool) -> anyhow::Result<ExitCode> {
     image::check(root)?;
     airflow::check(root)?;
     aws::check(root)?;
+    kubernetes::check(root)?;
     spark::check(root)?;
     rest_api::check(root)?;
     let minutes = started.elapsed().as_secs_f64() / 60.0;

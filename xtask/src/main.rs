@@ -10,6 +10,8 @@ mod debian;
 mod everything;
 mod generate;
 mod image;
+mod kubernetes;
+mod npm;
 mod postgres;
 mod process;
 mod python;
@@ -28,6 +30,7 @@ cargo xtask test [--no-clippy]   everything that CI runs: formatting, tidy, clip
                                  installs Debian's PostgreSQL where no server is found (as root)
 cargo xtask aws                  what aws-batch renders, proved on the real Terraform and its scanners
 cargo xtask spark                the program of its job, on real Spark, Iceberg and PostgreSQL
+cargo xtask kubernetes           what stands on Kubernetes, proved on its schemas, Kustomize and scanners
 cargo xtask image [--check]      the container image's root filesystem, from a release build; or
                                  whether it holds, from a dev build
 cargo xtask tidy                 the rules that the compiler does not know, within seconds
@@ -58,6 +61,7 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         }
         ("aws", []) => aws::check(&root).map(|()| ExitCode::SUCCESS),
         ("image", [flag]) if flag == "--check" => image::check(&root).map(|()| ExitCode::SUCCESS),
+        ("kubernetes", []) => kubernetes::check(&root).map(|()| ExitCode::SUCCESS),
         ("image", []) => image::run(&root).map(|()| ExitCode::SUCCESS),
         ("spark", []) => spark::check(&root).map(|()| ExitCode::SUCCESS),
         ("tidy", []) => tidy::run(&root),

@@ -179,7 +179,7 @@ pub fn render(
     let mut all = parts(model, blueprint, delta);
     let kind_of = |entry: &PlatformEntry| registry.platform(&entry.kind.value);
     for entry in &model.ecosystem.platforms {
-        if kind_of(entry).is_some_and(|kind| kind.realizer() == Realizer::Files) {
+        if kind_of(entry).is_some_and(|kind| kind.realizer(entry).has_files()) {
             all.entry(&entry.name).or_insert_with(|| Part::new(model, &entry.name));
         }
     }
@@ -207,6 +207,18 @@ pub enum Rendering {
     Nodes(BTreeMap<NodeAddress, NodeChange>),
     /// The platform's whole folder: bytes by path, `/`-separated, relative.
     Files(BTreeMap<String, Vec<u8>>),
+    /// Nodes that `levada-runtime` runs in pods, and the folder that stands those up.
+    Pods(BTreeMap<NodeAddress, NodeChange>, BTreeMap<String, Vec<u8>>),
+}
+
+impl Rendering {
+    /// The platform's folder; `None`: it has none.
+    pub fn into_files(self) -> Option<BTreeMap<String, Vec<u8>>> {
+        match self {
+            Self::Nodes(_) => None,
+            Self::Files(files) | Self::Pods(_, files) => Some(files),
+        }
+    }
 }
 
 /// A kind of platform.
@@ -218,8 +230,8 @@ pub trait Platform: Send + Sync {
     /// The word in `kind:`.
     fn kind(&self) -> &str;
 
-    /// Who makes its nodes real; `render` answers accordingly.
-    fn realizer(&self) -> Realizer;
+    /// Who makes the nodes of a platform of this kind real; `render` answers accordingly.
+    fn realizer(&self, platform: &PlatformEntry) -> Realizer;
 
     /// What a platform of this kind can do; `None`: nobody knows yet, and the broker can't use it.
     fn capabilities(&self, platform: &PlatformEntry) -> Option<Capabilities>;

@@ -233,6 +233,7 @@ impl<'c> Stage<'c> {
         let renderings = levada_planner::render(&self.model, &registry(), &plan.blueprint, &plan.delta);
         match &renderings[&platform] {
             Rendering::Nodes(changes) => changes.keys().map(|address| format!("node {address}\n")).collect(),
+            Rendering::Pods(..) => unreachable!("no kind of these tests has pods"),
             Rendering::Files(files) => {
                 files.iter().map(|(path, text)| format!("file {path} ({} bytes)\n", text.len())).collect()
             }

@@ -15,7 +15,7 @@ impl Platform for Running {
         "embedded"
     }
 
-    fn realizer(&self) -> Realizer {
+    fn realizer(&self, _platform: &PlatformEntry) -> Realizer {
         Realizer::Workers
     }
 
@@ -47,7 +47,7 @@ impl Platform for Writing {
         "writing"
     }
 
-    fn realizer(&self) -> Realizer {
+    fn realizer(&self, _platform: &PlatformEntry) -> Realizer {
         Realizer::Files
     }
 

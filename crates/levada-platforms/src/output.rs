@@ -1,7 +1,7 @@
 //! A platform's settings, and where its files go as they say it: a folder or a branch.
 //!
-//! `settings.out` and `settings.git` are Levada's own, whatever kind renders the files; the kind
-//! never sees them.
+//! `settings.out`, `settings.git` and, of what is hosted, `settings.kubernetes` are Levada's own,
+//! whatever kind renders the files; the kind never sees them.
 
 use levada_model::model::{Infrastructure, PlatformEntry, Settings};
 use levada_model::{Address, Code, Finding, Findings};
@@ -12,6 +12,8 @@ pub const OUTPUT_WRONG: Code = Code("E-OUTPUT-001");
 
 const OUT: &str = "out";
 const GIT: &str = "git";
+/// How the pods of a hosted platform are to be.
+pub const HOST: &str = "kubernetes";
 
 /// Where files go.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,7 +66,7 @@ pub fn settings(platform: &PlatformEntry, infrastructure: Option<&Infrastructure
 
 /// The settings that are the kind's own.
 pub fn without_output(mut settings: Settings) -> Settings {
-    settings.retain(|key, _| key != OUT && key != GIT);
+    settings.retain(|key, _| key != OUT && key != GIT && key != HOST);
     settings
 }
 

@@ -22,7 +22,7 @@ impl Platform for Recording {
         "recording"
     }
 
-    fn realizer(&self) -> Realizer {
+    fn realizer(&self, _platform: &PlatformEntry) -> Realizer {
         Realizer::Files
     }
 

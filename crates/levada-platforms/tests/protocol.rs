@@ -229,7 +229,7 @@ fn nobody_can_use_a_platform_whose_program_was_not_asked() {
     // Without an answer to `render` there are no files.
     let part = Part::new(&model, &name);
     assert_eq!(External::default().render(&part), levada_planner::Rendering::Files(BTreeMap::new()));
-    assert!(plan.blueprint.choices.renders_files(&name));
+    assert_eq!(plan.blueprint.choices.realizer(&name), levada_planner::blueprint::Realizer::Files);
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn rendered(platform: &dyn Platform, plan: &Plan) -> Rendering {
 fn files_of(plan: &Plan) -> BTreeMap<String, Vec<u8>> {
     match rendered(&Recording, plan) {
         Rendering::Files(files) => files,
-        Rendering::Nodes(_) => panic!("the recording kind writes files"),
+        Rendering::Nodes(_) | Rendering::Pods(..) => panic!("the recording kind writes files"),
     }
 }
 

@@ -101,6 +101,11 @@ impl FileTable {
         self.paths.get(file.0 as usize).map(String::as_str)
     }
 
+    /// The paths of all files, from the root.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().map(String::as_str)
+    }
+
     /// The text of a file, read again; what is not UTF-8 is replaced byte by byte, so that offsets
     /// hold. `None` where the file has gone.
     pub fn text(&self, file: FileId) -> Option<String> {

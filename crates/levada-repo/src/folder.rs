@@ -8,6 +8,7 @@ use ignore::{DirEntry, WalkBuilder};
 use levada_model::fingerprint::Fingerprint;
 use levada_model::{FileId, Findings, Fragment, Model};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The names that mark a folder as the root of a model.
@@ -208,10 +209,38 @@ impl Folder {
         Ok(Fingerprint::of_all(parts))
     }
 
+    /// All files below the folder as they are, by path with `/`, for a copy of it elsewhere: without what
+    /// is hidden, rendered, ignored by git, or lies at or below one of these paths.
+    ///
+    /// # Errors
+    /// Where a file or folder can't be read.
+    pub fn files(&self, without: &[PathBuf]) -> Result<BTreeMap<String, Vec<u8>>, RepoError> {
+        let mut walk = WalkBuilder::new(&self.root);
+        walk.standard_filters(false).hidden(true).follow_links(true);
+        walk.git_ignore(true).git_exclude(true).parents(true).require_git(false);
+        let mut files = BTreeMap::new();
+        for entry in self.walk(walk) {
+            let entry = entry?;
+            let is_left_out = without.iter().any(|path| entry.path().starts_with(path));
+            if is_left_out || !entry.file_type().is_some_and(|kind| kind.is_file()) {
+                continue;
+            }
+            if let Some(path) = entry.path().strip_prefix(&self.root).ok().and_then(slashed) {
+                let bytes = self.text(&path)?;
+                files.insert(path, bytes);
+            }
+        }
+        Ok(files)
+    }
+
     /// Everything below the folder that may be part of the model.
     fn entries(&self) -> impl Iterator<Item = Result<DirEntry, RepoError>> {
         let mut walk = WalkBuilder::new(&self.root);
         walk.standard_filters(false).hidden(true).follow_links(true).add_custom_ignore_filename(IGNORE_FILE);
+        self.walk(walk)
+    }
+
+    fn walk(&self, mut walk: WalkBuilder) -> impl Iterator<Item = Result<DirEntry, RepoError>> {
         walk.filter_entry(|entry| !is_rendered(entry));
         let root = self.root.clone();
         walk.build().filter_map(move |entry| match entry {

@@ -20,6 +20,7 @@ use levada_model::name::WorkspaceName;
 use levada_model::{NodeAddress, Schema};
 use levada_planner::blueprint::{ExportSpec, IngestDataset, IngestOrigin, IngestSpec};
 use levada_planner::{Blueprint, NodeSpec};
+use levada_state::Host;
 use levada_store::Reading;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -98,6 +99,8 @@ impl Comparison {
 /// What to compare.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Scope {
+    /// Whose workers' stores: others lie elsewhere.
+    pub host: Host,
     /// Only what this workspace sees.
     pub workspace: Option<WorkspaceName>,
     /// Also read every producer.
@@ -117,9 +120,9 @@ pub async fn verify(
         new.iter().for_each(&mut tell);
         comparisons.extend(new);
     };
-    let exports: Vec<(&NodeAddress, &ExportSpec)> = blueprint
-        .nodes
-        .iter()
+    let is_run = |address: &NodeAddress| Host::of(&blueprint.choices, address.platform()).as_ref() == Some(&scope.host);
+    let nodes = || blueprint.nodes.iter().filter(|(address, _)| is_run(address));
+    let exports: Vec<(&NodeAddress, &ExportSpec)> = nodes()
         .filter_map(|(address, node)| match &node.spec {
             NodeSpec::Export(spec) if is_seen(spec, scope) => Some((address, spec)),
             _ => None,
@@ -129,7 +132,7 @@ pub async fn verify(
         add(compare_export(runtime, address, spec).await);
     }
     if scope.with_source {
-        for (address, node) in &blueprint.nodes {
+        for (address, node) in nodes() {
             if let NodeSpec::Ingest(spec) = &node.spec {
                 let is_in = |of: &DatasetRef| {
                     scope.workspace.is_none() || exports.iter().any(|(_, export)| export.source == *of)

@@ -13,7 +13,7 @@ use levada_model::{NodeAddress, NodeKind};
 use levada_planner::NodeSpec;
 use levada_planner::blueprint::IngestOrigin;
 use levada_state::nodes::{Completion, HotNode, Outcome, Successor, Wish};
-use levada_state::{Fence, StateError};
+use levada_state::{Fence, Host, StateError};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -82,6 +82,8 @@ pub struct Ending {
 /// One worker process.
 pub struct Worker {
     runtime: Runtime,
+    /// Whose rows it runs, and looks at.
+    host: Host,
     owner: String,
     jobs_max: usize,
     mode: Mode,
@@ -123,10 +125,11 @@ struct Ended {
 }
 
 impl Worker {
-    /// Makes a worker that runs up to `jobs_max` jobs at once and tells its progress; `owner` is for
-    /// people, its leases have a name of their own.
+    /// Makes a worker that runs up to `jobs_max` jobs of a host at once and tells its progress; `owner`
+    /// is for people, its leases have a name of their own.
     pub fn new(
         runtime: Runtime,
+        host: Host,
         owner: String,
         jobs_max: usize,
         mode: Mode,
@@ -134,6 +137,7 @@ impl Worker {
     ) -> Self {
         Self {
             runtime,
+            host,
             owner: unique(&owner),
             jobs_max,
             mode,
@@ -183,7 +187,7 @@ impl Worker {
             return Ok(Session::Over);
         }
         let before = self.runtime.clock.now();
-        let mut lock = self.runtime.state.take_worker_lock().await?;
+        let mut lock = self.runtime.state.take_worker_lock(&self.host).await?;
         // Beside other workers, what is in no manifest may be theirs and on its way.
         if lock.is_alone() {
             self.sweep(before - SWEEP_GRACE_US).await?;
@@ -234,7 +238,7 @@ impl Worker {
     /// Takes away what runs left behind that never committed and was written before `before`, µs.
     async fn sweep(&self, before: i64) -> Result<(), JobError> {
         self.runtime.store.sweep(before).await?;
-        let wanted: Vec<String> = self.runtime.state.nodes().await?.into_iter().filter_map(|row| row.payload).collect();
+        let wanted: Vec<String> = self.nodes().await?.into_iter().filter_map(|row| row.payload).collect();
         jobs::sweep_staging(&self.runtime.staging, &wanted, before);
         Ok(())
     }
@@ -250,11 +254,16 @@ impl Worker {
         Ok(())
     }
 
+    /// The rows of its host.
+    async fn nodes(&self) -> Result<Vec<HotNode>, StateError> {
+        let mut nodes = self.runtime.state.nodes().await?;
+        nodes.retain(|row| row.host == self.host);
+        Ok(nodes)
+    }
+
     async fn pull_everything_once(&self) -> Result<(), StateError> {
         let now = self.runtime.clock.now();
         let due: Vec<Successor> = self
-            .runtime
-            .state
             .nodes()
             .await?
             .into_iter()
@@ -279,7 +288,7 @@ impl Worker {
             return Ok(false);
         }
         let now = self.runtime.clock.now();
-        let nodes = self.runtime.state.nodes().await?.into_iter().filter(has_cron_trigger);
+        let nodes = self.nodes().await?.into_iter().filter(has_cron_trigger);
         let due: Vec<Successor> = nodes
             .map(|row| Successor { node: row.node.address, due_at: now, payload: Some(jobs::BY_HAND.to_owned()) })
             .collect();
@@ -289,7 +298,7 @@ impl Worker {
 
     async fn start_due(&mut self, jobs: &mut JoinSet<Ended>) -> Result<(), StateError> {
         let now = self.runtime.clock.now();
-        let mut due = self.runtime.state.due(now, DUE_PAGE_ROWS);
+        let mut due = self.runtime.state.due(&self.host, now, DUE_PAGE_ROWS);
         // Rows that may not start, however many there are, keep no others from it.
         while self.running.len() < self.jobs_max {
             let Some(rows) = due.next_page().await? else { break };
@@ -506,13 +515,13 @@ impl Worker {
             self.runtime.state.renew(&self.owner, &nodes, now + LEASE_US).await?;
         }
         // Whatever another worker left when it died is free again.
-        self.runtime.state.expire_leases(now).await.map(drop)
+        self.runtime.state.expire_leases(&self.host, now).await.map(drop)
     }
 
     /// Whether nothing is left to follow: nothing due, no retry to wait for.
     async fn is_idle(&self) -> Result<bool, StateError> {
         let now = self.runtime.clock.now();
-        for row in self.runtime.state.nodes().await? {
+        for row in self.nodes().await? {
             let Some(due_at) = row.due_at else { continue };
             let is_retry = row.attempt > 0 && !row.is_failed;
             if (is_retry || due_at <= now) && self.may_start(&row, now).await? {

@@ -3,6 +3,7 @@
 use crate::world::*;
 use levada_flow::sink::Form;
 use levada_runtime::{Ending, JobError, Mode, Progress, Worker};
+use levada_state::Host;
 use levada_testbed::PostgresCluster;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,7 +46,8 @@ impl Workers {
                 }
                 told.notify_one();
             };
-            let worker = Worker::new(world.runtime.clone(), "1@pod".to_owned(), 4, Mode::Continuous, tell);
+            let worker =
+                Worker::new(world.runtime.clone(), Host::Anywhere, "1@pod".to_owned(), 4, Mode::Continuous, tell);
             tokio::spawn(worker.run(stopped.clone()))
         };
         let working = (0..count).map(start).collect();

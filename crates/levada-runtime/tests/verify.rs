@@ -12,7 +12,7 @@ async fn an_unreadable_side_fails_its_own_comparison_and_hides_no_other() {
     assert!(world.run().await.failed.is_empty());
     world.break_sink(Fault::Before(1));
     let mut told = 0;
-    let scope = Scope { workspace: None, with_source: true };
+    let scope = Scope { with_source: true, ..Scope::default() };
     let comparisons = verify(&world.runtime, &world.in_force(), &scope, |_| told += 1).await;
     assert_eq!((comparisons.len(), told), (5, 5), "two exports with two readings, one source");
     assert!(comparisons[0].failure.as_ref().is_some_and(|reason| reason.contains("broke off")));

@@ -20,8 +20,8 @@ use levada_model::{Address, Schema};
 use levada_planner::blueprint::*;
 use levada_planner::{Blueprint, Generation, Node, NodeSpec};
 use levada_runtime::{Connect, Ending, Mode, Runtime, Worker};
-use levada_state::State;
 use levada_state::nodes::{HotNode, Successor};
+use levada_state::{Host, State};
 use levada_store::{Reading, Store};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
@@ -278,7 +278,7 @@ impl World {
 
     async fn run_in(&self, mode: Mode) -> Ending {
         let (_stop, stopped) = tokio::sync::watch::channel(false);
-        let worker = Worker::new(self.runtime.clone(), "test".to_owned(), 4, mode, |_| {});
+        let worker = Worker::new(self.runtime.clone(), Host::Anywhere, "test".to_owned(), 4, mode, |_| {});
         worker.run(stopped).await.expect("the worker runs")
     }
 

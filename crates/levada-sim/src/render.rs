@@ -114,6 +114,6 @@ fn rendered(model: &Model, plan: &Plan) -> Result<BTreeMap<String, Vec<u8>>> {
     let renderings = render(model, &levada_platforms::registry(), &plan.blueprint, &plan.delta);
     match renderings.into_values().next().context("one platform is rendered")? {
         Rendering::Files(tree) => Ok(tree),
-        Rendering::Nodes(_) => bail!("aws-batch renders files"),
+        Rendering::Nodes(_) | Rendering::Pods(..) => bail!("aws-batch renders files"),
     }
 }

@@ -15,6 +15,8 @@ pub(crate) use rows::priority_value;
 use levada_model::NodeAddress;
 use levada_model::fingerprint::Fingerprint;
 use levada_model::model::Priority;
+use levada_model::name::PlatformName;
+use levada_planner::blueprint::{Choices, Realizer};
 use levada_planner::{Generation, Node};
 
 /// The right to have an effect: a node under the epoch of one claim.
@@ -35,6 +37,35 @@ pub enum Wish {
     Retire,
 }
 
+/// Whose workers run a row.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Host {
+    /// Those that are started anywhere.
+    #[default]
+    Anywhere,
+    /// Those in the pods of this platform: its store lies there.
+    Pods(PlatformName),
+}
+
+impl Host {
+    /// Whose workers run a platform's nodes; `None`: none do, it renders them to files.
+    pub fn of(choices: &Choices, platform: &PlatformName) -> Option<Self> {
+        match choices.realizer(platform) {
+            Realizer::Workers => Some(Self::Anywhere),
+            Realizer::Pods => Some(Self::Pods(platform.clone())),
+            Realizer::Files => None,
+        }
+    }
+
+    /// The stored form.
+    pub(crate) fn column(&self) -> &str {
+        match self {
+            Self::Anywhere => "",
+            Self::Pods(platform) => platform.as_str(),
+        }
+    }
+}
+
 /// A node's row.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HotNode {
@@ -46,6 +77,8 @@ pub struct HotNode {
     pub generation: Generation,
     /// What it is for.
     pub wish: Wish,
+    /// Whose workers run it.
+    pub host: Host,
     /// Its priority.
     pub priority: Priority,
     /// When it is due, µs; `None`: nothing to do. What a claim gives still says since when it was.

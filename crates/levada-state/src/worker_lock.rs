@@ -7,8 +7,9 @@
 
 use crate::db::postgres::{Postgres, connect};
 use crate::db::{Database, DatabaseError};
-use crate::nodes::EXPIRE;
+use crate::nodes::{EXPIRE, Host};
 use crate::{State, StateError};
+use levada_model::fingerprint::fingerprint;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -19,8 +20,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_postgres::{Client, Config};
 
-/// The key of the advisory lock that workers share: "worker" in ASCII.
-const WORKER_LOCK: i64 = 0x776f_726b_6572;
+/// The key of the advisory lock that the workers of a host share: "worker" in ASCII for those that are
+/// started anywhere, else a hash of the platform whose pods they are.
+fn lock_key(host: &Host) -> i64 {
+    match host {
+        Host::Anywhere => 0x776f_726b_6572,
+        Host::Pods(platform) => (fingerprint(platform).0 as u64 >> 1) as i64,
+    }
+}
 /// The longest text that is read from a lock file, in bytes.
 const HOLDER_BYTES_MAX: u64 = 512;
 
@@ -84,23 +91,24 @@ impl WorkerLock {
 }
 
 impl State {
-    /// Becomes a worker of this state: on SQLite the only one, on PostgreSQL one of several.
+    /// Becomes a worker of this state: on SQLite the only one, on PostgreSQL one of several, and
+    /// alone or not among those of its host.
     ///
-    /// A worker that is alone expires all leases at once: whoever held them is dead.
+    /// A worker that is alone expires all leases of its host's rows at once: whoever held them is dead.
     ///
     /// # Errors
     /// [`StateError::Locked`] names the worker that holds a SQLite state.
-    pub async fn take_worker_lock(&self) -> Result<WorkerLock, StateError> {
+    pub async fn take_worker_lock(&self, host: &Host) -> Result<WorkerLock, StateError> {
         let held = match &self.inner.database {
             Database::Sqlite(database) => {
                 let path = lock_path(database.path());
                 let taken = tokio::task::spawn_blocking(move || lock_file(path)).await;
                 let stopped = || StateError::Database { operation: "lock the state", source: DatabaseError::Stopped };
                 let held = taken.map_err(|_| stopped())??;
-                self.expire_leases(i64::MAX).await?;
+                self.expire_leases(host, i64::MAX).await?;
                 held
             }
-            Database::Postgres(database) => join_workers(database)
+            Database::Postgres(database) => join_workers(database, host)
                 .await
                 .map_err(|source| StateError::Database { operation: "join the workers of the state", source })?,
         };
@@ -154,12 +162,12 @@ fn host() -> String {
 
 /// Opens a session that holds the shared lock; where no other worker is there, expires all leases
 /// and keeps others out until it has settled.
-async fn join_workers(database: &Postgres) -> Result<Held, DatabaseError> {
+async fn join_workers(database: &Postgres, host: &Host) -> Result<Held, DatabaseError> {
     let (release, released) = oneshot::channel();
     let (settle, settled) = oneshot::channel();
     let (answer, joined) = oneshot::channel();
     let is_held = Arc::new(AtomicBool::new(true));
-    let session = Session { config: database.config().clone(), is_held: Arc::clone(&is_held) };
+    let session = Session { config: database.config().clone(), host: host.clone(), is_held: Arc::clone(&is_held) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new()
         .name("levada-worker-lock".to_owned())
@@ -172,6 +180,7 @@ async fn join_workers(database: &Postgres) -> Result<Held, DatabaseError> {
 
 struct Session {
     config: Config,
+    host: Host,
     is_held: Arc<AtomicBool>,
 }
 
@@ -190,7 +199,7 @@ impl Session {
                     drop(settled.await);
                     if is_alone {
                         // Where this fails the session is gone, and the lock with it.
-                        drop(client.execute("SELECT pg_advisory_unlock($1)", &[&WORKER_LOCK]).await);
+                        drop(client.execute("SELECT pg_advisory_unlock($1)", &[&lock_key(&self.host)]).await);
                     }
                     std::future::pending::<()>().await;
                 };
@@ -207,12 +216,13 @@ impl Session {
 
     async fn join(&self) -> Result<(Client, bool), DatabaseError> {
         let client = connect(&self.config).await?;
-        let alone = client.query_one("SELECT pg_try_advisory_lock($1)", &[&WORKER_LOCK]).await?;
+        let key = lock_key(&self.host);
+        let alone = client.query_one("SELECT pg_try_advisory_lock($1)", &[&key]).await?;
         let is_alone: bool = alone.try_get(0)?;
-        client.execute("SELECT pg_advisory_lock_shared($1)", &[&WORKER_LOCK]).await?;
+        client.execute("SELECT pg_advisory_lock_shared($1)", &[&key]).await?;
         if is_alone {
             // Nobody joins, and so nobody claims, before the dead workers' leases are gone.
-            client.execute(&EXPIRE.replace('?', "$"), &[&i64::MAX]).await?;
+            client.execute(&EXPIRE.replace('?', "$"), &[&i64::MAX, &self.host.column()]).await?;
         }
         Ok((client, is_alone))
     }

@@ -3,7 +3,7 @@
 use crate::bed::{Bed, on_both};
 use crate::world::*;
 use levada_model::DataType;
-use levada_state::{BatchCommit, Body, Manifest, State, StateError};
+use levada_state::{BatchCommit, Body, Host, Manifest, State, StateError};
 
 on_both! {
     a_batch_comes_with_everything_it_entails,
@@ -68,7 +68,7 @@ async fn a_batch_comes_with_everything_it_entails(bed: Bed) {
 async fn a_stale_fence_commits_nothing(bed: Bed) {
     let state = ready(&bed).await;
     let stale = claim(&state, "Ingest/P/Orders", NOW).await;
-    assert_eq!(state.expire_leases(NOW + 60_000_000).await.expect("expires"), 1);
+    assert_eq!(state.expire_leases(&Host::Anywhere, NOW + 60_000_000).await.expect("expires"), 1);
     let refused = state.commit_batch(pull(stale.clone(), 0, NOW)).await;
     assert!(matches!(refused, Err(StateError::Fenced { epoch, .. }) if epoch == stale.epoch), "{refused:?}");
 

@@ -3,7 +3,7 @@
 use crate::bed::{Bed, on_both};
 use crate::world::*;
 use levada_model::model::Priority;
-use levada_state::{Completion, HotNode, Outcome, State, StateError, Successor, Wish};
+use levada_state::{Completion, Host, HotNode, Outcome, State, StateError, Successor, Wish};
 use std::collections::BTreeSet;
 
 on_both! {
@@ -71,9 +71,9 @@ async fn an_expired_lease_is_claimed_by_another(bed: Bed) {
     let claimed = state.claim("first", NOW + 3, NOW + 10, &[address(INGEST)]).await.expect("the claim is made");
     assert_eq!(claimed[0].due_at, Some(NOW));
     assert_eq!(claimed[0].lease, Some(("first".to_owned(), NOW + 10)));
-    assert_eq!(state.expire_leases(NOW + 9).await.expect("expires"), 0);
+    assert_eq!(state.expire_leases(&Host::Anywhere, NOW + 9).await.expect("expires"), 0);
     assert_eq!(state.claim("second", NOW + 9, NOW + 20, &[address(INGEST)]).await.expect("is made"), []);
-    assert_eq!(state.expire_leases(NOW + 10).await.expect("expires"), 1);
+    assert_eq!(state.expire_leases(&Host::Anywhere, NOW + 10).await.expect("expires"), 1);
     assert_eq!(node(&state, INGEST).await.due_at, Some(NOW));
     let claimed = state.claim("second", NOW + 11, NOW + 20, &[address(INGEST)]).await.expect("is made");
     assert_eq!(claimed[0].epoch, 2);
@@ -86,7 +86,7 @@ async fn a_renewed_lease_stays(bed: Bed) {
     assert_eq!(state.renew("worker", &running, NOW + 50_000_000).await.expect("renews"), 1);
     assert_eq!(state.renew("worker", &[], NOW).await.expect("renews"), 0, "what it doesn't run it doesn't keep");
     assert_eq!(state.renew("somebody else", &running, NOW).await.expect("renews"), 0);
-    assert_eq!(state.expire_leases(NOW + 49_000_000).await.expect("expires"), 0);
+    assert_eq!(state.expire_leases(&Host::Anywhere, NOW + 49_000_000).await.expect("expires"), 0);
     assert_eq!(node(&state, INGEST).await.lease, Some(("worker".to_owned(), NOW + 50_000_000)));
 }
 
@@ -161,7 +161,7 @@ async fn due_rows_come_by_priority_then_time(bed: Bed) {
     }
     assert_eq!(names(all_due(&state, NOW + 9, 9).await), ["D"]);
     assert_eq!(all_due(&state, NOW - 1, 9).await, []);
-    let first = state.due(NOW + 10, 2).next_page().await.expect("reads").expect("there is one");
+    let first = state.due(&Host::Anywhere, NOW + 10, 2).next_page().await.expect("reads").expect("there is one");
     assert_eq!(names(first), ["C", "D"]);
 }
 
@@ -191,7 +191,7 @@ async fn a_claim_takes_the_payload_and_gives_it_back_unless_it_was_used(bed: Bed
     }
     let claimed = state.claim("worker", NOW, NOW + 1, &[address(LINES)]).await.expect("is made");
     assert_eq!(claimed[0].payload.as_deref(), Some("first"));
-    state.expire_leases(NOW + 1).await.expect("expires");
+    state.expire_leases(&Host::Anywhere, NOW + 1).await.expect("expires");
     assert_eq!(payload().await.as_deref(), Some("first"));
 
     // Made due while it runs: the payload that was used is not used again.

@@ -2,7 +2,7 @@
 
 use crate::bed::Bed;
 use crate::world::*;
-use levada_state::State;
+use levada_state::{Host, State};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
@@ -34,7 +34,7 @@ async fn victim() {
 
 /// Pulls, commits and delivers until it is killed; says which batch it was answered for.
 async fn work(state: &State) {
-    let _lock = state.take_worker_lock().await.expect("the last worker is dead");
+    let _lock = state.take_worker_lock(&Host::Anywhere).await.expect("the last worker is dead");
     loop {
         state.make_due(&[due(INGEST, NOW)]).await.expect("becomes due");
         let head = state.head(&stream("Orders")).await.expect("reads").map_or(0, |head| head.batch);

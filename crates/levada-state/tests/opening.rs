@@ -2,7 +2,7 @@
 
 use crate::bed::{Bed, on_both};
 use crate::world::*;
-use levada_state::{State, StateError};
+use levada_state::{Host, State, StateError};
 use std::error::Error;
 
 on_both! {
@@ -60,14 +60,14 @@ async fn a_worker_that_is_alone_expires_all_leases(bed: Bed) {
     let state = bed.state().await;
     Plans::default().apply(&state, &chain(), NOW).await;
     claim(&state, "Ingest/P/Orders", NOW).await;
-    let mut lock = state.take_worker_lock().await.expect("nobody else is there");
+    let mut lock = state.take_worker_lock(&Host::Anywhere).await.expect("nobody else is there");
     assert!(lock.is_held() && lock.is_alone());
     lock.settle();
     let fence = claim(&state, "Ingest/P/Orders", NOW).await;
     assert_eq!(fence.epoch, 2);
 
     let other = bed.state().await;
-    match (&bed, other.take_worker_lock().await) {
+    match (&bed, other.take_worker_lock(&Host::Anywhere).await) {
         (Bed::Sqlite(_), Err(StateError::Locked { by })) => {
             assert!(by.contains(&format!("process {} on ", std::process::id())), "{by}");
         }
@@ -83,8 +83,8 @@ async fn a_worker_that_is_alone_expires_all_leases(bed: Bed) {
 async fn a_dropped_lock_is_free_again() {
     let bed = Bed::sqlite();
     let state = bed.state().await;
-    drop(state.take_worker_lock().await.expect("nobody else is there"));
-    assert!(state.take_worker_lock().await.is_ok());
+    drop(state.take_worker_lock(&Host::Anywhere).await.expect("nobody else is there"));
+    assert!(state.take_worker_lock(&Host::Anywhere).await.is_ok());
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What a PostgreSQL state does while its server goes away and comes back.
 
 use crate::world::*;
-use levada_state::State;
+use levada_state::{Host, State};
 use levada_testbed::PostgresCluster;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,7 +47,7 @@ async fn sessions_that_are_cut_are_made_again() {
     cluster.create_database("state").expect("a new database");
     let state = State::open(&cluster.url("state")).await.expect("the state opens");
     Plans::default().apply(&state, &chain(), NOW).await;
-    let lock = state.take_worker_lock().await.expect("nobody else is there");
+    let lock = state.take_worker_lock(&Host::Anywhere).await.expect("nobody else is there");
     let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
                WHERE datname = 'state' AND pid <> pg_backend_pid()";
     for _ in 0..5 {

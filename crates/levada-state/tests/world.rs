@@ -7,7 +7,7 @@ use levada_model::{DataType, Schema, SchemaColumn};
 use levada_planner::blueprint::*;
 use levada_planner::{Blueprint, Generation, Node, NodeSpec};
 use levada_state::{
-    BatchCommit, Body, Completion, Covered, Delivery, Fence, HotNode, Manifest, Outcome, State, Successor,
+    BatchCommit, Body, Completion, Covered, Delivery, Fence, Host, HotNode, Manifest, Outcome, State, Successor,
 };
 use std::collections::BTreeMap;
 
@@ -197,7 +197,7 @@ pub async fn claim(state: &State, node: &str, now: i64) -> Fence {
 
 /// All rows that are due, read in pages of so many.
 pub async fn all_due(state: &State, now: i64, page_rows: usize) -> Vec<HotNode> {
-    let (mut walk, mut rows) = (state.due(now, page_rows), Vec::new());
+    let (mut walk, mut rows) = (state.due(&Host::Anywhere, now, page_rows), Vec::new());
     while let Some(page) = walk.next_page().await.expect("reads") {
         rows.extend(page);
     }

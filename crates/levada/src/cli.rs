@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and its help.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use levada_model::name::PlatformName;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -90,6 +91,9 @@ pub enum Command {
     /// Run the worker: ingest, transform, deliver
     #[command(after_help = "Example: levada run --until-idle")]
     Run(RunArgs),
+    /// Bring the state's tables to this build's version
+    #[command(after_help = "Example: levada migrate")]
+    Migrate(ListArgs),
     /// Show what runs, lags and failed
     #[command(after_help = "Example: levada status --format json")]
     Status(ListArgs),
@@ -228,6 +232,9 @@ pub struct RunArgs {
     /// Pull every stream once now, follow all that results, and end
     #[arg(long)]
     pub until_idle: bool,
+    /// Do the work of this platform's pods: for a platform that is hosted on Kubernetes
+    #[arg(long, value_name = "NAME")]
+    pub platform: Option<PlatformName>,
     /// Serve /healthz and /metrics here; on another address than a loopback one /metrics needs a token
     /// (LEVADA_SERVE_TOKEN)
     #[arg(long, value_name = "HOST:PORT")]
@@ -361,6 +368,9 @@ pub struct VerifyArgs {
     /// Only what this workspace sees
     #[arg(long, value_name = "NAME")]
     pub workspace: Option<String>,
+    /// What this platform's pods run, for a platform that is hosted on Kubernetes; its store lies there
+    #[arg(long, value_name = "NAME")]
+    pub platform: Option<PlatformName>,
     /// Also read every producer once
     #[arg(long)]
     pub source: bool,

@@ -7,8 +7,12 @@ use anyhow::Result;
 use levada_model::{Findings, Model, Severity};
 use levada_planner::blueprint::Choices;
 use levada_planner::{Assignment, Blueprint, IntentionGraph, PlanOutcome, PlatformRegistry, diff, freeze, lint_parts};
-use levada_repo::{FileTable, Loaded};
+use levada_platforms::external::External;
+use levada_platforms::kubernetes::ModelCopy;
+use levada_platforms::registry_with;
+use levada_repo::{FileTable, Folder, Loaded};
 use std::path::Path;
+use std::sync::Arc;
 
 /// A model that loaded, what its loading found, and where its lines are.
 pub struct Compiler {
@@ -20,6 +24,8 @@ pub struct Compiler {
     pub files: FileTable,
     /// The kinds of platforms of this build.
     pub registry: PlatformRegistry,
+    /// The folder's files, for pods; empty where no platform stands on Kubernetes.
+    pub copy: Arc<ModelCopy>,
     /// The model's git revision or, outside git, the fingerprint of its content, for people.
     pub revision: String,
 }
@@ -40,26 +46,29 @@ impl Compiler {
     /// # Errors
     /// There is no ecosystem in it, or it can't be read.
     pub fn load(dir: &Path) -> Result<Self> {
-        Self::load_with(dir, Settings::read(dir)?.cache.as_deref())
+        Self::load_with(dir, &Settings::read(dir)?)
     }
 
-    /// The same with another folder's parse cache.
+    /// The same with another folder's settings: its parse cache, and what of it is no model.
     ///
     /// # Errors
     /// As [`Compiler::load`].
-    pub fn load_with(dir: &Path, cache: Option<&Path>) -> Result<Self> {
+    pub fn load_with(dir: &Path, settings: &Settings) -> Result<Self> {
         let waiting = Waiting::new("reading the model");
-        let loaded = match cache {
+        let loaded = match settings.cache.as_deref() {
             Some(cache) => levada_repo::load_cached(dir, cache),
             None => levada_repo::load(dir),
         };
         let Loaded { model, findings, files } = loaded?;
+        let is_hosted = model.ecosystem.platforms.iter().any(|platform| platform.host.is_some());
+        let copy = Arc::new(if is_hosted { copy(dir, settings, &files)? } else { ModelCopy::default() });
         drop(waiting);
         let revision = levada_repo::revision(dir).map_or_else(
             || format!("content {}", files.fingerprint()),
             |revision| format!("{}{}", revision.commit, if revision.is_dirty { " with changes" } else { "" }),
         );
-        Ok(Self { model, findings, files, registry: levada_platforms::registry(), revision })
+        let registry = registry_with(External::default(), &copy);
+        Ok(Self { model, findings, files, registry, copy, revision })
     }
 
     /// Plans on top of a blueprint. `None`: the findings forbid it and were told on stderr.
@@ -128,6 +137,15 @@ impl Compiler {
             show::talk(count(findings));
         }
     }
+}
+
+/// The files of a model's folder, without what its settings say is something else.
+fn copy(dir: &Path, settings: &Settings, files: &FileTable) -> Result<ModelCopy> {
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let without: Vec<_> = settings.places().iter().map(|path| whole(path)).collect();
+    let mut all = Folder::open(&whole(dir))?.files(&without)?;
+    let documents = files.paths().filter_map(|path| all.remove_entry(path)).collect();
+    Ok(ModelCopy { documents, others: all })
 }
 
 /// `2 errors, 1 warning`

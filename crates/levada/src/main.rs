@@ -63,6 +63,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Plan(args) => return commands::plan::run(&args).await,
         Command::Apply(args) => commands::apply::run(&args).await?,
         Command::Run(args) => commands::run::run(&args).await?,
+        Command::Migrate(args) => commands::migrate::run(&args).await?,
         Command::Status(args) => commands::status::status(&args).await?,
         Command::Jobs(args) => commands::status::jobs(&args).await?,
         Command::Batches(args) => commands::status::batches(&args).await?,

@@ -2,14 +2,15 @@
 
 use crate::connect::Connectors;
 use crate::settings::Settings;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use levada_flow::SystemClock;
 use levada_model::Schema;
 use levada_model::address::DatasetRef;
+use levada_model::name::PlatformName;
 use levada_planner::{Blueprint, NodeSpec};
 use levada_runtime::Runtime;
 use levada_sql::SqlEngine;
-use levada_state::State;
+use levada_state::{Host, State};
 use levada_store::Store;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -107,6 +108,24 @@ fn make_private(folder: &Path) -> Result<()> {
 /// Nothing was applied yet.
 pub async fn in_force(state: &State) -> Result<Blueprint> {
     state.in_force().await?.ok_or_else(nothing_applied)
+}
+
+/// Whose work a command is about: that of workers started anywhere, or that of a platform's pods.
+///
+/// # Errors
+/// The platform has no pods; the state fails.
+pub async fn host(state: &State, blueprint: &Blueprint, pods_of: Option<&PlatformName>) -> Result<Host> {
+    let Some(platform) = pods_of else { return Ok(Host::Anywhere) };
+    let host = Host::Pods(platform.clone());
+    let is_hosted = Host::of(&blueprint.choices, platform).as_ref() == Some(&host);
+    // One that has left the model may still have deliveries to take away.
+    if is_hosted || state.nodes().await?.iter().any(|row| row.host == host) {
+        return Ok(host);
+    }
+    bail!(
+        "platform {platform} is not run by pods of its own in generation {}; leave --platform out",
+        blueprint.generation
+    )
 }
 
 fn nothing_applied() -> anyhow::Error {

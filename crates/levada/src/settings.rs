@@ -54,7 +54,7 @@ impl Settings {
     /// `levada.toml` can't be read, or names something this build does not have.
     pub fn read(root: &Path) -> Result<Self> {
         let file = read_file(root)?;
-        let state = match variable("LEVADA_STATE") {
+        let state = match variable_or_file("LEVADA_STATE")? {
             Some(state) => state,
             None => match file.state {
                 Some(state) => below(root, &state),
@@ -83,13 +83,13 @@ impl Settings {
         Ok(Self { state, data: data.into(), secrets, cache, runner, token, platform_seconds })
     }
 
-    /// The token of `levada serve`: `LEVADA_SERVE_TOKEN`, or what the file says that `levada.toml`
+    /// The token of `levada serve`: `LEVADA_SERVE_TOKEN`, what `LEVADA_SERVE_TOKEN_FILE` holds, or what the file says that `levada.toml`
     /// names as `token`.
     ///
     /// # Errors
     /// The file can't be read, or holds nothing.
     pub fn serve_token(&self) -> Result<Option<Token>> {
-        let (text, whose) = match (variable("LEVADA_SERVE_TOKEN"), &self.token) {
+        let (text, whose) = match (variable_or_file("LEVADA_SERVE_TOKEN")?, &self.token) {
             (Some(text), _) => (text, "LEVADA_SERVE_TOKEN".to_owned()),
             (None, Some(path)) => {
                 let text = std::fs::read_to_string(path);
@@ -104,6 +104,13 @@ impl Settings {
             Some(token) => Ok(Some(token)),
             None => bail!("the token in {whose} is empty"),
         }
+    }
+
+    /// Where secrets, state, data and cache are: in a model's folder they are no part of it.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let state = self.state.strip_prefix("sqlite:").map(PathBuf::from);
+        let own = [Some(self.data.clone()), state, self.secrets.clone(), self.cache.clone(), self.token.clone()];
+        own.into_iter().flatten().collect()
     }
 
     /// Finds a secret in the environment or the folder of secrets.
@@ -151,6 +158,17 @@ impl Settings {
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A variable that holds a secret, or the file that `NAME_FILE` names: a mounted secret.
+fn variable_or_file(name: &str) -> Result<Option<String>> {
+    if let Some(value) = variable(name) {
+        return Ok(Some(value));
+    }
+    let named = format!("{name}_FILE");
+    let Some(path) = variable(&named) else { return Ok(None) };
+    let text = std::fs::read_to_string(&path).with_context(|| format!("failed to read {path}, which {named} names"))?;
+    Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
 }
 
 fn read_file(root: &Path) -> Result<File> {

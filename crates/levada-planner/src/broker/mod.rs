@@ -134,7 +134,8 @@ impl Offer<'_> {
 fn natures(model: &Model, registry: &PlatformRegistry) -> BTreeMap<PlatformName, PlatformNature> {
     let nature = |entry: &PlatformEntry| {
         let kind = registry.platform(&entry.kind.value)?;
-        let (realizer, layout) = (kind.realizer(), kind.layout(entry, model.infrastructure_of(entry)).map(|it| it.is));
+        let (realizer, layout) =
+            (kind.realizer(entry), kind.layout(entry, model.infrastructure_of(entry)).map(|it| it.is));
         let described = entry.described.as_ref().map(fingerprint);
         Some((entry.name.clone(), PlatformNature { kind: entry.kind.value.clone(), realizer, described, layout }))
     };

@@ -186,6 +186,8 @@ codes! {
     KIND_IN_FORCE = "E-EVOLUTION-006";
     /// A platform's nodes are shared out in another way than in force, and nothing says that they move.
     LAYOUT_IN_FORCE = "E-EVOLUTION-007";
+    /// A platform whose nodes other workers run than in force.
+    HOST_IN_FORCE = "E-EVOLUTION-008";
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub use physical::{PhysicalEffect, physical_effect};
 pub use summary::Summary;
 pub use write::PlanFormat;
 
-use crate::blueprint::{Blueprint, Generation, PlatformNature, freeze};
+use crate::blueprint::{Blueprint, Generation, PlatformNature, Realizer, freeze};
 use crate::broker::{Assignment, assign};
 use crate::diff::{Delta, diff};
 use crate::evolution;
@@ -94,7 +94,7 @@ pub fn plan(
     let (graphs, entangled) = weave(model, &assignment);
     findings.extend(rejected);
     findings.extend(entangled);
-    findings.extend(parent.map(|parent| changed_kinds(model, parent)).unwrap_or_default());
+    findings.extend(parent.map(|parent| changed_natures(model, registry, parent)).unwrap_or_default());
     findings.extend(parent.map(|parent| changed_layouts(model, registry, parent)).unwrap_or_default());
     findings.sort();
     if findings.has_errors() {
@@ -145,22 +145,35 @@ fn changed_layouts(model: &Model, registry: &PlatformRegistry, parent: &Blueprin
         let message = format!("platform {} has {before} in force, and now {}", entry.name, layout.is);
         let finding = Finding::error(codes::LAYOUT_IN_FORCE, message).at(entry.span);
         let finding = finding.about(Address::Platform(entry.name.clone()));
-        Some(finding.hint("what is there would be made anew elsewhere: say what it moves from (docs/aws-batch.md)"))
+        Some(finding.hint(
+            "what is there would be made anew elsewhere: docs/aws-batch.md and docs/kubernetes.md say how it moves",
+        ))
     });
     Findings(changed.collect())
 }
 
-/// Platforms that are of another kind in force. What one kind made real no other can take over.
-fn changed_kinds(model: &Model, parent: &Blueprint) -> Findings {
+/// Platforms that are of another kind in force, or whose nodes somebody else makes real. What one
+/// has made real no other can take over: each has a store of its own.
+fn changed_natures(model: &Model, registry: &PlatformRegistry, parent: &Blueprint) -> Findings {
     let changed = model.ecosystem.platforms.iter().filter_map(|entry| {
-        let before = &parent.choices.platforms.get(&entry.name)?.kind;
+        let before = parent.choices.platforms.get(&entry.name)?;
         let is_in_use = || parent.nodes.keys().any(|node| *node.platform() == entry.name);
-        if *before == entry.kind.value || !is_in_use() {
+        let realizer = registry.platform(&entry.kind.value).map(|kind| kind.realizer(entry));
+        let (code, span, is) = match () {
+            () if before.kind != entry.kind.value => {
+                (codes::KIND_IN_FORCE, entry.kind.span, format!("of kind {}", before.kind))
+            }
+            () if realizer.is_some_and(|realizer| realizer != before.realizer) => {
+                let is = if before.realizer == Realizer::Pods { "run by pods" } else { "run by no pods" };
+                (codes::HOST_IN_FORCE, entry.span, is.to_owned())
+            }
+            () => return None,
+        };
+        if !is_in_use() {
             return None;
         }
-        let message = format!("platform {} is of kind {before} in force, and has nodes", entry.name);
-        let finding = Finding::error(codes::KIND_IN_FORCE, message).at(entry.kind.span);
-        let finding = finding.about(Address::Platform(entry.name.clone()));
+        let message = format!("platform {} is {is} in force, and has nodes", entry.name);
+        let finding = Finding::error(code, message).at(span).about(Address::Platform(entry.name.clone()));
         Some(finding.hint("keep it, and add a platform of the new kind under another name beside it"))
     });
     Findings(changed.collect())

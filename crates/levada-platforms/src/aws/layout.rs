@@ -3,8 +3,8 @@
 //! A stack is a Terraform root with a state of its own; a datastore's is a hash of its name, so
 //! that it never moves while the number of stacks stands.
 
-use super::names;
 use super::settings::AwsSettings;
+use crate::plain;
 use levada_model::model::TransformTrigger;
 use levada_model::name::{ContainerName, DatastoreName, WorkspaceName};
 use levada_planner::platform::Part;
@@ -140,11 +140,11 @@ pub struct Source<'a> {
 
 /// The stack of a datastore.
 pub fn stack_of(platform: &str, datastore: &str, settings: &AwsSettings) -> u32 {
-    names::number(&[platform, datastore], settings.stacks)
+    plain::number(&[platform, datastore], settings.stacks)
 }
 
 /// The stack that a datastore moves from; `None`: it stays.
 pub fn moves_from(platform: &str, datastore: &str, settings: &AwsSettings) -> Option<u32> {
-    let before = names::number(&[platform, datastore], settings.stacks_before?);
+    let before = plain::number(&[platform, datastore], settings.stacks_before?);
     (before != stack_of(platform, datastore, settings)).then_some(before)
 }

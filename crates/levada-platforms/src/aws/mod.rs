@@ -54,7 +54,7 @@ impl Platform for Aws {
         KIND
     }
 
-    fn realizer(&self) -> Realizer {
+    fn realizer(&self, _platform: &PlatformEntry) -> Realizer {
         Realizer::Files
     }
 

@@ -3,21 +3,14 @@
 //! Readable first, unique by 64 bits of a hash of the full address; nothing of a model's text
 //! reaches a name but letters and digits.
 
-use levada_model::fingerprint::fingerprint;
+use crate::plain::{hash, prefix, slug};
 
-/// Bytes of the readable beginning of a platform's prefix.
-const PREFIX_SLUG_BYTES: usize = 16;
 /// The same of a datastore's name: the whole stays within EventBridge's 64.
 const STORE_SLUG_BYTES: usize = 20;
 /// The whole of a container's name, which has 128 characters at most.
 const CERTIFICATE_SLUG_BYTES: usize = 128;
 /// The same of each half of a table's name: the whole stays within Glue's 255.
 const TABLE_SLUG_BYTES: usize = 60;
-
-/// What every resource of a platform is called by: at most 40 bytes of `[a-z0-9-]`.
-pub fn prefix(platform: &str) -> String {
-    format!("levada-{}-{}", slug(platform, '-', PREFIX_SLUG_BYTES), hash(&[platform]))
-}
 
 /// What a datastore's own resources are called by.
 pub fn store(platform: &str, datastore: &str) -> String {
@@ -50,38 +43,10 @@ pub fn certificate(container: &str) -> String {
     format!("levada-{}", slug(container, '-', CERTIFICATE_SLUG_BYTES))
 }
 
-/// A number that stays the same for the same parts, evenly spread.
-pub fn number(parts: &[&str], below: u32) -> u32 {
-    let spread = fingerprint(parts).0 % u128::from(below.max(1));
-    u32::try_from(spread).expect("a remainder is less than its divisor")
-}
-
 /// A value that a tag takes: its own alphabet, 256 characters.
 pub fn tag(text: &str) -> String {
     let allowed = |c: char| if c.is_alphanumeric() || " +-=._:/@".contains(c) { c } else { '_' };
     text.chars().take(256).map(allowed).collect()
-}
-
-/// Letters in lower case and digits, everything else one separator.
-fn slug(text: &str, separator: char, bytes: usize) -> String {
-    let mut slug = String::new();
-    for character in text.chars() {
-        match character.to_ascii_lowercase() {
-            plain @ ('a'..='z' | '0'..='9') => slug.push(plain),
-            _ if slug.ends_with(separator) || slug.is_empty() => {}
-            _ => slug.push(separator),
-        }
-    }
-    slug.truncate(bytes);
-    let slug = slug.trim_end_matches(separator);
-    if slug.is_empty() { "x".to_owned() } else { slug.to_owned() }
-}
-
-/// 64 bits in 16 hexadecimal digits.
-fn hash(parts: &[&str]) -> String {
-    let mut digits = fingerprint(parts).to_string();
-    digits.truncate(16);
-    digits
 }
 
 #[cfg(test)]
@@ -102,15 +67,6 @@ mod tests {
             }
             assert!(prefix(name).len() <= 40 && store("P", name).len() <= 64);
         }
-    }
-
-    #[test]
-    fn numbers_are_spread_evenly() {
-        let mut counts = [0_u32; 16];
-        for store in 0..1_600 {
-            counts[number(&["P", &format!("store{store}")], 16) as usize] += 1;
-        }
-        assert!(counts.iter().all(|count| (60..=140).contains(count)), "{counts:?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use super::names;
 use super::settings::{AwsSettings, Cell};
+use crate::plain;
 use crate::terraform::{Block, Expression};
 use levada_model::model::PlatformEntry;
 
@@ -35,7 +36,7 @@ impl Root<'_> {
     }
 
     fn prefix(&self) -> String {
-        names::prefix(self.entry.name.as_str())
+        plain::prefix(self.entry.name.as_str())
     }
 
     fn terraform(&self) -> Block {

@@ -6,6 +6,7 @@ use super::names;
 use super::roots::{home, own_tags};
 use super::schedule;
 use super::settings::{AwsSettings, Cell};
+use crate::plain;
 use crate::terraform::{Block, Expression};
 use levada_model::Model;
 use levada_model::connection::{ContainerKind, Place, Tls};
@@ -208,7 +209,7 @@ impl StoreFile<'_> {
 
     fn task(&self, source: Source<'_>) -> Block {
         let (platform, name) = (self.platform, self.name.as_str());
-        let instance = names::number(&[platform, name, "instance"], self.settings.instances);
+        let instance = plain::number(&[platform, name, "instance"], self.settings.instances);
         let kind = if is_cdc(source) { "full-load-and-cdc" } else { "full-load" };
         Block::new("resource", ["aws_dms_replication_task", name])
             .with("replication_task_id", Expression::text(names::store(platform, name)))
@@ -270,7 +271,7 @@ impl StoreFile<'_> {
         }
         for schema in schemas {
             rules.push(json!({
-                "rule-type": "transformation", "rule-id": ids.next(&["schema", &schema]), "rule-name": format!("schema-{}", names::number(&[&schema], u32::MAX)),
+                "rule-type": "transformation", "rule-id": ids.next(&["schema", &schema]), "rule-name": format!("schema-{}", plain::number(&[&schema], u32::MAX)),
                 "rule-target": "schema", "object-locator": { "schema-name": schema },
                 "rule-action": "rename", "value": self.name,
             }));
@@ -294,7 +295,7 @@ impl StoreFile<'_> {
                 Expression::Integer(6),
             ],
         );
-        let instance = names::number(&[self.platform, name, "instance"], self.settings.instances);
+        let instance = plain::number(&[self.platform, name, "instance"], self.settings.instances);
         let instance = format!("data.aws_dms_replication_instance.reader[{instance}].replication_instance_id");
         Block::new("resource", ["aws_cloudwatch_metric_alarm", name])
             .with("alarm_name", Expression::text(format!("{id}-latency")))
@@ -433,7 +434,7 @@ struct RuleIds {
 
 impl RuleIds {
     fn next(&mut self, of: &[&str]) -> String {
-        let mut id = names::number(of, 1_000_000_000);
+        let mut id = plain::number(of, 1_000_000_000);
         while !self.taken.insert(id) {
             id += 1;
         }

@@ -3,6 +3,7 @@
 //! Takes a part of a blueprint, gives the node changes to `levada-runtime`. Knows what the
 //! connectors and engines of this build can do; that they can is their conformance suites' matter.
 
+use crate::output;
 use levada_model::connection::ContainerKind;
 use levada_model::model::{CatchUp, Infrastructure, PlatformEntry};
 use levada_model::{Address, Code, Finding, Findings};
@@ -24,7 +25,7 @@ impl Platform for Embedded {
         "embedded"
     }
 
-    fn realizer(&self) -> Realizer {
+    fn realizer(&self, _platform: &PlatformEntry) -> Realizer {
         Realizer::Workers
     }
 
@@ -45,22 +46,22 @@ impl Platform for Embedded {
     }
 
     fn lint(&self, platform: &PlatformEntry, infrastructure: Option<&Infrastructure>) -> Findings {
-        let shared = infrastructure.into_iter().flat_map(|infrastructure| infrastructure.settings.keys());
-        let unknown = platform.settings.keys().chain(shared);
-        Findings(
-            unknown
-                .map(|setting| {
-                    let message = format!("platforms of kind embedded have no setting {setting:?}");
-                    let finding = Finding::error(UNKNOWN_SETTING, message).at(platform.span);
-                    finding
-                        .about(Address::Platform(platform.name.clone()))
-                        .hint("remove it: `levada.toml` sets the engine")
-                })
-                .collect(),
-        )
+        lint_settings(self.kind(), platform, infrastructure)
     }
 
     fn render(&self, part: &Part<'_>) -> Rendering {
         Rendering::Nodes(part.owned_changes())
     }
+}
+
+/// Levada's own engine has no settings of its kind; a platform that is hosted may say where its files go.
+pub(crate) fn lint_settings(kind: &str, platform: &PlatformEntry, infrastructure: Option<&Infrastructure>) -> Findings {
+    let given = output::settings(platform, infrastructure);
+    let unknown = if platform.host.is_some() { output::without_output(given) } else { given };
+    let finding = |setting: &String| {
+        let message = format!("platforms of kind {kind} have no setting {setting:?}");
+        let finding = Finding::error(UNKNOWN_SETTING, message).at(platform.span);
+        finding.about(Address::Platform(platform.name.clone())).hint("remove it: `levada.toml` sets the engine")
+    };
+    Findings(unknown.keys().map(finding).collect())
 }

@@ -88,7 +88,7 @@ impl Platform for External {
         KIND
     }
 
-    fn realizer(&self) -> Realizer {
+    fn realizer(&self, _platform: &PlatformEntry) -> Realizer {
         Realizer::Files
     }
 

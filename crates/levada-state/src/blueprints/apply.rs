@@ -4,7 +4,7 @@ use super::{OPEN, choices, generation, newest};
 use crate::StateError;
 use crate::contents::{Contents, FORMAT, from_bytes, to_bytes};
 use crate::db::{DatabaseError, Failure, Row, Transaction, Value, values};
-use crate::nodes::{Successor, make_due, priority_value, raise_epoch_floor};
+use crate::nodes::{Host, Successor, make_due, priority_value, raise_epoch_floor};
 use crate::obligations;
 use levada_model::NodeAddress;
 use levada_model::address::Stream;
@@ -30,14 +30,14 @@ const INSERT_CONTENT: &str = "INSERT INTO node_contents (content, node, format) 
      WHERE node_contents.node <> excluded.node OR node_contents.format <> excluded.format";
 
 const INSERT_HOT: &str = "INSERT INTO hot_nodes (address, content, generation, is_retiring, is_output, priority, \
-     due_at, is_changed, epoch, claim_mark, claimed_generation, claimed_retiring, attempt, is_failed) \
-     SELECT ?1, ?2, ?3, 0, ?4, ?5, ?6, 0, epoch_floor, 0, 0, 0, 0, 0 FROM target";
+     due_at, host, is_changed, epoch, claim_mark, claimed_generation, claimed_retiring, attempt, is_failed) \
+     SELECT ?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, 0, epoch_floor, 0, 0, 0, 0, 0 FROM target";
 
 const UPDATE_HOT: &str = "UPDATE hot_nodes SET content = ?2, generation = ?3, is_output = ?4, priority = ?5, \
-     due_at = CASE WHEN due_at IS NULL OR due_at > ?6 THEN ?6 ELSE due_at END, is_retiring = 0, \
-     is_changed = CASE WHEN ?7 = 1 THEN 1 ELSE is_changed END, \
-     attempt = CASE WHEN ?7 = 1 THEN 0 ELSE attempt END, \
-     is_failed = CASE WHEN ?7 = 1 THEN 0 ELSE is_failed END WHERE address = ?1";
+     due_at = CASE WHEN due_at IS NULL OR due_at > ?6 THEN ?6 ELSE due_at END, host = ?7, is_retiring = 0, \
+     is_changed = CASE WHEN ?8 = 1 THEN 1 ELSE is_changed END, \
+     attempt = CASE WHEN ?8 = 1 THEN 0 ELSE attempt END, \
+     is_failed = CASE WHEN ?8 = 1 THEN 0 ELSE is_failed END WHERE address = ?1";
 
 const RETIRE_HOT: &str = "UPDATE hot_nodes SET generation = ?2, is_retiring = 1, due_at = ?3, attempt = 0, is_failed = 0 \
      WHERE address = ?1";
@@ -54,9 +54,8 @@ pub(super) struct Apply {
     revision: String,
     now: i64,
     choices: BTreeMap<(String, String), String>,
-    platforms: BTreeSet<String>,
-    /// Platforms that make their nodes real by files.
-    rendering: BTreeSet<PlatformName>,
+    /// Those with nodes, and whose workers run them; `None`: the platform renders them to files.
+    platforms: BTreeMap<PlatformName, Option<Host>>,
     wanted: BTreeMap<NodeAddress, Option<Wanted>>,
     contents: Arc<Contents>,
 }
@@ -125,7 +124,7 @@ impl Apply {
             return Err(StateError::GenerationOrder { generation, parent });
         }
         let platforms: BTreeSet<_> = blueprint.nodes.keys().map(NodeAddress::platform).collect();
-        let rendering = blueprint.choices.platforms.keys().filter(|name| blueprint.choices.renders_files(name));
+        let hosted = |platform: &PlatformName| (platform.clone(), Host::of(&blueprint.choices, platform));
         let wanted = changes.iter().map(|(address, node)| (address.clone(), node.as_ref().map(Wanted::new)));
         Ok(Self {
             generation,
@@ -133,8 +132,7 @@ impl Apply {
             revision: blueprint.revision.clone(),
             now,
             choices: choices::rows(&blueprint.choices),
-            platforms: platforms.into_iter().map(ToString::to_string).collect(),
-            rendering: rendering.cloned().collect(),
+            platforms: platforms.into_iter().map(hosted).collect(),
             wanted: wanted.collect(),
             contents: Arc::clone(contents),
         })
@@ -184,7 +182,7 @@ impl Apply {
         let mut changes = Vec::with_capacity(keys.len());
         for (((address, wanted), key), row) in self.wanted.iter().zip(keys).zip(rows) {
             let is_rendered = match wanted {
-                Some(_) => self.rendering.contains(address.platform()),
+                Some(_) => self.host(address).is_none(),
                 None => row.as_ref().is_some_and(|row| !row.is_hot),
             };
             let found = row.map(|FoundRow { content, is_retiring, .. }| Found {
@@ -222,7 +220,8 @@ impl Apply {
 
     fn move_pointers(&self, transaction: &mut dyn Transaction) -> Result<(), DatabaseError> {
         transaction.execute("UPDATE pointers SET generation = ?1", values![self.generation.0])?;
-        let sets: Vec<_> = self.platforms.iter().map(|platform| values![platform, self.generation.0]).collect();
+        let names = self.platforms.keys();
+        let sets: Vec<_> = names.map(|platform| values![platform.as_str(), self.generation.0]).collect();
         transaction.execute_many(INSERT_POINTER, &sets).map(drop)
     }
 
@@ -317,7 +316,13 @@ impl Apply {
             is_output(&wanted.node),
             priority_value(wanted.node.priority),
             due_at,
+            self.host(change.address).map_or("", Host::column),
         ]
+    }
+
+    /// Whose workers run a node; `None`: none do.
+    fn host(&self, address: &NodeAddress) -> Option<&Host> {
+        self.platforms.get(address.platform())?.as_ref()
     }
 }
 

@@ -7,10 +7,10 @@ use crate::StateError;
 use crate::db::{Access, Database, DatabaseError, Failure, Transaction, values};
 
 /// The script of each version, counted from 1.
-const VERSIONS: [&str; 1] = [include_str!("0001_first.sql")];
+const VERSIONS: [&str; 2] = [include_str!("0001_first.sql"), include_str!("0002_host.sql")];
 
-/// The newest version this build knows.
-pub(crate) const NEWEST: i64 = VERSIONS.len() as i64;
+/// The version of the state that this build reads and writes.
+pub const NEWEST: i64 = VERSIONS.len() as i64;
 
 /// Brings the tables to [`NEWEST`]; one transaction, and none where they are there already.
 pub(crate) async fn migrate(database: &Database, now: i64) -> Result<(), Failure> {

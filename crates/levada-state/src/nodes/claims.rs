@@ -1,7 +1,7 @@
 //! Who runs what: finding due rows, claiming them, keeping and losing leases.
 
 use super::rows::{PRIORITIES, hot_columns, priority_value, read_rows};
-use super::{HotNode, Successor, make_due};
+use super::{Host, HotNode, Successor, make_due};
 use crate::contents::Contents;
 use crate::db::{DatabaseError, Failure, Row, Transaction, values};
 use crate::{State, StateError};
@@ -28,7 +28,7 @@ const CLAIMED: &str = concat!(
 const DUE: &str = concat!(
     "SELECT ",
     hot_columns!(),
-    " FROM hot_nodes WHERE priority = ?1 AND due_at IS NOT NULL AND due_at <= ?2 AND lease_owner IS NULL \
+    " FROM hot_nodes WHERE host = ?6 AND priority = ?1 AND due_at IS NOT NULL AND due_at <= ?2 AND lease_owner IS NULL \
      AND (due_at, address) > (?4, ?5) ORDER BY due_at, address LIMIT ?3"
 );
 
@@ -40,7 +40,7 @@ const RENEW: &str = "UPDATE hot_nodes SET lease_until = ?3 WHERE address = ?1 AN
 pub(crate) const EXPIRE: &str = "UPDATE hot_nodes SET lease_owner = NULL, lease_until = NULL, \
      payload = COALESCE(payload, claimed_payload), claimed_payload = NULL, due_at = CASE \
      WHEN due_at IS NULL OR due_at > claimed_due_at THEN claimed_due_at ELSE due_at END \
-     WHERE lease_owner IS NOT NULL AND lease_until <= ?1";
+     WHERE lease_owner IS NOT NULL AND lease_until <= ?1 AND host = ?2";
 
 /// A number that no other call on any machine uses, so that a repeated call knows its own traces.
 pub(crate) fn mark() -> i64 {
@@ -70,12 +70,13 @@ impl State {
         Ok(claimed)
     }
 
-    /// Walks through the rows that are due at `now` and free, the highest priority first, then the
+    /// Walks through a host's rows that are due at `now` and free, the highest priority first, then the
     /// longest due; `page_rows` at once.
-    pub fn due(&self, now: i64, page_rows: usize) -> DueRows {
+    pub fn due(&self, host: &Host, now: i64, page_rows: usize) -> DueRows {
         let page_rows = i64::try_from(page_rows).unwrap_or(i64::MAX);
         DueRows {
             state: self.clone(),
+            host: host.clone(),
             now,
             page_rows,
             next: Some(After { priority: 0, due_at: i64::MIN, address: String::new() }),
@@ -112,10 +113,12 @@ impl State {
         .await
     }
 
-    /// Ends the leases that were to end until `now`, µs; their rows are due again since when they
-    /// were. Gives how many.
-    pub async fn expire_leases(&self, now: i64) -> Result<u64, StateError> {
-        self.write("expire leases", move |transaction| Ok(transaction.execute(EXPIRE, values![now])?)).await
+    /// Ends the leases of a host's rows that were to end until `now`, µs; the rows are due again since
+    /// when they were. Gives how many.
+    pub async fn expire_leases(&self, host: &Host, now: i64) -> Result<u64, StateError> {
+        let host = host.clone();
+        self.write("expire leases", move |transaction| Ok(transaction.execute(EXPIRE, values![now, host.column()])?))
+            .await
     }
 
     /// Makes nodes due; unknown and retiring ones are passed over.
@@ -129,6 +132,7 @@ impl State {
 #[derive(Debug)]
 pub struct DueRows {
     state: State,
+    host: Host,
     now: i64,
     page_rows: i64,
     /// `None`: that was all.
@@ -149,10 +153,10 @@ impl DueRows {
     /// the walk may be missed.
     pub async fn next_page(&mut self) -> Result<Option<Vec<HotNode>>, StateError> {
         let Some(after) = self.next.take() else { return Ok(None) };
-        let (now, page_rows) = (self.now, self.page_rows);
+        let (host, now, page_rows) = (self.host.clone(), self.now, self.page_rows);
         let contents = Arc::clone(&self.state.inner.contents);
         let read = self.state.read("read what is due", move |transaction| {
-            let (rows, next) = due_page(transaction, now, page_rows, after.clone())?;
+            let (rows, next) = due_page(transaction, &host, now, page_rows, after.clone())?;
             Ok((read_rows(transaction, &contents, rows)?, next))
         });
         let (rows, next) = read.await?;
@@ -164,6 +168,7 @@ impl DueRows {
 /// Up to `page_rows` rows, and where the next page begins.
 fn due_page(
     transaction: &mut dyn Transaction,
+    host: &Host,
     now: i64,
     page_rows: i64,
     mut after: After,
@@ -171,7 +176,7 @@ fn due_page(
     let mut rows: Vec<Row> = Vec::new();
     while let Some(&priority) = PRIORITIES.get(after.priority) {
         let left = page_rows - rows.len() as i64;
-        let values = values![priority_value(priority), now, left, after.due_at, &after.address];
+        let values = values![priority_value(priority), now, left, after.due_at, &after.address, host.column()];
         let found = transaction.query(DUE, values)?;
         if let Some(last) = found.last().filter(|_| found.len() as i64 == left) {
             let (due_at, address) = (last.int(5)?, last.str(0)?.to_owned());
@@ -203,7 +208,7 @@ impl Claim {
         rows.extend(transaction.query_many(CLAIM, &sets)?.into_iter().flatten());
         let mut due_at = HashMap::with_capacity(rows.len());
         for row in &rows {
-            due_at.insert(row.str(0)?.to_owned(), row.int_or_null(16)?);
+            due_at.insert(row.str(0)?.to_owned(), row.int_or_null(17)?);
         }
         let mut nodes = read_rows(transaction, contents, rows)?;
         for node in &mut nodes {
@@ -237,7 +242,7 @@ mod tests {
         let state = State::open(&format!("sqlite:{}", path.display())).await.expect("the state opens");
         let connection = rusqlite::Connection::open(&path).expect("the state's file opens");
         for (sql, expected) in [
-            (DUE, "USING INDEX hot_nodes_due (priority=? AND (due_at,address)>(?,?) AND due_at<?)"),
+            (DUE, "USING INDEX hot_nodes_due (host=? AND priority=? AND (due_at,address)>(?,?) AND due_at<?)"),
             (EXPIRE, "USING INDEX hot_nodes_leased"),
         ] {
             let explain = format!("EXPLAIN QUERY PLAN {sql}");

@@ -1,6 +1,6 @@
 //! How a hot row is read, and who lies above and below it.
 
-use super::{HotNode, Wish};
+use super::{Host, HotNode, Wish};
 use crate::contents::{Contents, from_bytes};
 use crate::db::{DatabaseError, Row, Transaction, Value, values};
 use crate::{State, StateError};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 macro_rules! hot_columns {
     () => {
         "address, content, generation, is_retiring, priority, due_at, is_changed, lease_owner, lease_until, \
-         epoch, attempt, is_failed, error, COALESCE(payload, claimed_payload), memory, succeeded_at"
+         epoch, attempt, is_failed, error, COALESCE(payload, claimed_payload), memory, succeeded_at, host"
     };
 }
 pub(crate) use hot_columns;
@@ -66,6 +66,7 @@ fn hot_node(content: Fingerprint, node: &levada_planner::Node, mut row: Row) -> 
         attempt: row.int(10)?,
         is_failed: row.flag(11)?,
         error: row.text_or_null(12)?,
+        host: if row.str(16)?.is_empty() { Host::Anywhere } else { Host::Pods(row.parsed(16, "platform name")?) },
         payload: row.text_or_null(13)?,
         memory: row.text_or_null(14)?,
         succeeded_at: row.int_or_null(15)?,

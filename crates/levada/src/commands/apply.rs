@@ -7,8 +7,9 @@ use crate::project::Project;
 use crate::rendering::{Delivered, Delivery, Place, entry, file_platforms, manifest, render};
 use crate::show;
 use anyhow::{Context, Result, bail};
+use levada_model::NodeAddress;
 use levada_model::name::{CredentialName, PlatformName};
-use levada_planner::blueprint::IngestOrigin;
+use levada_planner::blueprint::{IngestOrigin, Realizer};
 use levada_planner::{Blueprint, Generation, Node, NodeSpec};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +61,7 @@ pub async fn apply(project: &Project, compiler: &Compiler, is_agreed_to: bool) -
             return Ok(None);
         }
     }
+    shared_by_pods(project, &plan.blueprint)?;
     let missing = if plan.is_empty() { Vec::new() } else { missing_secrets(project, &plan.blueprint) };
     if !missing.is_empty() {
         bail!("{}", missing.join("\n"));
@@ -76,7 +78,8 @@ pub async fn apply(project: &Project, compiler: &Compiler, is_agreed_to: bool) -
     }
     let changes = plan.delta.changes.iter().map(|(address, change)| (address.clone(), change.after().cloned()));
     let changes: Vec<_> = changes.collect();
-    let is_for_workers = changes.iter().any(|(node, _)| !plan.blueprint.choices.renders_files(node.platform()));
+    let is_for_workers =
+        changes.iter().any(|(node, _)| plan.blueprint.choices.realizer(node.platform()) == Realizer::Workers);
     if !plan.is_empty() {
         let now = levada_flow::Clock::now(&levada_flow::SystemClock);
         state.apply(&plan.blueprint, &changes, now).await?;
@@ -111,6 +114,19 @@ impl Applied {
             }
             (Format::Text, ..) => show::data("nothing to change"),
         }
+    }
+}
+
+/// Pods work on the state that `apply` writes: one that a single machine has is none of theirs.
+fn shared_by_pods(project: &Project, blueprint: &Blueprint) -> Result<()> {
+    let mut hosted = blueprint.nodes.keys().map(NodeAddress::platform);
+    let hosted = hosted.find(|platform| blueprint.choices.realizer(platform) == Realizer::Pods);
+    match hosted.filter(|_| project.settings.state.starts_with("sqlite:")) {
+        None => Ok(()),
+        Some(platform) => bail!(
+            "platform {platform} is run by pods, and the state is a file of this machine; set LEVADA_STATE, or `state` \
+             in levada.toml, to the postgres://… that both reach"
+        ),
     }
 }
 
@@ -153,7 +169,7 @@ fn is_agreed() -> Result<bool> {
 
 /// One sentence for each credential without a secret.
 fn missing_secrets(project: &Project, blueprint: &Blueprint) -> Vec<String> {
-    let is_run = |node: &&Node| !blueprint.choices.renders_files(node.address.platform());
+    let is_run = |node: &&Node| blueprint.choices.realizer(node.address.platform()) == Realizer::Workers;
     let names: BTreeSet<CredentialName> = blueprint.nodes.values().filter(is_run).filter_map(credential).collect();
     names.iter().filter_map(|name| project.settings.secret(name).err()).map(|error| error.chain()).collect()
 }

@@ -18,7 +18,7 @@ pub async fn run(args: &FollowArgs) -> Result<bool> {
     if fetched != checkout.commit().map_err(with_hint)? {
         // A broken revision is refused where nobody works; the one that is checked out goes on.
         let laid_out = checkout.lay_out(&fetched).map_err(with_hint)?;
-        let compiler = Compiler::load_with(&laid_out.root, project.settings.cache.as_deref())?;
+        let compiler = Compiler::load_with(&laid_out.root, &project.settings)?;
         let parent = match project.state_so_far().await? {
             Some(state) => state.in_force().await?,
             None => None,

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod follow;
 pub mod graph;
 pub mod init;
+pub mod migrate;
 pub mod plan;
 pub mod platform;
 pub mod rehydrate;

@@ -11,13 +11,14 @@ use levada_model::name::WorkspaceName;
 use levada_planner::{Blueprint, NodeSpec};
 use levada_runtime::{Mode, jobs};
 use levada_state::nodes::Successor;
-use levada_state::{State, StateError};
+use levada_state::{Host, State, StateError};
 
 /// Asks the running worker, or does the work itself where there is none.
 pub async fn run(args: &RehydrateArgs) -> Result<bool> {
     let project = Project::open(&args.dir.dir)?;
     let runtime = project.runtime().await?;
-    let exports = exports_of(&in_force(&runtime.state).await?, &args.what)?;
+    let blueprint = in_force(&runtime.state).await?;
+    let exports = exports_of(&blueprint, &args.what)?;
     let now = runtime.clock.now();
     let due: Vec<Successor> = exports
         .iter()
@@ -25,17 +26,24 @@ pub async fn run(args: &RehydrateArgs) -> Result<bool> {
         .collect();
     runtime.state.make_due(&due).await?;
     show::talk(format!("rebuilding {} tables from the store; producers are not asked", exports.len()));
+    let hosts: Vec<Option<Host>> = exports.iter().map(|it| Host::of(&blueprint.choices, it.platform())).collect();
+    if hosts.iter().any(|host| matches!(host, Some(Host::Pods(_)))) {
+        show::talk("what pods deliver they rebuild themselves; `levada status` shows when it is done");
+    }
+    if !hosts.contains(&Some(Host::Anywhere)) {
+        return Ok(true);
+    }
     if has_worker(&runtime.state).await? {
         show::talk("the running worker does it; `levada status` shows when it is done");
         return Ok(true);
     }
-    let ending = work(runtime, 8, Mode::UntilDone, args.format, stop::signal()?).await?;
+    let ending = work(runtime, Host::Anywhere, 8, Mode::UntilDone, args.format, stop::signal()?).await?;
     summary(&ending, args.format);
     Ok(ending.failed.is_empty())
 }
 
 async fn has_worker(state: &State) -> Result<bool> {
-    match state.take_worker_lock().await {
+    match state.take_worker_lock(&Host::Anywhere).await {
         Ok(lock) => Ok(!lock.is_alone()),
         Err(StateError::Locked { .. }) => Ok(true),
         Err(error) => Err(error.into()),

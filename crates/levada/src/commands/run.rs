@@ -2,13 +2,14 @@
 
 use crate::cli::{Format, RunArgs};
 use crate::commands::serve::TOKEN_HINT;
-use crate::project::{Project, in_force};
+use crate::project::{Project, host, in_force};
 use crate::waiting::Waiting;
 use crate::{show, stop};
 use anyhow::Result;
 use levada_model::NodeAddress;
 use levada_runtime::{Ending, Mode, Progress, Runtime, Worker};
 use levada_server::Door;
+use levada_state::Host;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -20,6 +21,7 @@ pub async fn run(args: &RunArgs) -> Result<bool> {
     let project = Project::open(&args.dir.dir)?;
     let runtime = project.runtime().await?;
     let blueprint = in_force(&runtime.state).await?;
+    let host = host(&runtime.state, &blueprint, args.platform.as_ref()).await?;
     let mode = if args.until_idle { Mode::UntilIdle } else { Mode::Continuous };
     show::talk(format!(
         "running generation {} of {} ({} nodes)",
@@ -32,7 +34,7 @@ pub async fn run(args: &RunArgs) -> Result<bool> {
         None => None,
         Some(address) => Some(listen(&project, &runtime, address, stop.clone())?),
     };
-    let ending = work(runtime, usize::from(args.workers), mode, args.format, stop).await?;
+    let ending = work(runtime, host, usize::from(args.workers), mode, args.format, stop).await?;
     if let Some(server) = server {
         server.abort();
     }
@@ -61,6 +63,7 @@ fn listen(
 /// Runs a worker that tells its progress: to people on stderr, to programs on stdout.
 pub async fn work(
     runtime: Runtime,
+    host: Host,
     jobs_max: usize,
     mode: Mode,
     format: Format,
@@ -78,7 +81,7 @@ pub async fn work(
             Format::Json => show::data(event(&progress)),
         }
     };
-    Ok(Worker::new(runtime, owner, jobs_max, mode, tell).run(stop).await?)
+    Ok(Worker::new(runtime, host, owner, jobs_max, mode, tell).run(stop).await?)
 }
 
 fn hostname() -> String {

@@ -7,6 +7,7 @@ use anyhow::Result;
 use levada_model::NodeKind;
 use levada_model::address::DatasetRef;
 use levada_model::name::PlatformName;
+use levada_planner::blueprint::Realizer;
 use levada_state::State;
 use levada_state::nodes::{HotNode, Wish};
 use levada_state::obligations::Obligation;
@@ -60,11 +61,11 @@ async fn rendered(state: &State) -> Result<BTreeMap<PlatformName, usize>> {
     let mut counts = BTreeMap::new();
     let Some(generation) = state.generation_in_force().await? else { return Ok(counts) };
     let choices = state.choices(generation).await?;
-    if !choices.platforms.keys().any(|platform| choices.renders_files(platform)) {
+    if !choices.platforms.values().any(|nature| nature.realizer == Realizer::Files) {
         return Ok(counts);
     }
     for address in state.node_contents(generation).await?.into_keys() {
-        if choices.renders_files(address.platform()) {
+        if choices.realizer(address.platform()) == Realizer::Files {
             *counts.entry(address.platform().clone()).or_default() += 1;
         }
     }

@@ -1,7 +1,7 @@
 //! `levada verify`: store, delivered copies and producers agree, by count and row hashes.
 
 use crate::cli::{Format, VerifyArgs};
-use crate::project::{Project, in_force};
+use crate::project::{Project, host, in_force};
 use crate::show;
 use crate::waiting::Waiting;
 use anyhow::{Result, bail};
@@ -14,7 +14,8 @@ pub async fn run(args: &VerifyArgs) -> Result<bool> {
     let runtime = project.runtime().await?;
     let blueprint = in_force(&runtime.state).await?;
     let workspace = args.workspace.as_deref().map(WorkspaceName::parse).transpose()?;
-    let scope = Scope { workspace, with_source: args.source };
+    let host = host(&runtime.state, &blueprint, args.platform.as_ref()).await?;
+    let scope = Scope { host, workspace, with_source: args.source };
     let is_text = args.format == Format::Text;
     let tell = |comparison: &Comparison| {
         if is_text {
@@ -34,7 +35,7 @@ pub async fn run(args: &VerifyArgs) -> Result<bool> {
             "there is nothing to compare: {}",
             match &args.workspace {
                 Some(workspace) => format!("nothing is delivered to a workspace {workspace}"),
-                None => "the blueprint in force delivers nothing".to_owned(),
+                None => "the blueprint in force delivers nothing by the workers in question".to_owned(),
             }
         );
     }

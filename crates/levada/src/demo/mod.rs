@@ -98,7 +98,7 @@ pub async fn run(args: &DemoArgs) -> Result<bool> {
     sample(&consumer, &root, "nw_data_orders").await?;
 
     title("Store, consumers and producer hold the same rows", "levada verify --source")?;
-    let verify = VerifyArgs { workspace: None, source: true, format: Format::Text, dir: dir.clone() };
+    let verify = VerifyArgs { workspace: None, platform: None, source: true, format: Format::Text, dir: dir.clone() };
     succeed(commands::verify::run(&verify).await?)?;
 
     let shown = root.display();
@@ -170,7 +170,8 @@ async fn apply(dir: &Dir) -> Result<()> {
 }
 
 async fn work(dir: &Dir) -> Result<()> {
-    let args = RunArgs { workers: 8, until_idle: true, listen: None, format: Format::Text, dir: dir.clone() };
+    let args =
+        RunArgs { workers: 8, until_idle: true, platform: None, listen: None, format: Format::Text, dir: dir.clone() };
     succeed(commands::run::run(&args).await?)?;
     stop::check()
 }

@@ -7,17 +7,17 @@ use crate::compile::Compiler;
 use crate::project::Project;
 use crate::show;
 use crate::waiting::Waiting;
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use ask::{SHOWN_BYTES_MAX, ask};
 use levada_model::model::PlatformEntry;
 use levada_model::name::PlatformName;
 use levada_model::{Findings, Model};
-use levada_planner::blueprint::Realizer;
+use levada_planner::Plan;
 use levada_planner::platform::{Part, parts};
-use levada_planner::{Plan, Rendering};
 use levada_platforms::external::External;
 use levada_platforms::external::answer::{LintAnswer, Problem, RenderAnswer};
 use levada_platforms::external::question::{Ask, Question};
+use levada_platforms::kubernetes::taken_path;
 use levada_platforms::output::{Output, settings};
 use levada_repo::rendered::{self, BranchTarget, Manifest, RenderedError, Tree};
 use serde::Serialize;
@@ -120,7 +120,7 @@ pub fn home(compiler: &Compiler, entry: &PlatformEntry) -> PathBuf {
 /// The platforms of a model that render files.
 pub fn file_platforms(compiler: &Compiler) -> impl Iterator<Item = &PlatformEntry> {
     let renders = |entry: &&PlatformEntry| {
-        compiler.registry.platform(&entry.kind.value).is_some_and(|kind| kind.realizer() == Realizer::Files)
+        compiler.registry.platform(&entry.kind.value).is_some_and(|kind| kind.realizer(entry).has_files())
     };
     compiler.model.ecosystem.platforms.iter().filter(renders)
 }
@@ -151,13 +151,10 @@ pub async fn render(
     if !is_clean {
         return Ok(None);
     }
-    let registry = levada_platforms::registry_with(external);
+    let registry = levada_platforms::registry_with(external, &compiler.copy);
     let rendered = levada_planner::render(&compiler.model, &registry, &plan.blueprint, &plan.delta);
-    let trees = rendered.into_iter().filter_map(|(platform, rendering)| match rendering {
-        Rendering::Files(tree) if places.contains_key(&platform) => Some((platform, tree)),
-        _ => None,
-    });
-    Ok(Some(trees.collect()))
+    let wanted = rendered.into_iter().filter(|(platform, _)| places.contains_key(platform));
+    Ok(Some(wanted.filter_map(|(platform, rendering)| Some((platform, rendering.into_files()?))).collect()))
 }
 
 async fn ask_to_render(
@@ -178,6 +175,9 @@ async fn ask_to_render(
     let answer = answer(project, compiler, entry, Ask::Render, &question).await?;
     let (findings, tree) =
         RenderAnswer::read(&answer).map_err(|problem| useless(entry, Ask::Render, &problem, &answer))?;
+    if let Some(path) = tree.keys().find(|path| entry.host.is_some() && taken_path(path)) {
+        bail!("platform {} stands on Kubernetes, and its program rendered {path}, where the manifests go", entry.name);
+    }
     Ok(is_clean(compiler, &findings).then_some(tree))
 }
 
