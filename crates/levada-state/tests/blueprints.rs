@@ -3,7 +3,7 @@
 use crate::bed::{Bed, on_both};
 use crate::world::*;
 use levada_model::model::Priority;
-use levada_planner::blueprint::{Choices, PlatformNature, Realizer};
+use levada_planner::blueprint::{Choices, Realizer};
 use levada_planner::{Generation, Node};
 use levada_state::blueprints::NodeDifference;
 use levada_state::{BatchCommit, State, StateError, Wish};
@@ -59,7 +59,7 @@ async fn a_blueprint_is_read_as_it_was_applied(bed: Bed) {
             ("V".parse().expect("a name"), BTreeMap::new()),
         ]),
         primaries: BTreeMap::from([("Orders".parse().expect("a name"), "P".parse().expect("a name"))]),
-        platforms: BTreeMap::from([("P".parse().expect("a name"), nature(Realizer::Workers))]),
+        platforms: made_real_by(Realizer::Workers).platforms,
     };
     blueprint.choices = choices.clone();
     state.apply(&blueprint, &changes, NOW).await.expect("applies");
@@ -85,16 +85,9 @@ async fn a_blueprint_is_read_as_it_was_applied(bed: Bed) {
     assert_eq!(state.pointers().await.expect("reads").into_values().collect::<Vec<_>>(), [Generation(2)]);
 }
 
-fn nature(realizer: Realizer) -> PlatformNature {
-    PlatformNature { kind: "embedded".to_owned(), realizer, described: None, layout: None }
-}
-
 async fn what_a_platform_renders_has_versions_and_no_rows(bed: Bed) {
     let state = bed.state().await;
-    let choices = Choices {
-        platforms: BTreeMap::from([("P".parse().expect("a name"), nature(Realizer::Files))]),
-        ..Choices::default()
-    };
+    let choices = made_real_by(Realizer::Files);
     let mut plans = Plans::default();
     let changed = [ingest("Orders", &["lines"]), export("Orders", "lines")];
     for (now, nodes) in [(NOW, &chain()[..3]), (NOW + 1, &changed), (NOW + 2, &[])] {

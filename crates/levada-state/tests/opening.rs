@@ -2,6 +2,7 @@
 
 use crate::bed::{Bed, on_both};
 use crate::world::*;
+use levada_planner::blueprint::Realizer;
 use levada_state::{Host, State, StateError};
 use std::error::Error;
 
@@ -11,6 +12,8 @@ on_both! {
     a_newer_state_is_refused,
     reading_works_while_a_writer_holds_a_transaction,
     a_worker_that_is_alone_expires_all_leases,
+    workers_are_alone_or_not_among_those_of_their_host,
+    a_state_of_the_first_version_keeps_its_rows,
 }
 
 async fn a_state_is_found_as_it_was_left(bed: Bed) {
@@ -77,6 +80,52 @@ async fn a_worker_that_is_alone_expires_all_leases(bed: Bed) {
     }
     let node = state.node(&fence.node).await.expect("reads").expect("is there");
     assert!(node.lease.is_some());
+}
+
+async fn workers_are_alone_or_not_among_those_of_their_host(bed: Bed) {
+    let pods = Host::Pods("P".parse().expect("a name"));
+    let state = bed.state().await;
+    let plans = Plans::default();
+    let (mut blueprint, changes) = plans.plan(&chain());
+    blueprint.choices = made_real_by(Realizer::Pods);
+    state.apply(&blueprint, &changes, NOW).await.expect("applies");
+    assert!(state.nodes().await.expect("reads").iter().all(|row| row.host == pods));
+    let due = |host: Host| {
+        let state = state.clone();
+        async move { state.due(&host, NOW, 10).next_page().await.expect("reads").expect("a page").len() }
+    };
+    assert_eq!((due(Host::Anywhere).await, due(pods.clone()).await > 0), (0, true));
+    let fence = claim(&state, "Ingest/P/Orders", NOW).await;
+    let expired = state.expire_leases(&Host::Anywhere, i64::MAX).await.expect("expires");
+    assert_eq!(expired, 0, "the lease is a pod's");
+    let first = state.take_worker_lock(&Host::Anywhere).await.expect("nobody else is there");
+    assert!(first.is_alone());
+    assert!(state.node(&fence.node).await.expect("reads").expect("is there").lease.is_some());
+    match (&bed, bed.state().await.take_worker_lock(&pods).await) {
+        (Bed::Sqlite(_), Err(StateError::Locked { .. })) => {}
+        (Bed::Postgres(_), Ok(lock)) => {
+            assert!(lock.is_alone(), "the other one is no pod");
+            assert!(state.node(&fence.node).await.expect("reads").expect("is there").lease.is_none());
+        }
+        (_, answer) => panic!("{answer:?}"),
+    }
+}
+
+async fn a_state_of_the_first_version_keeps_its_rows(bed: Bed) {
+    let state = bed.state().await;
+    Plans::default().apply(&state, &chain(), NOW).await;
+    let nodes = state.nodes().await.expect("reads");
+    drop(state);
+    // Back to what the first version had.
+    for sql in [
+        "DROP INDEX hot_nodes_due",
+        "ALTER TABLE hot_nodes DROP COLUMN host",
+        "CREATE INDEX hot_nodes_due ON hot_nodes (priority, due_at, address) WHERE due_at IS NOT NULL AND lease_owner IS NULL",
+        "DELETE FROM state_versions WHERE version > 1",
+    ] {
+        bed.sql(sql);
+    }
+    assert_eq!(bed.state().await.nodes().await.expect("reads"), nodes);
 }
 
 #[tokio::test]

@@ -262,3 +262,9 @@ pub fn delivery(export: &str, batch: i64, epoch: i64) -> Delivery {
         bytes: 30,
     }
 }
+
+/// Choices by which somebody in particular makes the platform P real.
+pub fn made_real_by(realizer: Realizer) -> Choices {
+    let nature = PlatformNature { kind: "embedded".to_owned(), realizer, described: None, layout: None };
+    Choices { platforms: BTreeMap::from([("P".parse().expect("a name"), nature)]), ..Choices::default() }
+}

@@ -105,6 +105,12 @@ impl Ecosystem {
         Ran::of(Self::bare().args(arguments).current_dir(self.path(folder)))
     }
 
+    /// Runs a command that names its folder itself, with an environment of its own.
+    pub fn run_anywhere(arguments: &[String], environment: &[(String, String)]) -> Ran {
+        let of = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        Ran::of(Self::bare().args(arguments).envs(of))
+    }
+
     /// Starts a command and leaves it running.
     pub fn start(&self, arguments: &[&str]) -> Child {
         let mut command = self.command(arguments);

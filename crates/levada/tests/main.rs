@@ -6,6 +6,7 @@ mod demo;
 mod ecosystem;
 mod external;
 mod follow;
+mod kubernetes;
 mod platforms;
 mod program;
 mod serve;
