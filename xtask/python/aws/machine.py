@@ -21,28 +21,36 @@ LOADED = {"TablesErrored": 0, "TablesLoading": 0, "TablesQueued": 0, "TablesLoad
 LOADING = {**LOADED, "TablesLoading": 1, "FullLoadProgressPercent": 40}
 BROKEN = {**LOADED, "TablesErrored": 1}
 MISSING = {**LOADED, "TablesLoaded": 0}
+EVERY = {**LOADED, "TablesLoaded": 2}
 RELOADING = {**LOADED, "TablesLoading": 1}
+
+# Who loads a datastore takes it: the first one at once, a later one from an execution that has ended.
+TAKE = "TakeStore FindLoad"
+TAKE_OVER = "TakeStore WhoHasStore IsHolderThis LookAtHolder IsHolderAtIt TakeOver FindLoad"
+REFUSED = "TakeStore WhoHasStore IsHolderThis LookAtHolder IsHolderAtIt AnotherIsAtIt"
 
 # What starts, what DMS says in turns, the states that are passed, how it ends.
 WAYS = [
     ("a stream that was never started", {"store": "Trade"}, [("ready", None, None)], "FindStream IsStreaming StreamFirst NotYet", "SUCCEEDED"),
     ("a stream that still loads", {"store": "Trade"}, [("running", None, LOADING)], "FindStream IsStreaming NotYet", "SUCCEEDED"),
     ("a stream that reloads a table", {"store": "Trade"}, [("running", None, RELOADING)], "FindStream IsStreaming NotYet", "SUCCEEDED"),
-    ("a stream that runs", {"store": "Trade"}, [("running", None, LOADED)], "FindStream IsStreaming Merge Export ExportOne ExportOne Fire FireOne", "SUCCEEDED"),
+    ("a stream with a table that is not loaded", {"store": "Trade"}, [("running", None, MISSING)], "FindStream IsStreaming Merge Export ExportOne ExportOne Fire FireOne", "SUCCEEDED"),
+    ("a stream that runs", {"store": "Trade"}, [("running", None, EVERY)], "FindStream IsStreaming AllAreLoaded Merge Export ExportOne ExportOne Fire FireOne", "SUCCEEDED"),
     ("a stream that stopped", {"store": "Trade"}, [("stopped", None, LOADED)], "FindStream IsStreaming StreamOn NotYet", "SUCCEEDED"),
     ("a stream that failed", {"store": "Trade"}, [("failed", None, LOADED)], "FindStream IsStreaming StreamOn NotYet", "SUCCEEDED"),
     ("a stream that gave up a table", {"store": "Trade"}, [("running", None, BROKEN)], "FindStream IsStreaming StreamFailed", "FAILED"),
     ("a first load", {"store": "Shop"}, [("ready", None, None), ("running", None, LOADING), ("stopped", FINISHED, LOADED)],
-     "FindLoad MayLoad LoadFirst Loading LookAtLoad IsLoaded Loading LookAtLoad IsLoaded Merge Export ExportOne ExportOne Fire", "SUCCEEDED"),
+     f"{TAKE} MayLoad LoadFirst Loading LookAtLoad IsLoaded Loading LookAtLoad IsLoaded Merge Export ExportOne ExportOne Fire", "SUCCEEDED"),
     ("a later load", {"store": "Shop"}, [("stopped", FINISHED, LOADED), ("stopped", FINISHED, LOADED)],
-     "FindLoad MayLoad LoadAgain Loading LookAtLoad IsLoaded Merge Export ExportOne ExportOne Fire", "SUCCEEDED"),
+     f"{TAKE_OVER} MayLoad LoadAgain Loading LookAtLoad IsLoaded Merge Export ExportOne ExportOne Fire", "SUCCEEDED"),
     ("a load without a table", {"store": "Shop"}, [("stopped", FINISHED, LOADED), ("stopped", FINISHED, BROKEN)],
-     "FindLoad MayLoad LoadAgain Loading LookAtLoad IsLoaded LoadFailed", "FAILED"),
+     f"{TAKE_OVER} MayLoad LoadAgain Loading LookAtLoad IsLoaded LoadFailed", "FAILED"),
     ("a load of a table that is not there", {"store": "Shop"}, [("stopped", FINISHED, LOADED), ("stopped", FINISHED, MISSING)],
-     "FindLoad MayLoad LoadAgain Loading LookAtLoad IsLoaded LoadFailed", "FAILED"),
+     f"{TAKE_OVER} MayLoad LoadAgain Loading LookAtLoad IsLoaded LoadFailed", "FAILED"),
     ("a load that was stopped", {"store": "Shop"}, [("stopped", FINISHED, LOADED), ("stopped", "Stop Reason NORMAL", LOADING)],
-     "FindLoad MayLoad LoadAgain Loading LookAtLoad IsLoaded LoadFailed", "FAILED"),
-    ("a load while another runs", {"store": "Shop"}, [("running", None, LOADING)], "FindLoad MayLoad AnotherIsAtIt", "SUCCEEDED"),
+     f"{TAKE_OVER} MayLoad LoadAgain Loading LookAtLoad IsLoaded LoadFailed", "FAILED"),
+    ("a load while another runs", {"store": "Shop"}, [("running", None, LOADING)], f"{TAKE_OVER} MayLoad AnotherIsAtIt", "SUCCEEDED"),
+    ("a load while another merges what it loaded", {"store": "Shop"}, [], REFUSED, "SUCCEEDED"),
     ("an output", {"store": "Totals"}, [], "Merge Export ExportOne Fire", "SUCCEEDED"),
 ]
 
@@ -78,6 +86,12 @@ class Cloud:
         for it in of_type("aws_glue_job"):
             runs_max = {"MaxConcurrentRuns": 1000}
             glue.create_job(Name=it["name"], Role=role, Command={"Name": "glueetl"}, ExecutionProperty=runs_max)
+        [loads] = of_type("aws_dynamodb_table")
+        self.loads, self.table = client("dynamodb"), loads["name"]
+        self.loads.create_table(
+            TableName=self.table, BillingMode=loads["billing_mode"], KeySchema=[{"AttributeName": loads["hash_key"], "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": it["name"], "AttributeType": it["type"]} for it in loads["attribute"]],
+        )
         for it in of_type("aws_dms_replication_task"):
             dms.create_replication_task(
                 ReplicationTaskIdentifier=it["replication_task_id"], MigrationType=it["migration_type"], TableMappings=it["table_mappings"],
@@ -95,15 +109,21 @@ class Cloud:
         call, create = botocore.client.BaseClient._make_api_call, botocore.session.Session.create_client
 
         def called(client, operation, arguments):
+            is_of_machine = "ExecutionArn" in arguments
+            if operation in ("StartExecution", "DescribeExecution"):
+                arguments = {key[0].lower() + key[1:]: value for key, value in arguments.items()}
             if operation == "StartExecution":
-                arguments = {"name": str(uuid.uuid4()), **{key[0].lower() + key[1:]: value for key, value in arguments.items()}}
+                arguments = {"name": str(uuid.uuid4()), **arguments}
             if operation == "StartJobRun":
                 self.runs.append(arguments["Arguments"])
             if operation == "StartReplicationTask":
                 return {}
             answer = call(client, operation, arguments)
-            if operation == "StartExecution":
-                answer["startDate"] = str(answer["startDate"])
+            if operation in ("StartExecution", "DescribeExecution"):
+                answer.update({key: str(value) for key, value in answer.items() if key.endswith("Date")})
+            if is_of_machine:
+                # AWS hands on the names of all answers in Pascal's case.
+                answer = {key[0].upper() + key[1:]: value for key, value in answer.items()}
             if operation == "DescribeReplicationTasks":
                 status, reason, statistics = self.said.pop(0)
                 task = {"ReplicationTaskArn": answer["ReplicationTasks"][0]["ReplicationTaskArn"], "Status": status}
@@ -122,6 +142,8 @@ class Cloud:
     def walk(self):
         for what, given, said, passed, end in WAYS:
             self.said, self.runs[:] = list(said), []
+            if passed == REFUSED:
+                self.loads.put_item(TableName=self.table, Item={"store": {"S": given["store"]}, "execution": {"S": self.somebody()}})
             status, states = self.run(given)
             expected = ["What", "ReadStore", "HowIngested", *passed.split()]
             assert (status, states) == (end, expected), f"{what}: {status} by {states}, and {expected} was expected; {self.why}"
@@ -144,6 +166,12 @@ class Cloud:
             ("merge", "Totals", None), ("merge", "Trade", None), ("transform", "TotalsByCountry", None),
         ]
         assert found == expected, found
+
+    def somebody(self):
+        """An execution that goes on."""
+        waits = json.dumps({"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 600, "End": True}}})
+        made = self.machine.create_state_machine(name="waits", definition=waits, roleArn="arn:aws:iam::111122223333:role/none")
+        return self.machine.start_execution(stateMachineArn=made["stateMachineArn"], name=str(uuid.uuid4()))["executionArn"]
 
     def run(self, given):
         """Runs the machine; gives how it ended and the states that it entered."""

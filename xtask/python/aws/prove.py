@@ -151,7 +151,7 @@ def one_dataset_more(levada, terraform, model, rendered):
     same("files that one more dataset changes", changed, [file])
     folder = terraform.root(rendered, file.rsplit("/", 1)[0])
     changes = terraform.plan(folder)
-    expected = {"aws_dms_replication_task.Trade": "update", "aws_s3_object.store-Trade": "update"}
+    expected = {"aws_dms_replication_task.Trade": "update", "aws_s3_object.machine-Trade": "update", "aws_s3_object.store-Trade": "update"}
     same("what one more dataset changes", changes, expected)
     terraform.apply(folder)
     say(f"one dataset more: {file} differs, and the plan updates {' and '.join(expected)}")

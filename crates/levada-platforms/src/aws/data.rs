@@ -55,7 +55,7 @@ pub fn machine_store(platform: &str, datastore: &str, store: &Store<'_>) -> Valu
         "exports": store.containers(),
         "fires": store.fires,
     });
-    if ingest_word(store) == "snapshot" {
+    if matches!(ingest_word(store), "snapshot" | "cdc") {
         // A table that is not there is no table without rows: all of them must have been loaded.
         document["tables"] = json!(store.datasets().len());
     }

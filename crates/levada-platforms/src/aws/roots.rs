@@ -117,6 +117,7 @@ impl Root<'_> {
             .with("own_account", own_account)
             .with("bucket", Expression::template("{}-{}", &["local.name", "local.account"]))
             .with("machine_arn", arn("states:{}:{}:stateMachine:{}", &regional))
+            .with("execution_arn", arn("states:{}:{}:execution:{}", &regional))
             .with("scheduler_role_arn", arn("iam::{}:role/{}-scheduler", &regional[1..]))
             .with("dead_letter_arn", arn("sqs:{}:{}:{}-dead-letter", &regional))
             .with("alarm_topic_arn", arn("sns:{}:{}:{}-alarms", &["local.region", "local.own_account", "local.name"]))

@@ -412,6 +412,10 @@ fn task_settings(settings: &AwsSettings) -> Value {
     json!({
         "TargetMetadata": { "SupportLobs": true, "LimitedSizeLobMode": true, "LobMaxSize": settings.lob_kib },
         "FullLoadSettings": { "TargetTablePrepMode": "DROP_AND_CREATE", "MaxFullLoadSubTasks": 8 },
+        // A table that is emptied or dropped at its source takes no staged file along: that may not be merged yet.
+        "ChangeProcessingDdlHandlingPolicy": {
+            "HandleSourceTableDropped": false, "HandleSourceTableTruncated": false, "HandleSourceTableAltered": true,
+        },
         "ErrorBehavior": {
             "DataErrorPolicy": "SUSPEND_TABLE", "DataTruncationErrorPolicy": "SUSPEND_TABLE",
             "TableErrorPolicy": "SUSPEND_TABLE", "FullLoadIgnoreConflicts": false,

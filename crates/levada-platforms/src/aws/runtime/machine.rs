@@ -14,9 +14,11 @@ pub(super) fn machine(settings: &AwsSettings) -> Vec<Block> {
     let trust = |service: &str| Expression::text(service);
     let condition = || Some(from_account("local.account"));
     blocks.extend(role("machine", "machine", trust("states.amazonaws.com"), condition(), machine_rights(settings)));
+    blocks.push(loads());
     let values = Expression::object([
         ("bucket", Expression::reference("local.bucket")),
         ("job", Expression::reference("aws_glue_job.job.name")),
+        ("loads", Expression::reference("aws_dynamodb_table.loads.name")),
         ("partition", Expression::text(&settings.partition)),
     ]);
     let definition = vec![Expression::template("{}/machine.asl.json", &["path.module"]), values];
@@ -54,10 +56,27 @@ pub(super) fn machine(settings: &AwsSettings) -> Vec<Block> {
     blocks
 }
 
+/// Which execution loads a datastore, or did last: a row a datastore.
+fn loads() -> Block {
+    Block::new("resource", ["aws_dynamodb_table", "loads"])
+        .with("name", Expression::template("{}-loads", &["local.name"]))
+        .with("billing_mode", Expression::text("PAY_PER_REQUEST"))
+        .with("hash_key", Expression::text("store"))
+        .with("deletion_protection_enabled", Expression::Boolean(true))
+        .block(bare("attribute").with("name", Expression::text("store")).with("type", Expression::text("S")))
+        .block(bare("point_in_time_recovery").with("enabled", Expression::Boolean(true)))
+        .block(
+            bare("server_side_encryption")
+                .with("enabled", Expression::Boolean(true))
+                .with("kms_key_arn", Expression::reference("aws_kms_key.data.arn")),
+        )
+}
+
 fn machine_rights(settings: &AwsSettings) -> Expression {
     let partition = &settings.partition;
     let control = Expression::template(&format!("arn:{partition}:s3:::{{}}/control/machine/*"), &["local.bucket"]);
     let itself = Expression::reference("local.machine_arn");
+    let executions = Expression::template("{}:*", &["local.execution_arn"]);
     policy(vec![
         allow(&["s3:GetObject"], vec![control]),
         allow(&["kms:Decrypt", "kms:GenerateDataKey"], vec![Expression::reference("aws_kms_key.data.arn")]),
@@ -68,6 +87,8 @@ fn machine_rights(settings: &AwsSettings) -> Expression {
             vec![Expression::reference("aws_glue_job.job.arn")],
         ),
         allow(&["states:StartExecution"], vec![itself]),
+        allow(&["states:DescribeExecution"], vec![executions]),
+        allow(&["dynamodb:GetItem", "dynamodb:PutItem"], vec![Expression::reference("aws_dynamodb_table.loads.arn")]),
         // These have no resources to name: the delivery of logs and traces.
         allow(
             &[
