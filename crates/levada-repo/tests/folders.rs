@@ -166,3 +166,25 @@ fn the_content_of_a_folder_has_a_fingerprint_of_its_own() {
     write(folder.path(), "d.yaml", STORE);
     assert_ne!(fingerprint(), first);
 }
+
+#[test]
+fn a_copy_of_a_folder_leaves_out_what_is_hidden_rendered_ignored_or_named() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let write = |path: &str, text: &str| write(root.path(), path, text);
+    for path in ["ecosystem.yaml", "z/mask.py", "z/deep/words.txt", "z/ignored-by-levada.txt"] {
+        write(path, path);
+    }
+    write(".gitignore", "*.log\n/keys/\n");
+    write(".levadaignore", "ignored-by-levada.txt\n");
+    for path in
+        ["z/run.log", "keys/token", ".levada/state.db", "secrets/db/password", "z/rendered/render-manifest.json"]
+    {
+        write(path, "secret");
+    }
+    let copied = Folder::open(root.path()).expect("it is a model").files(&[root.path().join("secrets")]);
+    let copied = copied.expect("it can be read");
+    let paths: Vec<&str> = copied.keys().map(String::as_str).collect();
+    // A program may read what is no model.
+    assert_eq!(paths, ["ecosystem.yaml", "z/deep/words.txt", "z/ignored-by-levada.txt", "z/mask.py"]);
+    assert!(copied.iter().all(|(path, bytes)| path.as_bytes() == bytes));
+}

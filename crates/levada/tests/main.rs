@@ -1,5 +1,6 @@
 //! The whole product, as a user runs it: the built binary on real databases.
 
+mod branches;
 mod change;
 mod contract;
 mod demo;

@@ -5,13 +5,13 @@
 //! what has none is let through by its port alone, and that is a finding.
 
 use super::settings::PodSettings;
+use core::net::IpAddr;
 use levada_model::connection::{Connection, ContainerKind, Place};
 use levada_planner::blueprint::IngestOrigin;
 use levada_planner::platform::Part;
 use levada_planner::{Node, NodeSpec};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 /// Addresses of the machine itself and of its cloud's metadata: no pod of ours has business there.
 const LINK_LOCAL: [&str; 2] = ["169.254.0.0/16", "fe80::/10"];

@@ -3,10 +3,10 @@
 //! Levada's own, whatever kind of platform is hosted; the kind never sees it.
 
 use crate::output::HOST;
+use core::net::IpAddr;
 use levada_model::model::{Infrastructure, PlatformEntry};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 /// How the pods of a platform are to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
