@@ -3,7 +3,6 @@
 use levada_model::NodeAddress;
 use levada_model::connection::{Connection, Place};
 use levada_model::name::ContainerName;
-use levada_planner::blueprint::IngestOrigin;
 use levada_planner::{Node, NodeSpec};
 use levada_state::nodes::{HotNode, Wish};
 use std::collections::HashMap;
@@ -28,18 +27,7 @@ pub struct Permit {
 
 /// The container a node uses.
 pub fn container(node: &Node) -> Option<&ContainerName> {
-    connection(node).map(|connection| &connection.container)
-}
-
-fn connection(node: &Node) -> Option<&Connection> {
-    match &node.spec {
-        NodeSpec::Ingest(spec) => match &spec.origin {
-            IngestOrigin::Container { connection, .. } => Some(connection),
-            IngestOrigin::Transformer { .. } => None,
-        },
-        NodeSpec::Export(spec) => Some(&spec.connection),
-        NodeSpec::Link(_) | NodeSpec::Trigger(_) | NodeSpec::Transform(_) => None,
-    }
+    node.connection().map(|connection| &connection.container)
 }
 
 /// How many connections a job can put to use: an ingest reads the tables of a server side by side.
@@ -54,7 +42,7 @@ impl Caps {
     /// Takes as many connections to the node's container as it can use and are left; `None`: none
     /// is left.
     pub fn enter(&mut self, node: &Node) -> Option<Permit> {
-        let Some(connection) = connection(node) else { return Some(Permit { container: None, connections: 0 }) };
+        let Some(connection) = node.connection() else { return Some(Permit { container: None, connections: 0 }) };
         let most = connection.connections_max.unwrap_or(CONNECTIONS_PER_CONTAINER).max(1);
         let taken = self.taken.entry(connection.container.clone()).or_default();
         let connections = most.saturating_sub(*taken).min(connections_wanted(node, connection));
@@ -117,8 +105,12 @@ mod tests {
             watermark: None,
             owed: Vec::new(),
         };
-        let origin =
-            IngestOrigin::Container { connection, ingest: IngestKind::Snapshot, trigger: None, calendars: Vec::new() };
+        let origin = levada_planner::blueprint::IngestOrigin::Container {
+            connection,
+            ingest: IngestKind::Snapshot,
+            trigger: None,
+            calendars: Vec::new(),
+        };
         let stream = "Shop".parse().expect("a stream");
         let datasets = (0..tables).map(dataset).collect();
         Node {

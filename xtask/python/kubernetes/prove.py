@@ -18,6 +18,7 @@ from proof import Failed, contents, edit, proved, render, run, same, say, scanne
 
 CHECKOV_MIN = 200
 TRIVY_MIN = 20
+OTHER = "elsewhere.example/levada@sha256:" + "cd" * 32
 IMAGE = "registry.example/airflow@sha256:" + "ab" * 32
 TEAM = "zones/usa/teams/northwind"
 # Files that a careless writer of YAML, or of keys, would not bring across.
@@ -128,6 +129,10 @@ def environments(kustomize, rendered):
         [claim], [deployment] = of_kind(objects, "PersistentVolumeClaim"), of_kind(objects, "Deployment")
         size = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
         storage = claim["spec"]["resources"]["requests"]["storage"]
+        if overlay.name == "trial":
+            same("images", {pod["spec"]["containers"][0]["image"] for _, pod in pods(objects)}, {OTHER})
+            [job] = of_kind(objects, "Job")
+            same("what the Job of another image is called by", job["metadata"]["name"][-9:], "-" + "cd" * 4)
         say(f"{overlay.name}: {len(objects)} objects in namespace {spaces.pop()}, {size['cpu']} cpu, {size['memory']}, {storage}")
     return bases
 
@@ -140,6 +145,7 @@ def worked_example(levada, example, kustomize, checkov, work):
     secret.parent.mkdir()
     secret.write_text("hunter2", encoding="utf-8")
     expected = program(model)
+    edit(model, "ecosystem.yaml", ("          production: {", f"          trial: {{ image: '{OTHER}' }}\n          production: {{"))
     render(levada, "Azure Platform", model, rendered)
     objects = environments(kustomize, rendered)
     # The SQL that nobody names any more lies in the program's folder, too.
@@ -149,7 +155,7 @@ def worked_example(levada, example, kustomize, checkov, work):
         raise Failed("a file that git ignores was copied")
     say(f"{len(expected)} files of a program's folder come out of the manifests as they went in, and none that git ignores")
     scanned_by_checkov(checkov, rendered, "kubernetes", CHECKOV_MIN, len(objects))
-    scanned_by_trivy(rendered, "kubernetes", TRIVY_MIN)
+    scanned_by_trivy(rendered / "kubernetes", "kubernetes", TRIVY_MIN)
     before = contents(rendered)
     with (model / TEAM / "mask.py").open("a", encoding="utf-8") as file:
         file.write("print('more')\n")

@@ -11,6 +11,7 @@ pub use names::{PHYSICAL_NAME_BYTES_MAX, view_name, view_schema};
 pub use spec::*;
 
 use levada_model::address::{NodeAddress, Stream};
+use levada_model::connection::Connection;
 use levada_model::fingerprint::Fingerprint;
 use levada_model::model::Priority;
 use levada_model::name::{DatastoreName, GroupName, PlatformName, WorkspaceName};
@@ -127,6 +128,18 @@ impl Node {
     /// The content hash the node is stored under.
     pub fn fingerprint(&self) -> Fingerprint {
         levada_model::fingerprint::fingerprint(self)
+    }
+
+    /// The container that the node reads or writes, if it does.
+    pub fn connection(&self) -> Option<&Connection> {
+        match &self.spec {
+            NodeSpec::Ingest(spec) => match &spec.origin {
+                IngestOrigin::Container { connection, .. } => Some(connection),
+                IngestOrigin::Transformer { .. } => None,
+            },
+            NodeSpec::Export(spec) => Some(&spec.connection),
+            NodeSpec::Link(_) | NodeSpec::Trigger(_) | NodeSpec::Transform(_) => None,
+        }
     }
 
     /// What the node pulls or receives, if it does.

@@ -7,9 +7,7 @@
 use super::settings::PodSettings;
 use core::net::IpAddr;
 use levada_model::connection::{Connection, ContainerKind, Place};
-use levada_planner::blueprint::IngestOrigin;
 use levada_planner::platform::Part;
-use levada_planner::{Node, NodeSpec};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,18 +22,6 @@ const DNS_NAMESPACE: &str = "kube-system";
 
 /// A host and the ports that are asked for there.
 type Hosts = BTreeMap<String, BTreeSet<u16>>;
-
-/// The containers that a node reads or writes.
-pub fn connection(node: &Node) -> Option<&Connection> {
-    match &node.spec {
-        NodeSpec::Ingest(spec) => match &spec.origin {
-            IngestOrigin::Container { connection, .. } => Some(connection),
-            IngestOrigin::Transformer { .. } => None,
-        },
-        NodeSpec::Export(spec) => Some(&spec.connection),
-        NodeSpec::Link(_) | NodeSpec::Trigger(_) | NodeSpec::Transform(_) => None,
-    }
-}
 
 /// Where a pod is to be let through.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -57,7 +43,7 @@ impl Egress {
     /// Reads it off a part's nodes and the settings; `has_state`: whether the pods use the state.
     pub fn of(part: &Part<'_>, settings: &PodSettings, has_state: bool) -> Self {
         let mut hosts = Hosts::new();
-        for connection in part.nodes.iter().filter_map(|node| connection(node)) {
+        for connection in part.nodes.iter().filter_map(|node| node.connection()) {
             for (host, port) in hosts_of(connection) {
                 hosts.entry(host).or_default().insert(port);
             }
@@ -133,7 +119,8 @@ impl Way {
     }
 }
 
-fn in_namespace(name: &str) -> Value {
+/// Whoever is in a namespace.
+pub fn in_namespace(name: &str) -> Value {
     json!({ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": name } } })
 }
 

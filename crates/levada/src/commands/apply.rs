@@ -9,8 +9,8 @@ use crate::show;
 use anyhow::{Context, Result, bail};
 use levada_model::NodeAddress;
 use levada_model::name::{CredentialName, PlatformName};
-use levada_planner::blueprint::{IngestOrigin, Realizer};
-use levada_planner::{Blueprint, Generation, Node, NodeSpec};
+use levada_planner::blueprint::Realizer;
+use levada_planner::{Blueprint, Generation, Node};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
@@ -170,17 +170,7 @@ fn is_agreed() -> Result<bool> {
 /// One sentence for each credential without a secret.
 fn missing_secrets(project: &Project, blueprint: &Blueprint) -> Vec<String> {
     let is_run = |node: &&Node| blueprint.choices.realizer(node.address.platform()) == Realizer::Workers;
-    let names: BTreeSet<CredentialName> = blueprint.nodes.values().filter(is_run).filter_map(credential).collect();
+    let names: BTreeSet<CredentialName> =
+        blueprint.nodes.values().filter(is_run).filter_map(|node| node.connection()?.credential.clone()).collect();
     names.iter().filter_map(|name| project.settings.secret(name).err()).map(|error| error.chain()).collect()
-}
-
-fn credential(node: &Node) -> Option<CredentialName> {
-    match &node.spec {
-        NodeSpec::Ingest(spec) => match &spec.origin {
-            IngestOrigin::Container { connection, .. } => connection.credential.clone(),
-            IngestOrigin::Transformer { .. } => None,
-        },
-        NodeSpec::Export(spec) => spec.connection.credential.clone(),
-        _ => None,
-    }
 }
