@@ -23,12 +23,10 @@ pub async fn run(args: &RunArgs) -> Result<bool> {
     let blueprint = in_force(&runtime.state).await?;
     let host = host(&runtime.state, &blueprint, args.platform.as_ref()).await?;
     let mode = if args.until_idle { Mode::UntilIdle } else { Mode::Continuous };
-    show::talk(format!(
-        "running generation {} of {} ({} nodes)",
-        blueprint.generation,
-        project.root.display(),
-        blueprint.nodes.len()
-    ));
+    let is_own = |node: &&NodeAddress| Host::of(&blueprint.choices, node.platform()).as_ref() == Some(&host);
+    let nodes = blueprint.nodes.keys().filter(is_own).count();
+    let (generation, root) = (blueprint.generation, project.root.display());
+    show::talk(format!("running generation {generation} of {root} ({nodes} nodes)"));
     let stop = stop::signal()?;
     let server = match args.listen {
         None => None,

@@ -8,9 +8,9 @@ use levada_model::NodeKind;
 use levada_model::address::DatasetRef;
 use levada_model::name::PlatformName;
 use levada_planner::blueprint::Realizer;
-use levada_state::State;
 use levada_state::nodes::{HotNode, Wish};
 use levada_state::obligations::Obligation;
+use levada_state::{Host, State};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -72,11 +72,19 @@ async fn rendered(state: &State) -> Result<BTreeMap<PlatformName, usize>> {
     Ok(counts)
 }
 
+/// The platform whose pods run a row; `None`: whoever is started anywhere does.
+fn pods_of(host: &Host) -> Option<&PlatformName> {
+    match host {
+        Host::Pods(platform) => Some(platform),
+        Host::Anywhere => None,
+    }
+}
+
 fn status_json(row: &HotNode, batch: Option<i64>, now: i64) -> serde_json::Value {
     json!({
         "address": row.node.address, "state": condition(row, batch, now), "batch": batch, "priority": row.priority,
         "generation": row.generation, "due_at": row.due_at, "attempt": row.attempt, "epoch": row.epoch,
-        "succeeded_at": row.succeeded_at, "error": row.error, "changed": row.is_changed,
+        "succeeded_at": row.succeeded_at, "error": row.error, "changed": row.is_changed, "pods_of": pods_of(&row.host),
     })
 }
 
