@@ -164,8 +164,8 @@ class Platform:
         for file in (self.folder / "staging/S" / dataset).glob("*.parquet"):
             file.unlink()
 
-    def merge(self, since=None):
-        self.job.merge("S", since)
+    def merge(self, since=None, is_loaded=False):
+        self.job.merge("S", since, is_loaded)
 
     def store(self):
         return levada_job.Store(self.job, "S")

@@ -119,6 +119,30 @@ class Exporting(unittest.TestCase):
         platform.job.export("S", "C")
         self.assertEqual(self.view(), [BEN])
 
+    def test_a_consumer_that_fell_behind_what_is_kept_is_built_anew(self):
+        platform = self.platform()
+        platform.job.export("S", "C")
+        platform.stage("people", [("D", "01", 1, None, None)])
+        platform.merge()
+        table = platform.store().dataset("people").table
+        platform.spark.sql(f"UPDATE {table} SET lv_valid_to = lv_valid_to - INTERVAL 40 DAYS WHERE NOT lv_open")
+        platform.job.maintain()
+        platform.job.export("S", "C")
+        self.assertEqual(self.view(what="id"), [(2,)])
+        self.assertEqual(self.view("s_people_history", what="id"), [(2,)])
+
+    def test_a_view_that_goes_does_not_hold_up_a_table_of_another_shape(self):
+        platform = self.platform()
+        platform.job.export("S", "C")
+        export = platform.document["exports"][0]
+        export["views"] = [{**view, "name": f"{view['name']}_new"} for view in export["views"]]
+        platform.document["datasets"]["people"]["columns"] = [*PEOPLE, column("more", "text")]
+        platform.describe()
+        platform.stage("people", [("I", "01", *EVA, "more")])
+        platform.merge()
+        platform.job.export("S", "C")
+        self.assertEqual(self.view("s_people_new", what="id, more"), [(1, None), (2, None), (3, "more")])
+
     def test_what_nobody_asks_for_any_more_is_taken_away(self):
         platform = self.platform()
         platform.job.export("S", "C")

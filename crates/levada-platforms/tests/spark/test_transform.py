@@ -71,6 +71,25 @@ class Transforming(unittest.TestCase):
         self.run_once(platform)
         self.assertEqual(self.counts(platform), (2, [("Ana", 1), ("Ben", 0)]))
 
+    def test_what_was_read_before_another_run_added_is_not_added(self):
+        sql = "SELECT name, n + 1 AS n FROM O.counts UNION ALL SELECT DISTINCT name, 0L FROM people WHERE name NOT IN (SELECT name FROM counts)"
+        platform = self.platform(sql, is_self=True)
+        described = platform.folder / "control/stores/O.json"
+        described.write_text(json.dumps({**json.loads(described.read_text(encoding="utf-8")), "adds": True}), encoding="utf-8")
+        described.with_name(f".{described.name}.crc").unlink(missing_ok=True)
+        platform.load("people", [ANA])
+        platform.merge()
+        platform.job.transform("W")
+        stale = platform.folder / "staging/O/run.json"
+        run = json.loads(stale.read_text(encoding="utf-8"))
+        platform.job.merge("O", None)
+        self.assertEqual(self.counts(platform), (1, [("Ana", 0)]))
+        # An execution that read the same and was slower names its run only now.
+        stale.with_name(".run.json.crc").unlink(missing_ok=True)
+        stale.write_text(json.dumps({**run, "vector": {"S": 2}}), encoding="utf-8")
+        platform.job.merge("O", None)
+        self.assertEqual(self.counts(platform), (1, [("Ana", 0)]))
+
     def test_other_columns_than_the_model_says_are_refused_before_anything_is_staged(self):
         platform = self.platform("SELECT name, COUNT(*) AS many FROM S.people GROUP BY name")
         platform.load("people", [ANA])

@@ -1,6 +1,8 @@
 """Everything that Levada's aws-batch platforms do with data: one Spark program, told what to do by documents.
 
-    --action merge --subject STORE [--since TIME]     staged files into milestoned tables, one batch a stream
+    --action merge --subject STORE [--since TIME] [--loaded yes]
+                                                      staged files into milestoned tables, one batch a stream;
+                                                      since when this run's load was made; whether every table was
     --action export --subject STORE --container NAME  what is new, into a consumer's database
     --action transform --subject WORKSPACE            a transformer's queries, staged for the merge of its output
     --action maintain                                 what nobody is owed goes; small files become large ones
@@ -71,6 +73,15 @@ MILESTONES = [
 WIDER = {("int", "bigint"), ("float", "double")}
 PERIODS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "y": "year"}
 
+
+# Times to the last digit, and the same ones wherever a session is.
+EXACT = {
+    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
+    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+    "timeZone": "UTC",
+}
+# The least and the most of integers that are kept in wider ones.
+BOUNDS = {"int8": (-128, 127), "int16": (-32_768, 32_767)}
 
 # Never true, but a MERGE that only inserts would be a plain append, which no other commit conflicts with.
 CHECKED = "WHEN MATCHED AND t.{} IS NULL THEN DELETE"
@@ -183,8 +194,12 @@ class Store:
         return Dataset(self, name, self.document["datasets"][name])
 
     def last_batch(self, stream):
-        """The newest visible batch of a stream; 0 before the first."""
-        found = self.spark.sql(f"SELECT max(batch) FROM {self.batches} WHERE stream = {literal(stream)}").first()[0]
+        """The newest visible batch of a stream; 0 before the first. One that takes datasets over from another, as
+        when `consistency` changes, goes on counting behind whatever those have."""
+        datasets = next((it["datasets"] for it in self.document["streams"] if it["stream"] == stream), [])
+        had_one = " OR ".join([f"map_contains_key(changed, {literal(name)})" for name in datasets] or ["false"])
+        those = f"stream IN (SELECT stream FROM {self.batches} WHERE {had_one})"
+        found = self.spark.sql(f"SELECT max(batch) FROM {self.batches} WHERE stream = {literal(stream)} OR {those}").first()[0]
         return found or 0
 
     def last_position(self, stream):
@@ -193,27 +208,23 @@ class Store:
         ).collect()
         return rows[0][0] if rows else None
 
-    def merged_files(self, stream):
-        """Marks of files that are in a batch, as `DATASET/NAME@SIZE@MODIFIED`, as far back as files are kept."""
-        days = self.document["staging_days"] + 1
-        rows = self.spark.sql(
-            f"SELECT DISTINCT explode(files) FROM {self.batches} WHERE stream = {literal(stream)}"
-            f" AND committed_at > current_timestamp() - INTERVAL {days} DAYS"
-        )
-        return {row[0] for row in rows.collect()}
+    def merged_files(self, listed):
+        """Those of some files, as `DATASET/NAME@SIZE@MODIFIED`, that are in a batch, however old it is: nobody knows
+        when the bucket lets a file go."""
+        if not listed:
+            return set()
+        marks = self.spark.createDataFrame([(mark,) for mark in listed], "mark string")
+        merged = self.spark.sql(f"SELECT explode(files) AS mark FROM {self.batches}")
+        return {row[0] for row in merged.join(marks, "mark", "left_semi").distinct().collect()}
 
-    def loaded_datasets(self, stream):
+    def loaded_datasets(self):
         """Those that are in some batch."""
-        rows = self.spark.sql(
-            f"SELECT DISTINCT explode(map_keys(changed)) FROM {self.batches} WHERE stream = {literal(stream)}"
-        )
+        rows = self.spark.sql(f"SELECT DISTINCT explode(map_keys(changed)) FROM {self.batches}")
         return {row[0] for row in rows.collect()}
 
-    def next_moment(self, stream):
+    def next_moment(self):
         """When the next batch is committed: later than the last one, whatever the clock says."""
-        last = self.spark.sql(
-            f"SELECT unix_micros(max(committed_at)) FROM {self.batches} WHERE stream = {literal(stream)}"
-        ).first()[0]
+        last = self.spark.sql(f"SELECT unix_micros(max(committed_at)) FROM {self.batches}").first()[0]
         now = time.time_ns() // 1000
         return max(now, (last or 0) + 1)
 
@@ -265,11 +276,16 @@ class Dataset:
         self.store.job.set_properties(self.table, found, properties)
 
     def take_back(self, last):
-        """Undoes what a run left of batches that never became visible."""
+        """Undoes what a run left of the batch that never became visible."""
         job = self.store.job
-        half = f"lv_from_batch > {last} OR lv_to_batch > {last}"
-        if not self.spark.sql(f"SELECT 1 FROM {self.table} WHERE {half} LIMIT 1").collect():
+        newest = self.spark.sql(f"SELECT greatest(max(lv_from_batch), max(lv_to_batch)) FROM {self.table}").first()[0] or 0
+        if newest <= last:
             return
+        if newest > last + 1:
+            raise Refused(
+                f"{self.store.name}.{self.name} has batch {newest}, and the batches of its datastore end at {last}: a killed run"
+                " leaves one batch at most, so something else wrote here; nothing is taken back"
+            )
         say(f"{self.store.name}.{self.name}: taking back what a run left of batch {last + 1}")
         job.commit(f"DELETE FROM {self.table} WHERE lv_from_batch > {last}")
         job.commit(
@@ -278,7 +294,23 @@ class Dataset:
 
     def staged(self, urls):
         """Staged rows with the model's names and types."""
-        raw = self.spark.read.option("mergeSchema", "true").parquet(*urls)
+        parts = [self.selected(raw, urls) for raw in self.raw(urls)]
+        return functools.reduce(lambda rows, part: rows.unionByName(part, allowMissingColumns=True), parts)
+
+    def raw(self, urls):
+        """Files as they were staged: together, or, where a column of the source got another type, apart by their types."""
+        try:
+            return [self.spark.read.option("mergeSchema", "true").parquet(*urls)]
+        except Exception as error:
+            if "CANNOT_MERGE" not in str(error):
+                raise
+        by_schema = {}
+        for url in urls:
+            by_schema.setdefault(self.spark.read.parquet(url).schema.json(), []).append(url)
+        return [self.spark.read.parquet(*alike) for _, alike in sorted(by_schema.items())]
+
+    def selected(self, raw, urls):
+        """Rows of files that have one schema."""
         for column in self.document["columns"]:
             if column["from"] not in raw.columns:
                 raise Refused(f"{self.store.name}.{self.name} has no column {column['from']} in {urls[0]}")
@@ -297,20 +329,26 @@ class Dataset:
     def typed(self, name, kind, column):
         """A staged column in the model's type; a value that has no image there stops the stream."""
         source, target = F.col(quoted(name)), spark_type(column["type"])
-        if kind == target:
+        value = source if kind == target else F.expr(f"try_cast({quoted(name)} AS {target})")
+        is_lost = beyond(value, column["type"])
+        if kind == target and is_lost is None:
             return source
-        value = F.expr(f"try_cast({quoted(name)} AS {target})")
-        # A text has many forms of one value; of everything else, nothing may be rounded or cut.
-        is_lost = value.isNull() if kind == "string" else value.isNull() | (value.cast(kind) != source)
+        is_lost = F.lit(False) if is_lost is None else is_lost
+        if kind == "string":
+            # A text has many forms of one value; none of them may say more than the value.
+            is_lost = value.isNull() | ~says_no_more(source, column["type"]) | is_lost
+        elif kind != target:
+            is_lost = value.isNull() | (value.cast(kind) != source) | is_lost
         what = f"{WRONG_VALUE}column {column['name']} of {self.store.name}.{self.name} is {column['type']}, and staged is "
         return F.when(source.isNotNull() & is_lost, F.raise_error(F.concat(F.lit(what), source.cast("string")))).otherwise(value)
 
     def hashed(self, rows, added_in=None):
         """Adds lv_key and lv_row. Equal rows without a key are told apart by their number, and by the batch
         that adds them."""
-        rows = rows.withColumn("lv_row", digest(self.canonical([name for name, _ in self.columns])))
+        # The order in which the model lists columns says nothing about rows.
+        rows = rows.withColumn("lv_row", digest(self.canonical(sorted(name for name, _ in self.columns))))
         if self.keys:
-            return rows.withColumn("lv_key", digest(self.canonical(self.keys)))
+            return rows.withColumn("lv_key", digest(self.canonical(sorted(self.keys))))
         window = Window.partitionBy("lv_row").orderBy("lv_place")
         number = F.row_number().over(window).cast("string")
         parts = [F.col("lv_row"), number] + ([] if added_in is None else [F.lit(str(added_in))])
@@ -409,7 +447,8 @@ class Dataset:
 
     def merge_statement(self, view, batch, moment):
         columns = [quoted(name) for name, _ in self.columns]
-        values = [f"s.{name}" for name in columns]
+        # The end of a row keeps its place in the source's order, and nothing of what it was.
+        values = [f"CASE WHEN s.lv_action = 'bury' THEN NULL ELSE s.{name} END" for name in columns]
         names = ", ".join(columns + [name for name, _ in MILESTONES])
         opened = ", ".join(
             values
@@ -424,6 +463,10 @@ class Dataset:
             " WHEN MATCHED AND s.lv_action = 'touch' THEN UPDATE SET lv_seq = s.lv_seq"
             f" WHEN NOT MATCHED AND s.lv_action IN ('open', 'bury') THEN INSERT ({names}) VALUES ({opened})"
         )
+
+    def purged(self):
+        """The newest batch of which ended versions have gone; 0: of none."""
+        return int(self.store.job.properties(self.table).get("levada.purged", "0"))
 
     def live(self, batch):
         """What was valid at a batch."""
@@ -457,7 +500,29 @@ def told():
 
 def digest(columns):
     """128 bits of some columns, in hexadecimal digits; a NULL is told from every text."""
-    return F.md5(F.to_json(F.struct(*columns)))
+    return F.md5(F.to_json(F.struct(*columns), EXACT))
+
+
+def beyond(value, model_type):
+    """Whether a value is longer or larger than its type in the model has room for; None: it never is."""
+    base, _, length = model_type.rstrip(")").partition("(")
+    if base in ("char", "varchar"):
+        return F.length(F.rtrim(value) if base == "char" else value) > int(length)
+    if base in BOUNDS:
+        least, most = BOUNDS[base]
+        return (value < least) | (value > most)
+    return None
+
+
+def says_no_more(text, model_type):
+    """Whether a text says nothing that a value of its type leaves out: digits behind the last, a time behind a day."""
+    base, _, rest = model_type.rstrip(")").partition("(")
+    if base == "decimal":
+        scale = int(rest.split(",")[1])
+        return text.rlike(rf"^\s*[+-]?\d*(\.\d{{0,{scale}}}0*)?\s*$")
+    if base == "date":
+        return text.rlike(r"^\s*[+-]?\d{4,}-\d{1,2}-\d{1,2}([T ]00:00(:00(\.0*)?)?)?\s*$")
+    return F.lit(True)
 
 
 def is_wider(old, new):
@@ -552,9 +617,16 @@ class Lock:
         return bool(self.store.spark.sql(f"SELECT 1 FROM {self.store.locks} WHERE {mine}").collect())
 
     def renew(self):
-        while not self.stopping.wait(LOCK_RENEWAL_SECONDS):
+        """Moves the end of the lock on; what fails is tried again, and `must_be_held` finds out if that was too late."""
+        pause = LOCK_RENEWAL_SECONDS
+        while not self.stopping.wait(pause):
             until = f"timestamp_micros({(int(time.time()) + LOCK_SECONDS) * 1_000_000})"
-            self.store.job.commit(f"UPDATE {self.store.locks} SET until = {until} WHERE holder = {literal(self.holder)}")
+            try:
+                self.store.job.commit(f"UPDATE {self.store.locks} SET until = {until} WHERE holder = {literal(self.holder)}")
+                pause = LOCK_RENEWAL_SECONDS
+            except Exception as error:
+                say(f"{self.store.name}: the lock {self.name} could not be renewed: {error}")
+                pause = LOCK_POLL_SECONDS
 
     def must_be_held(self):
         """Refuses to go on with a lock that expired: another run may be at it."""
@@ -618,25 +690,25 @@ class Job:
         finally:
             self.files.remove(relative)
 
-    def merge(self, name, since):
+    def merge(self, name, since, is_loaded=False):
         """Every stream of a datastore, a batch each, where something is staged."""
         store = Store(self, name)
         with Lock(store, "merge", alone=True) as lock, Lock(store, "files", alone=False):
             for stream in store.document["streams"]:
-                self.merge_stream(store, stream, since, lock)
+                self.merge_stream(store, stream, since, is_loaded, lock)
 
-    def merge_stream(self, store, stream, since, lock):
+    def merge_stream(self, store, stream, since, is_loaded, lock):
         name = stream["stream"]
         datasets = [store.dataset(dataset) for dataset in stream["datasets"]]
         last = store.last_batch(name)
         for dataset in datasets:
             dataset.prepare()
             dataset.take_back(last)
-        staged = Staged(store, name, datasets, since)
+        staged = Staged(store, name, datasets, since, is_loaded)
         if not staged.is_something:
             say(f"{name}: nothing is staged that was not merged before")
             return
-        batch, moment = last + 1, store.next_moment(name)
+        batch, moment = last + 1, store.next_moment()
         changed = {}
         for dataset in datasets:
             whole, files = staged.of(dataset)
@@ -645,6 +717,7 @@ class Job:
             adds = store.document["adds"]
             changes = dataset.changes_of(whole, files, batch if adds else None)
             is_whole = whole is not None and not adds
+            lock.must_be_held()
             with told():
                 changed[dataset.name] = dataset.merge(changes, is_whole, batch, moment)
         lock.must_be_held()
@@ -678,7 +751,8 @@ class Job:
                 Queries(self, document, stores, read).stage(run)
             lock.must_be_held()
             # Named last: a run without this document is as if it had never been.
-            self.files.put_document(f"staging/{output.name}/run.json", {"run": run, "vector": vector})
+            behind = {stream: output.last_batch(stream) for stream in streams}
+            self.files.put_document(f"staging/{output.name}/run.json", {"run": run, "vector": vector, "behind": behind})
         say(f"{workspace}: staged {run} of {position}")
 
     def maintain(self):
@@ -727,7 +801,11 @@ class Job:
             self.spark.sql(f"DROP TABLE {table} PURGE")
             return 1
         owing = " OR ".join(f"(({runs}) AND {until} > current_timestamp())" for until, runs in conditions) or "false"
-        if self.spark.sql(f"SELECT 1 FROM {table} WHERE NOT lv_open AND NOT ({owing}) LIMIT 1").collect():
+        newest = self.spark.sql(f"SELECT max(lv_to_batch) FROM {table} WHERE NOT lv_open AND NOT ({owing})").first()[0]
+        if newest is not None:
+            # Whoever has less than this batch can't be told any more what went since.
+            found = self.properties(table)
+            self.set_properties(table, found, {"levada.purged": str(max(newest, int(found.get("levada.purged", "0"))))})
             self.commit(f"DELETE FROM {table} WHERE NOT lv_open AND NOT ({owing})")
         self.compact([name])
         return 0
@@ -751,9 +829,10 @@ class Job:
             with Target.of(self, exports[0]["connection"]) as target:
                 delivery = Delivery(store, container, target)
                 delivery.prepare()
+                # A view that goes may stand on a table that is built anew.
+                delivery.retire(exports)
                 for stream in sorted({it["stream"] for it in exports}):
                     delivery.deliver(stream, [it for it in exports if it["stream"] == stream])
-                delivery.retire(exports)
 
     def secret(self, name):
         """A secret of Secrets Manager: a document with username and password."""
@@ -821,15 +900,20 @@ class Queries:
 class Staged:
     """What is staged for a stream and in no batch yet."""
 
-    def __init__(self, store, stream, datasets, since):
+    def __init__(self, store, stream, datasets, since, is_loaded):
         self.store, self.whole, self.changes, self.marks, self.position = store, {}, {}, [], None
         kind = store.document["ingest"]
         if kind == "transformer":
             self.of_run(stream, datasets)
-        else:
-            merged, loaded = store.merged_files(stream), store.loaded_datasets(stream)
+        elif kind == "snapshot":
             for dataset in datasets:
-                self.of_source(dataset, merged, since if kind == "snapshot" else None, dataset.name in loaded)
+                self.of_snapshot(dataset, self.listed(dataset), since or 0)
+        else:
+            listed = {dataset.name: self.listed(dataset) for dataset in datasets}
+            merged, loaded = store.merged_files([it[1] for files in listed.values() for it in files]), store.loaded_datasets()
+            for dataset in datasets:
+                fresh = [it for it in listed[dataset.name] if it[1] not in merged]
+                self.of_changes(dataset, fresh, since, dataset.name in loaded, is_loaded)
         self.is_something = bool(self.whole or self.changes)
 
     def of_run(self, stream, datasets):
@@ -840,43 +924,65 @@ class Staged:
         position = json.dumps(run["vector"], sort_keys=True)
         if position == self.store.last_position(stream):
             return
+        behind = run.get("behind", {}).get(stream)
+        if self.store.document["adds"] and behind is not None and behind != self.store.last_batch(stream):
+            say(f"{stream}: its output has grown since the run read it; the next run adds to what is there now")
+            return
         self.position = position
         for dataset in datasets:
             folder = f"staging/{self.store.name}/{dataset.name}/{run['run']}"
             self.whole[dataset.name] = [self.store.job.files.url(f"{folder}/{it[0]}") for it in self.store.job.files.parquet(folder)]
 
-    def of_source(self, dataset, merged, since, is_loaded):
-        """Files that DMS wrote: `LOAD…` hold everything, others changes in their order."""
-        job, folder = self.store.job, f"staging/{self.store.name}/{dataset.name}"
-        found = [(name, f"{dataset.name}/{mark}", modified) for name, mark, modified in job.files.parquet(folder)]
-        if since is not None:
-            # A load of this run, and nothing that an earlier one left.
-            found = [it for it in found if it[2] >= since]
-        loads = [it for it in found if it[0].startswith("LOAD")]
-        fresh = [it for it in found if it[1] not in merged]
-        urls = lambda files: [job.files.url(f"{folder}/{it[0]}") for it in files]
-        if since is not None:
-            self.whole[dataset.name] = urls(loads)
-            self.marks += [it[1] for it in loads if it[1] not in merged]
+    def listed(self, dataset):
+        """The files of a dataset that DMS wrote: name, mark, when it was modified, in ms."""
+        found = self.store.job.files.parquet(f"staging/{self.store.name}/{dataset.name}")
+        return [(name, f"{dataset.name}/{mark}", modified) for name, mark, modified in found]
+
+    def urls(self, dataset, files):
+        return [self.store.job.files.url(f"staging/{self.store.name}/{dataset.name}/{it[0]}") for it in files]
+
+    def of_snapshot(self, dataset, listed, since):
+        """The load of this run, and nothing that an earlier one left: everything there is."""
+        loads = [it for it in listed if it[2] >= since and is_load(it)]
+        self.whole[dataset.name] = self.urls(dataset, loads)
+        self.marks += [it[1] for it in loads]
+
+    def of_changes(self, dataset, fresh, since, is_merged, is_loaded):
+        """What was not merged yet: `LOAD…` hold everything, others changes in their order.
+
+        `is_merged`: whether some batch has the dataset; `is_loaded`: whether DMS has loaded every table.
+        """
+        name = f"{self.store.name}.{dataset.name}"
+        # Of an earlier load some files may still be there: those are not fresh.
+        loads = [it for it in fresh if is_load(it)]
+        changes = [it for it in fresh if not is_load(it)]
+        if since is not None and any(it[2] >= since for it in loads):
+            say(f"{name}: it is being loaded again; that is merged once it is whole, with its changes")
             return
-        # Of an earlier load some files may still be there.
-        loads = [it for it in loads if it in fresh]
-        if loads:
-            self.whole[dataset.name] = urls(loads)
-        changes = [it for it in fresh if not it[0].startswith("LOAD")]
-        if loads and is_loaded:
+        if loads and is_merged:
             # What was staged before a table was loaded again is in the load already.
             began = min(it[2] for it in loads)
             changes = [it for it in changes if it[2] >= began]
-        if changes and not (is_loaded or loads):
-            say(f"{self.store.name}.{dataset.name}: its changes wait until DMS has loaded it: reload the table in its task")
+        if loads:
+            self.whole[dataset.name] = self.urls(dataset, loads)
+        elif not is_merged and is_loaded:
+            # DMS makes no file for a table without rows.
+            self.whole[dataset.name] = []
+        elif not is_merged:
+            if changes:
+                say(f"{name}: its changes wait until DMS has loaded it: reload the table in its task")
             return
         if changes:
-            self.changes[dataset.name] = urls(changes)
+            self.changes[dataset.name] = self.urls(dataset, changes)
         self.marks += [it[1] for it in fresh]
 
     def of(self, dataset):
         return self.whole.get(dataset.name), self.changes.get(dataset.name, [])
+
+
+def is_load(file):
+    """Whether a file is part of a full load."""
+    return file[0].startswith("LOAD")
 
 
 class Target:
@@ -965,6 +1071,9 @@ class Postgres(Target):
         mode = {"prefer": "prefer", "require": "require", "verify-full": "verify-full"}[self.place["tls"]]
         port = self.place["port"] or self.port
         url = f"jdbc:postgresql://{self.place['host']}:{port}/{self.place['database']}?sslmode={mode}&stringtype=unspecified&reWriteBatchedInserts=true"
+        if mode == "verify-full":
+            # The authorities that Java trusts, instead of a file in a home folder.
+            url += "&sslfactory=org.postgresql.ssl.DefaultJavaSSLFactory"
         options = {"user": self.secret["username"], "password": self.secret["password"], "driver": "org.postgresql.Driver", "batchsize": "10000"}
         rows.write.jdbc(url, self.table(name), mode="append", properties=options)
 
@@ -1169,8 +1278,10 @@ class Table:
             instant = self.target.type("timestamptz")
             self.columns += [("valid_from", instant), ("valid_to", instant)]
         self.shape = json.dumps(self.columns)
-        # Nothing is there, or something of another shape, or of batches that are no more: it is built anew beside.
-        self.is_new = self.name not in applied or applied[self.name][1] != self.shape or applied[self.name][0] > last
+        # Nothing is there, or something of another shape, or of batches that are no more, or that has fallen behind
+        # what is kept: it is built anew beside.
+        there, shape = applied.get(self.name, (None, None))
+        self.is_new = there is None or shape != self.shape or there > last or there < self.dataset.purged()
         digest_of = uuid.uuid5(uuid.NAMESPACE_OID, self.name).hex
         self.staging, self.beside = f"s_{digest_of}", f"n_{digest_of}"
 
@@ -1270,7 +1381,7 @@ def main():
     job = Job(spark, given["base"], given["database"])
     match given["action"]:
         case "merge":
-            job.merge(given["subject"], moment_of(given["since"]) if "since" in given else None)
+            job.merge(given["subject"], moment_of(given["since"]) if "since" in given else None, given.get("loaded") == "yes")
         case "export":
             job.export(given["subject"], given["container"])
         case "transform":
