@@ -91,6 +91,7 @@ fn what_makes_no_sense_is_found_by_its_code() {
         ("        cpu: 1\n", "        replicas: 2\n", "E-KUBERNETES-003"),
         ("        cpu: 1\n", "        data: \"s3://bucket\"\n", "E-KUBERNETES-004"),
         ("        cpu: 1\n", "        secrets: { nw_reader: both, warehouse_writer: both }\n", "E-KUBERNETES-005"),
+        ("credential: nw_reader", "credential: state", "E-KUBERNETES-005"),
         ("        networks: { warehouse.example.com: [10.20.0.0/24] }\n", "", "E-KUBERNETES-007"),
         (
             "        networks: { warehouse.example.com: [10.20.0.0/24] }\n",

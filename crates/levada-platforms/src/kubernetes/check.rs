@@ -17,7 +17,7 @@ pub const HOST_WRONG: Code = Code("E-KUBERNETES-002");
 pub const REPLICAS_UNSUPPORTED: Code = Code("E-KUBERNETES-003");
 /// The store is to lie elsewhere than on the volume.
 pub const DATA_ELSEWHERE: Code = Code("E-KUBERNETES-004");
-/// Two credentials would be read from one secret.
+/// Two things would be read from one secret.
 pub const SECRETS_COLLIDE: Code = Code("E-KUBERNETES-005");
 /// A host that is let through by its port alone.
 pub const EGRESS_WIDE: Code = Code("E-KUBERNETES-007");
@@ -77,11 +77,15 @@ pub fn pods(pods: &Pods<'_>) -> Findings {
     let (entry, name) = (pods.entry, &pods.entry.name);
     let mut findings = Findings::default();
     let mut taken = BTreeMap::new();
+    if pods.is_levada {
+        taken.insert(pods.settings.state.secret.clone(), "the state".to_owned());
+        taken.insert(pods.settings.token.clone(), "the token".to_owned());
+    }
     for &credential in &pods.credentials {
         let secret = secret_name(&pods.settings, credential);
-        if let Some(other) = taken.insert(secret.clone(), credential) {
+        if let Some(other) = taken.insert(secret.clone(), format!("credential {credential}")) {
             let message =
-                format!("the credentials {other} and {credential} of platform {name} are both in secret {secret}");
+                format!("secret {secret} of platform {name} would be read as {other} and as credential {credential}");
             let finding = about(entry, Finding::error(SECRETS_COLLIDE, message));
             findings.push(finding.hint(format!("settings.{HOST}.secrets: {{ {credential}: ANOTHER }}")));
         }

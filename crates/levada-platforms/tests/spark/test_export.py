@@ -1,6 +1,7 @@
 """Exports into a real PostgreSQL: the difference, in one transaction, and never twice."""
 
 import unittest
+import unittest.mock
 
 import bench
 from bench import PEOPLE, Platform, column, levada_job
@@ -142,6 +143,33 @@ class Exporting(unittest.TestCase):
         platform.merge()
         platform.job.export("S", "C")
         self.assertEqual(self.view("s_people_new", what="id, more"), [(1, None), (2, None), (3, "more")])
+
+    def test_a_view_that_turns_to_the_history_does_not_hold_up_a_table_of_another_shape(self):
+        platform = self.platform()
+        platform.job.export("S", "C")
+        export = platform.document["exports"][0]
+        live, history = export["views"]
+        # In each other's place.
+        export["views"] = [{**live, "reading": "history", "retention": "7d"}, {**history, "reading": "live", "retention": None}]
+        platform.document["datasets"]["people"]["columns"] = [*PEOPLE, column("more", "text")]
+        platform.describe()
+        platform.stage("people", [("I", "01", *EVA, "more")])
+        platform.merge()
+        platform.job.export("S", "C")
+        self.assertEqual(self.view("s_people_history", what="id, more"), [(1, None), (2, None), (3, "more")])
+        self.assertEqual(self.view("s_people", what="id, valid_to"), [(1, None), (2, None), (3, None)])
+
+    def test_the_authority_of_a_server_is_looked_for_where_java_has_them(self):
+        rows, asked = unittest.mock.Mock(), {}
+        for tls in ("prefer", "require", "verify-full"):
+            target = levada_job.Postgres.__new__(levada_job.Postgres)
+            target.place = {"host": "h", "port": None, "database": "d", "tls": tls}
+            target.secret = {"username": "u", "password": "p"}
+            target.load(rows, "t")
+            asked[tls] = rows.write.jdbc.call_args.args[0]
+        factory = "sslfactory=org.postgresql.ssl.DefaultJavaSSLFactory"
+        self.assertEqual([tls for tls, url in asked.items() if factory in url], ["verify-full"])
+        self.assertIn("sslmode=verify-full", asked["verify-full"])
 
     def test_what_nobody_asks_for_any_more_is_taken_away(self):
         platform = self.platform()

@@ -1,6 +1,7 @@
 """What sources and their loads do to a platform, and what must come of it."""
 
 import datetime
+import os
 import unittest
 
 from pyspark.sql import types as T
@@ -73,6 +74,39 @@ class Values(unittest.TestCase):
         platform.merge()
         self.assertEqual(platform.live("n"), [(1, money("2.5000")), (2, money("123456789012.5000"))])
 
+    def test_a_column_that_only_files_of_one_type_have_is_empty_in_the_others(self):
+        columns = [column("id", "int64", key=True), column("n", "int64"), column("more", "text")]
+        platform = Platform(self, {"n": columns})
+        def write(row, fields, name):
+            schema = T.StructType([T.StructField(field, T._parse_datatype_string(kind)) for field, kind in fields])
+            platform.write("n", [row], schema, name)
+        usual = [("Op", "string"), ("lv_seq", "string"), ("id", "bigint")]
+        write(("I", "", 1, 1), [*usual, ("n", "int")], "LOAD1")
+        write(("I", "01", 2, 2**40, "x"), [*usual, ("n", "bigint"), ("more", "string")], "2026-1")
+        platform.merge()
+        self.assertEqual(platform.live("n"), [(1, 1, None), (2, 2**40, "x")])
+
+    def test_no_text_of_a_moment_says_more_than_the_moment(self):
+        for kind, good, bad in [
+            ("timestamp", "2026-01-02 03:04:05.123456000", "2026-01-02 03:04:05.1234567"),
+            ("timestamp", "2026-01-02T03:04:05Z", "2026-01-02 03:04:05+02:00"),
+            ("timestamptz", "2026-01-02 03:04:05.5+02:00", "2026-01-02 03:04:05.1234567+02:00"),
+            ("timestamptz", "2026-01-02", "03:04:05"),
+        ]:
+            with self.subTest(f"{kind} {bad}"):
+                self._testMethodName = f"no_text_{kind}_{sum(bad.encode())}"
+                platform = Platform(self, {"v": [column("id", "int32", key=True), column("v", kind)]})
+                schema = T.StructType([
+                    T.StructField("Op", T.StringType()), T.StructField("lv_seq", T.StringType()),
+                    T.StructField("id", T.IntegerType()), T.StructField("v", T.StringType()),
+                ])
+                platform.write("v", [("I", "", 1, good)], schema, "LOAD1")
+                platform.merge()
+                self.assertEqual(len(platform.live("v")), 1)
+                platform.write("v", [("I", "01", 2, bad)], schema, "2026-1")
+                with self.assertRaisesRegex(levada_job.Refused, "column v of S.v"):
+                    platform.merge()
+
 
 class Loads(unittest.TestCase):
     def test_a_file_that_stays_longer_than_it_should_is_still_known(self):
@@ -112,6 +146,17 @@ class Loads(unittest.TestCase):
         platform.merge(is_loaded=True)
         self.assertEqual(platform.live("more"), [])
 
+    def test_a_load_of_the_second_in_which_the_run_began_waits(self):
+        platform = Platform(self, {"people": PEOPLE})
+        platform.load("people", [ANA])
+        [file] = (platform.folder / "staging/S/people").glob("*.parquet")
+        # S3 tells no more than the second.
+        os.utime(file, (1_790_000_000, 1_790_000_000))
+        platform.merge(1_790_000_000_500)
+        self.assertEqual(platform.batch(), 0)
+        platform.merge(1_790_000_001_000)
+        self.assertEqual(platform.live("people"), [ANA])
+
 
 class Streams(unittest.TestCase):
     def test_datasets_that_change_their_stream_keep_every_version_and_go_on_counting(self):
@@ -136,6 +181,45 @@ class Streams(unittest.TestCase):
         self.assertEqual(sorted(names), [("Ana", 1, 2), ("Anna", 2, 3), ("Anne", 3, None)])
         self.assertEqual(platform.live("b"), [(2, "Benno", None)])
 
+    def test_what_a_killed_run_left_under_the_old_name_is_taken_back_under_the_new_one(self):
+        alone = [{"stream": f"S/{it}", "datasets": [it]} for it in "ab"]
+        platform = Platform(self, {"a": PEOPLE, "b": PEOPLE}, streams=alone)
+        platform.load("a", [ANA])
+        platform.load("b", [BEN])
+        platform.merge()
+        for number in range(2):
+            platform.stage("a", [("U", f"0{number}", 1, f"Ana{number}", None)])
+            platform.merge()
+        # What a run leaves that is killed before its batch is visible.
+        platform.stage("b", [("U", "05", 2, "half", None)])
+        platform.merge()
+        platform.spark.sql(f"DELETE FROM {platform.store().batches} WHERE stream = 'S/b' AND batch = 2")
+        platform.forget_loads("b")
+        platform.document["streams"] = [{"stream": "S", "datasets": ["a", "b"]}]
+        platform.describe()
+        platform.merge()
+        self.assertEqual((platform.batch(), platform.live("b")), (3, [BEN]))
+        self.assertEqual(platform.live("a"), [(1, "Ana1", None)])
+        properties = platform.job.properties(platform.store().dataset("b").table)
+        self.assertEqual(properties["levada.stream"], "S")
+
+    def test_a_run_killed_after_the_change_of_name_is_taken_back_too(self):
+        platform = Platform(self, {"a": PEOPLE, "b": PEOPLE}, streams=[{"stream": f"S/{it}", "datasets": [it]} for it in "ab"])
+        platform.load("a", [ANA])
+        platform.load("b", [BEN])
+        platform.merge()
+        for number in range(2):
+            platform.stage("a", [("U", f"0{number}", 1, f"Ana{number}", None)])
+            platform.merge()
+        platform.document["streams"] = [{"stream": "S", "datasets": ["a", "b"]}]
+        platform.describe()
+        platform.merge()
+        platform.stage("b", [("U", "05", 2, "Benno", None)])
+        platform.merge()
+        platform.spark.sql(f"DELETE FROM {platform.store().batches} WHERE stream = 'S' AND batch = 4")
+        platform.merge()
+        self.assertEqual((platform.batch(), platform.live("b")), (4, [(2, "Benno", None)]))
+
     def test_what_is_beyond_the_next_batch_is_no_trace_of_a_killed_run(self):
         platform = Platform(self, {"people": PEOPLE})
         platform.load("people", [ANA])
@@ -154,8 +238,8 @@ class Streams(unittest.TestCase):
         platform.merge()
         platform.stage("people", [("D", "05", *ANA)])
         platform.merge()
-        ends = platform.spark.table(platform.store().dataset("people").table).where("lv_deleted").select("id", "name", "lv_seq").collect()
-        self.assertEqual([tuple(row) for row in ends], [(None, None, "05")])
+        ends = platform.spark.table(platform.store().dataset("people").table).where("lv_deleted").select("id", "name", "lv_row", "lv_seq").collect()
+        self.assertEqual([tuple(row) for row in ends], [(None, None, None, "05")])
         # It still holds back what is older.
         platform.stage("people", [("U", "04", 1, "late", None)])
         platform.merge()

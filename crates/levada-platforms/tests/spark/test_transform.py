@@ -90,6 +90,33 @@ class Transforming(unittest.TestCase):
         platform.job.merge("O", None)
         self.assertEqual(self.counts(platform), (1, [("Ana", 0)]))
 
+    def test_what_another_run_adds_while_the_own_output_is_read_counts_as_newer(self):
+        sql = "SELECT p.name, 1L AS n FROM people p WHERE p.name NOT IN (SELECT name FROM counts)"
+        platform = self.platform(sql, is_self=True)
+        described = platform.folder / "control/stores/O.json"
+        described.write_text(json.dumps({**json.loads(described.read_text(encoding="utf-8")), "adds": True}), encoding="utf-8")
+        described.with_name(f".{described.name}.crc").unlink(missing_ok=True)
+        platform.load("people", [ANA])
+        platform.merge()
+        platform.job.transform("W")
+        platform.stage("people", [("I", "01", *BEN)])
+        platform.merge()
+        stage = levada_job.Queries.stage
+
+        def overtaken(queries, run):
+            stage(queries, run)
+            platform.job.merge("O", None)
+
+        levada_job.Queries.stage = overtaken
+        try:
+            platform.job.transform("W")
+        finally:
+            levada_job.Queries.stage = stage
+        platform.job.merge("O", None)
+        self.assertEqual(self.counts(platform), (1, [("Ana", 1)]))
+        self.run_once(platform)
+        self.assertEqual(self.counts(platform), (2, [("Ana", 1), ("Ben", 1)]))
+
     def test_other_columns_than_the_model_says_are_refused_before_anything_is_staged(self):
         platform = self.platform("SELECT name, COUNT(*) AS many FROM S.people GROUP BY name")
         platform.load("people", [ANA])
@@ -128,6 +155,32 @@ class Keeping(unittest.TestCase):
         self.aged(platform, 31)
         platform.job.maintain()
         self.assertEqual(self.closed(platform), 0)
+        self.assertEqual(platform.live("people"), [(1, "Anna", None)])
+
+    def ends(self, platform):
+        return platform.spark.table(platform.job.table("s__people")).where("lv_deleted").count()
+
+    def test_the_end_of_a_row_goes_with_its_retention_once_nothing_older_can_be_staged(self):
+        platform = self.platform("7d")
+        table = platform.job.table("s__people")
+        for days, left in ((8, 1), (24, 0)):
+            platform.spark.sql(
+                f"UPDATE {table} SET lv_valid_from = lv_valid_from - INTERVAL {days} DAYS, lv_valid_to = lv_valid_to - INTERVAL {days} DAYS"
+            )
+            platform.job.maintain()
+            self.assertEqual((self.closed(platform), self.ends(platform)), (0, left))
+        self.assertEqual(platform.live("people"), [(1, "Anna", None)])
+
+    def test_what_a_killed_run_closed_is_not_removed_and_can_be_taken_back(self):
+        platform = self.platform("30d")
+        platform.document["datasets"]["people"]["owed"] = []
+        platform.describe()
+        platform.spark.sql(f"DELETE FROM {platform.store().batches} WHERE batch = 2")
+        gone = levada_job.Owed({"30d": "2020-01-01"}).text()
+        platform.spark.sql(f"ALTER TABLE {platform.job.table('s__people')} SET TBLPROPERTIES ('levada.owed' = '{gone}')")
+        platform.job.maintain()
+        self.assertEqual(platform.live("people", 1), [ANA, BEN])
+        platform.merge()
         self.assertEqual(platform.live("people"), [(1, "Anna", None)])
 
     def test_whoever_leaves_is_owed_until_the_retention_runs_out_and_a_hold_until_it_is_lifted(self):

@@ -19,6 +19,13 @@ pub async fn run(args: &RehydrateArgs) -> Result<bool> {
     let runtime = project.runtime().await?;
     let blueprint = in_force(&runtime.state).await?;
     let exports = exports_of(&blueprint, &args.what)?;
+    let hosts: Vec<Option<Host>> = exports.iter().map(|it| Host::of(&blueprint.choices, it.platform())).collect();
+    if hosts.iter().all(Option::is_none) {
+        bail!(
+            "what is delivered to {} comes from platforms that render files: their own systems rebuild it",
+            args.what
+        );
+    }
     let now = runtime.clock.now();
     let due: Vec<Successor> = exports
         .iter()
@@ -26,7 +33,6 @@ pub async fn run(args: &RehydrateArgs) -> Result<bool> {
         .collect();
     runtime.state.make_due(&due).await?;
     show::talk(format!("rebuilding {} tables from the store; producers are not asked", exports.len()));
-    let hosts: Vec<Option<Host>> = exports.iter().map(|it| Host::of(&blueprint.choices, it.platform())).collect();
     if hosts.iter().any(|host| matches!(host, Some(Host::Pods(_)))) {
         show::talk("what pods deliver they rebuild themselves; `levada status` shows when it is done");
     }
