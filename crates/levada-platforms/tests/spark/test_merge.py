@@ -1,6 +1,7 @@
 """The merge on real Spark and real Iceberg: what is staged becomes milestones, once."""
 
 import threading
+import time
 import unittest
 from decimal import Decimal
 
@@ -237,13 +238,13 @@ class Ending(unittest.TestCase):
         """Runs a merge that dies right after so many commits to the catalog."""
         left, commit = [commits], platform.job.commit
 
-        def counted(statement):
+        def counted(statement, *lock):
             if "locks" in statement:
                 return commit(statement)
             if left[0] == 0:
                 raise Killed
             left[0] -= 1
-            commit(statement)
+            commit(statement, *lock)
 
         platform.job.commit = counted
         try:
@@ -309,6 +310,81 @@ class Ending(unittest.TestCase):
                     pass
         with lock(True):
             pass
+
+    def hurried(self, **seconds):
+        """Locks that are renewed sooner than usual."""
+        for name, value in seconds.items():
+            self.addCleanup(setattr, levada_job, name, getattr(levada_job, name))
+            setattr(levada_job, name, value)
+
+    def test_a_lock_whose_renewal_failed_once_is_kept(self):
+        platform = Platform(self, {"people": PEOPLE})
+        self.hurried(LOCK_SECONDS=60, LOCK_RENEWAL_SECONDS=1, LOCK_POLL_SECONDS=1)
+        commit, failed = platform.job.commit, []
+
+        def fails_once(statement, *lock):
+            if statement.startswith("UPDATE") and not failed:
+                failed.append(statement)
+                raise OSError("Rate exceeded")
+            commit(statement, *lock)
+
+        platform.job.commit = fails_once
+        with levada_job.Lock(platform.store(), "merge", alone=True) as lock:
+            first = lock.until
+            deadline = time.monotonic() + 60
+            while (not failed or lock.until == first) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            self.assertEqual((len(failed), lock.is_lost), (1, False))
+            self.assertGreater(lock.until, first)
+            lock.must_be_held()
+
+    def test_a_lock_that_can_not_be_renewed_in_time_stops_its_run_before_the_next_commit(self):
+        platform = Platform(self, {"people": PEOPLE})
+        platform.load("people", [ANA])
+        platform.merge()
+        store = platform.store()
+        self.hurried(LOCK_SECONDS=8, LOCK_RENEWAL_SECONDS=1, LOCK_POLL_SECONDS=1)
+        commit = platform.job.commit
+
+        def fails(statement, *lock):
+            if statement.startswith("UPDATE"):
+                raise OSError("Rate exceeded")
+            commit(statement, *lock)
+
+        platform.job.commit = fails
+        table = store.dataset("people").table
+        with levada_job.Lock(store, "merge", alone=True) as lock:
+            lock.renewing.join(60)
+            self.assertTrue(lock.is_lost)
+            with self.assertRaisesRegex(levada_job.Refused, "expired under this run"):
+                commit(f"DELETE FROM {table}", lock)
+        self.assertEqual(platform.live("people"), [ANA])
+
+    def test_a_lock_that_expired_is_not_renewed(self):
+        platform = Platform(self, {"people": PEOPLE})
+        store = platform.store()
+        self.hurried(LOCK_SECONDS=-1)
+        dead = levada_job.Lock(store, "merge", alone=True)
+        dead.take()
+        levada_job.LOCK_SECONDS = 600
+        with self.assertRaises(levada_job.Refused):
+            dead.renew_once()
+        self.assertFalse(dead.is_held())
+
+    def test_every_commit_of_a_merge_takes_the_lock(self):
+        platform = Platform(self, {"people": PEOPLE, "more": PEOPLE})
+        platform.load("people", [ANA])
+        platform.load("more", [BEN])
+        commit, unfenced = platform.job.commit, []
+
+        def watched(statement, lock=None):
+            if lock is None and "locks" not in statement:
+                unfenced.append(statement)
+            commit(statement, lock)
+
+        platform.job.commit = watched
+        platform.merge()
+        self.assertEqual((platform.batch(), unfenced), (1, []))
 
     def test_a_lock_of_a_killed_run_expires(self):
         platform = Platform(self, {"people": PEOPLE})

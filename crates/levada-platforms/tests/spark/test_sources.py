@@ -81,10 +81,12 @@ class Values(unittest.TestCase):
             schema = T.StructType([T.StructField(field, T._parse_datatype_string(kind)) for field, kind in fields])
             platform.write("n", [row], schema, name)
         usual = [("Op", "string"), ("lv_seq", "string"), ("id", "bigint")]
-        write(("I", "", 1, 1), [*usual, ("n", "int")], "LOAD1")
-        write(("I", "01", 2, 2**40, "x"), [*usual, ("n", "bigint"), ("more", "string")], "2026-1")
+        write(("I", "", 1, 1, None), [*usual, ("n", "int"), ("more", "string")], "LOAD1")
         platform.merge()
-        self.assertEqual(platform.live("n"), [(1, 1, None), (2, 2**40, "x")])
+        write(("U", "01", 1, 3), [*usual, ("n", "int")], "2026-1")
+        write(("I", "02", 2, 2**40, "x"), [*usual, ("n", "bigint"), ("more", "string")], "2026-2")
+        platform.merge()
+        self.assertEqual(platform.live("n"), [(1, 3, None), (2, 2**40, "x")])
 
     def test_no_text_of_a_moment_says_more_than_the_moment(self):
         for kind, good, bad in [

@@ -20,6 +20,9 @@ Milestones are data. A dataset's table has every version of every row: its colum
 A batch is visible once its row stands in the store's table of batches, which is written last. Whatever a run
 that was killed left of a later batch is taken back by the next one. A file is merged once: the batch's row
 names its files. Locks are soft: they expire, and are renewed while their holder runs.
+
+A dataset's table says in its properties whose it is (`levada.datastore`, `levada.dataset`), what is owed (`levada.owed`),
+whose batches it has (`levada.stream`), and the newest batch of which closed versions went (`levada.purged`).
 """
 
 import contextlib
@@ -82,6 +85,13 @@ EXACT = {
 }
 # The least and the most of integers that are kept in wider ones.
 BOUNDS = {"int8": (-128, 127), "int16": (-32_768, 32_767)}
+
+# Texts of moments with all that a moment says: six digits below the second, and a zone where the type has one.
+DAY_AND_TIME = r"^\s*[+-]?\d{4,}-\d{1,2}-\d{1,2}([T ]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d{0,6}0*)?)?)?"
+MOMENTS = {
+    "timestamp": DAY_AND_TIME + r"\s*(Z|UTC|[+-]00(:?00)?)?\s*$",
+    "timestamptz": DAY_AND_TIME + r"\s*([A-Za-z+-].*)?$",
+}
 
 # Never true, but a MERGE that only inserts would be a plain append, which no other commit conflicts with.
 CHECKED = "WHEN MATCHED AND t.{} IS NULL THEN DELETE"
@@ -202,6 +212,28 @@ class Store:
         found = self.spark.sql(f"SELECT max(batch) FROM {self.batches} WHERE stream = {literal(stream)} OR {those}").first()[0]
         return found or 0
 
+    def start(self, stream, datasets, lock):
+        """Takes back what killed runs left, under whatever stream's name the tables were, and gives the batch that
+        this stream is at. Where that is another's, it gets a row of its own."""
+        before = {dataset.name: dataset.stream() for dataset in datasets}
+        own = {name: self.own_last_batch(name) for name in {stream, *filter(None, before.values())}}
+        known = self.last_batch(stream)
+        for dataset in datasets:
+            dataset.take_back(own.get(before[dataset.name], known), lock)
+        last = max([known, *own.values()])
+        if last > own[stream]:
+            say(f"{stream} goes on at batch {last}, where its datasets are")
+            positions = {self.last_position(name or stream) for name in before.values()}
+            position = positions.pop() if len(positions) == 1 else None
+            self.commit(stream, last, self.next_moment(), position, [], {}, lock)
+        for dataset in datasets:
+            dataset.set_stream(stream)
+        return last
+
+    def own_last_batch(self, stream):
+        """The newest visible batch under a stream's own name."""
+        return self.spark.sql(f"SELECT max(batch) FROM {self.batches} WHERE stream = {literal(stream)}").first()[0] or 0
+
     def last_position(self, stream):
         rows = self.spark.sql(
             f"SELECT position FROM {self.batches} WHERE stream = {literal(stream)} ORDER BY batch DESC LIMIT 1"
@@ -228,7 +260,7 @@ class Store:
         now = time.time_ns() // 1000
         return max(now, (last or 0) + 1)
 
-    def commit(self, stream, batch, moment, position, files, changed):
+    def commit(self, stream, batch, moment, position, files, changed, lock):
         """Makes a batch visible, unless another run did; one commit."""
         marks = ", ".join(literal(mark) for mark in files)
         counts = ", ".join(f"{literal(name)}, {count}L" for name, count in sorted(changed.items()))
@@ -237,7 +269,8 @@ class Store:
             " ON t.stream = s.stream AND t.batch >= s.batch"
             f" {CHECKED.format('batch')} WHEN NOT MATCHED THEN INSERT (stream, batch, committed_at, position, files, changed) VALUES"
             f" (s.stream, s.batch, timestamp_micros({moment}), {literal(position) if position else 'NULL'},"
-            f" cast(array({marks}) AS array<string>), cast(map({counts}) AS map<string, bigint>))"
+            f" cast(array({marks}) AS array<string>), cast(map({counts}) AS map<string, bigint>))",
+            lock,
         )
 
 
@@ -275,7 +308,14 @@ class Dataset:
         properties = {"levada.datastore": self.store.name, "levada.dataset": self.name, "levada.owed": owed.text()}
         self.store.job.set_properties(self.table, found, properties)
 
-    def take_back(self, last):
+    def stream(self):
+        """Whose batches the table has; None before the first."""
+        return self.store.job.properties(self.table).get("levada.stream")
+
+    def set_stream(self, stream):
+        self.store.job.set_properties(self.table, self.store.job.properties(self.table), {"levada.stream": stream})
+
+    def take_back(self, last, lock):
         """Undoes what a run left of the batch that never became visible."""
         job = self.store.job
         newest = self.spark.sql(f"SELECT greatest(max(lv_from_batch), max(lv_to_batch)) FROM {self.table}").first()[0] or 0
@@ -287,14 +327,19 @@ class Dataset:
                 " leaves one batch at most, so something else wrote here; nothing is taken back"
             )
         say(f"{self.store.name}.{self.name}: taking back what a run left of batch {last + 1}")
-        job.commit(f"DELETE FROM {self.table} WHERE lv_from_batch > {last}")
+        job.commit(f"DELETE FROM {self.table} WHERE lv_from_batch > {last}", lock)
         job.commit(
-            f"UPDATE {self.table} SET lv_open = true, lv_to_batch = NULL, lv_valid_to = NULL WHERE lv_to_batch > {last}"
+            f"UPDATE {self.table} SET lv_open = true, lv_to_batch = NULL, lv_valid_to = NULL WHERE lv_to_batch > {last}", lock
         )
 
     def staged(self, urls):
         """Staged rows with the model's names and types."""
-        parts = [self.selected(raw, urls) for raw in self.raw(urls)]
+        raws = self.raw(urls)
+        there = {name for raw in raws for name in raw.columns}
+        for column in self.document["columns"]:
+            if column["from"] not in there:
+                raise Refused(f"{self.store.name}.{self.name} has no column {column['from']} in {urls[0]}")
+        parts = [self.selected(raw) for raw in raws]
         return functools.reduce(lambda rows, part: rows.unionByName(part, allowMissingColumns=True), parts)
 
     def raw(self, urls):
@@ -309,13 +354,14 @@ class Dataset:
             by_schema.setdefault(self.spark.read.parquet(url).schema.json(), []).append(url)
         return [self.spark.read.parquet(*alike) for _, alike in sorted(by_schema.items())]
 
-    def selected(self, raw, urls):
-        """Rows of files that have one schema."""
-        for column in self.document["columns"]:
-            if column["from"] not in raw.columns:
-                raise Refused(f"{self.store.name}.{self.name} has no column {column['from']} in {urls[0]}")
+    def selected(self, raw):
+        """Rows of files that have one schema; a column that only others have is empty."""
         kinds = dict(raw.dtypes)
-        typed = [self.typed(column["from"], kinds[column["from"]], column).alias(column["name"]) for column in self.document["columns"]]
+        nothing = lambda column: F.lit(None).cast(spark_type(column["type"]))
+        typed = [
+            (self.typed(column["from"], kinds[column["from"]], column) if column["from"] in kinds else nothing(column)).alias(column["name"])
+            for column in self.document["columns"]
+        ]
         order = F.coalesce(F.col("lv_seq").cast("string"), F.lit("")) if "lv_seq" in raw.columns else F.lit("")
         operation = F.coalesce(F.col("Op"), F.lit("I")) if "Op" in raw.columns else F.lit("I")
         before = [
@@ -412,7 +458,7 @@ class Dataset:
         columns = ", ".join(f"cast(NULL AS {kind}) AS {quoted(name)}" for name, kind in self.columns)
         return self.spark.sql(f"SELECT {columns}, '' AS lv_op, '' AS lv_seq, '' AS lv_file, 0L AS lv_place WHERE false")
 
-    def merge(self, changes, is_whole, batch, moment):
+    def merge(self, changes, is_whole, batch, moment, lock):
         """Writes one batch's versions: one commit. Gives how many rows changed."""
         now = self.spark.table(self.table).where("lv_open").select(
             "lv_key", F.col("lv_row").alias("old_row"), F.col("lv_seq").alias("old_seq"), F.col("lv_deleted").alias("old_deleted")
@@ -441,18 +487,19 @@ class Dataset:
             if counts:
                 view = f"lv_{uuid.uuid4().hex}"
                 written.createOrReplaceTempView(view)
-                self.store.job.commit(self.merge_statement(view, batch, moment))
+                self.store.job.commit(self.merge_statement(view, batch, moment), lock)
                 self.spark.catalog.dropTempView(view)
             return counts.get("open", 0) + counts.get("bury", 0)
 
     def merge_statement(self, view, batch, moment):
         columns = [quoted(name) for name, _ in self.columns]
         # The end of a row keeps its place in the source's order, and nothing of what it was.
-        values = [f"CASE WHEN s.lv_action = 'bury' THEN NULL ELSE s.{name} END" for name in columns]
+        kept = lambda name: f"CASE WHEN s.lv_action = 'bury' THEN NULL ELSE s.{name} END"
+        values = [kept(name) for name in columns]
         names = ", ".join(columns + [name for name, _ in MILESTONES])
         opened = ", ".join(
             values
-            + ["s.lv_key", "s.lv_row", "coalesce(s.lv_seq, '')", "true", "s.lv_action = 'bury'", f"{batch}L", "NULL",
+            + ["s.lv_key", kept("lv_row"), "coalesce(s.lv_seq, '')", "true", "s.lv_action = 'bury'", f"{batch}L", "NULL",
                f"timestamp_micros({moment})", "NULL"]
         )
         return (
@@ -522,6 +569,8 @@ def says_no_more(text, model_type):
         return text.rlike(rf"^\s*[+-]?\d*(\.\d{{0,{scale}}}0*)?\s*$")
     if base == "date":
         return text.rlike(r"^\s*[+-]?\d{4,}-\d{1,2}-\d{1,2}([T ]00:00(:00(\.0*)?)?)?\s*$")
+    if base in MOMENTS:
+        return text.rlike(MOMENTS[base])
     return F.lit(True)
 
 
@@ -561,7 +610,7 @@ class Owed:
         return Owed({**days, **{retention: None for retention in asked}})
 
     def conditions(self):
-        """In Spark's SQL: until when a closed version is owed, and whether an obligation still runs."""
+        """In Spark's SQL: until when a closed version, or the end of a row, is owed, and whether an obligation still runs."""
         found = []
         for retention, day in self.days.items():
             if retention == "hold":
@@ -569,7 +618,7 @@ class Owed:
                 continue
             length = interval(retention)
             runs = "true" if day is None else f"current_timestamp() < timestamp {literal(day)} + {length}"
-            found.append((f"lv_valid_to + {length}", runs))
+            found.append((f"coalesce(lv_valid_to, lv_valid_from) + {length}", runs))
         return found
 
 
@@ -587,6 +636,7 @@ class Lock:
         self.holder = str(uuid.uuid4())
         self.stopping = threading.Event()
         self.renewing = None
+        self.until, self.is_lost = 0, False
 
     def __enter__(self):
         deadline = time.monotonic() + self.wait_seconds
@@ -599,7 +649,8 @@ class Lock:
         return self
 
     def take(self):
-        until = f"timestamp_micros({(int(time.time()) + LOCK_SECONDS) * 1_000_000})"
+        self.until = int(time.time()) + LOCK_SECONDS
+        until = f"timestamp_micros({self.until * 1_000_000})"
         now = f"timestamp_micros({time.time_ns() // 1000})"
         alone = str(self.alone).lower()
         # Two that take it at once add rows that the other's condition would have matched: one of them
@@ -617,20 +668,34 @@ class Lock:
         return bool(self.store.spark.sql(f"SELECT 1 FROM {self.store.locks} WHERE {mine}").collect())
 
     def renew(self):
-        """Moves the end of the lock on; what fails is tried again, and `must_be_held` finds out if that was too late."""
+        """Moves the end of the lock on; what fails is tried again while the lock is held, then the run is stopped."""
         pause = LOCK_RENEWAL_SECONDS
         while not self.stopping.wait(pause):
-            until = f"timestamp_micros({(int(time.time()) + LOCK_SECONDS) * 1_000_000})"
             try:
-                self.store.job.commit(f"UPDATE {self.store.locks} SET until = {until} WHERE holder = {literal(self.holder)}")
+                self.renew_once()
                 pause = LOCK_RENEWAL_SECONDS
             except Exception as error:
                 say(f"{self.store.name}: the lock {self.name} could not be renewed: {error}")
                 pause = LOCK_POLL_SECONDS
+                if time.time() >= self.until:
+                    self.is_lost = True
+                    self.store.spark.sparkContext.cancelAllJobs()
+                    return
+
+    def renew_once(self):
+        until = int(time.time()) + LOCK_SECONDS
+        now = f"timestamp_micros({time.time_ns() // 1000})"
+        # One that expired may be another run's by now.
+        self.store.job.commit(
+            f"UPDATE {self.store.locks} SET until = timestamp_micros({until * 1_000_000})"
+            f" WHERE holder = {literal(self.holder)} AND until > {now}"
+        )
+        self.must_be_held()
+        self.until = until
 
     def must_be_held(self):
         """Refuses to go on with a lock that expired: another run may be at it."""
-        if not self.is_held():
+        if self.is_lost or not self.is_held():
             raise Refused(f"{self.store.name}: the lock {self.name} expired under this run")
 
     def __exit__(self, *_):
@@ -666,9 +731,12 @@ class Job:
             pairs = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in differing.items())
             self.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ({pairs})")
 
-    def commit(self, statement):
-        """One commit of one table; where another run's came between, it is tried again on what is there then."""
+    def commit(self, statement, lock=None):
+        """One commit of one table, while a lock is held; where another run's came between, it is tried again on what
+        is there then."""
         for attempt in range(1, COMMIT_TRIES + 1):
+            if lock is not None:
+                lock.must_be_held()
             try:
                 self.spark.sql(statement)
                 return
@@ -700,10 +768,9 @@ class Job:
     def merge_stream(self, store, stream, since, is_loaded, lock):
         name = stream["stream"]
         datasets = [store.dataset(dataset) for dataset in stream["datasets"]]
-        last = store.last_batch(name)
         for dataset in datasets:
             dataset.prepare()
-            dataset.take_back(last)
+        last = store.start(name, datasets, lock)
         staged = Staged(store, name, datasets, since, is_loaded)
         if not staged.is_something:
             say(f"{name}: nothing is staged that was not merged before")
@@ -717,11 +784,9 @@ class Job:
             adds = store.document["adds"]
             changes = dataset.changes_of(whole, files, batch if adds else None)
             is_whole = whole is not None and not adds
-            lock.must_be_held()
             with told():
-                changed[dataset.name] = dataset.merge(changes, is_whole, batch, moment)
-        lock.must_be_held()
-        store.commit(name, batch, moment, staged.position, staged.marks, changed)
+                changed[dataset.name] = dataset.merge(changes, is_whole, batch, moment, lock)
+        store.commit(name, batch, moment, staged.position, staged.marks, changed, lock)
         say(f"{name}: batch {batch} of {sum(changed.values())} changes in {len(changed)} datasets")
 
 
@@ -733,6 +798,9 @@ class Job:
         output = Store(self, document["output"])
         with Lock(output, "transform", alone=True) as lock:
             stores = {it["datastore"]: Store(self, it["datastore"]) for it in document["inputs"]}
+            streams = [stream["stream"] for stream in output.document["streams"]]
+            # Before anything is read: what another run merges from here on is newer than what this one reads.
+            behind = {stream: output.last_batch(stream) for stream in streams}
             read = {it["stream"]: stores[it["datastore"]].last_batch(it["stream"]) for it in document["inputs"]}
             vector = {it["stream"]: read[it["stream"]] for it in document["inputs"] if not it["self"]}
             waiting = sorted(stream for stream, batch in vector.items() if batch == 0)
@@ -740,7 +808,6 @@ class Job:
                 say(f"{workspace}: {', '.join(waiting)} has no batch yet")
                 return
             position = json.dumps(vector, sort_keys=True)
-            streams = [stream["stream"] for stream in output.document["streams"]]
             if all(output.last_position(stream) == position for stream in streams):
                 say(f"{workspace}: nothing is newer than what it has read")
                 return
@@ -751,7 +818,6 @@ class Job:
                 Queries(self, document, stores, read).stage(run)
             lock.must_be_held()
             # Named last: a run without this document is as if it had never been.
-            behind = {stream: output.last_batch(stream) for stream in streams}
             self.files.put_document(f"staging/{output.name}/run.json", {"run": run, "vector": vector, "behind": behind})
         say(f"{workspace}: staged {run} of {position}")
 
@@ -768,11 +834,12 @@ class Job:
 
     def maintain_store(self, name, kept):
         document = self.files.document(f"control/stores/{name}.json")
-        datasets = document["datasets"] if document else {}
+        datasets, store = document["datasets"] if document else {}, None
         with contextlib.ExitStack() as locks:
             if document:
                 try:
-                    locks.enter_context(Lock(Store(self, name), "files", alone=True, wait_seconds=0))
+                    store = Store(self, name)
+                    locks.enter_context(Lock(store, "files", alone=True, wait_seconds=0))
                 except Refused:
                     say(f"{name}: a run is at it; its tables are looked after the next time")
                     return
@@ -782,7 +849,8 @@ class Job:
                 asked = [owed["retention"] for owed in datasets.get(found["levada.dataset"], {"owed": []})["owed"]]
                 owed = Owed.of(found).now(asked)
                 self.set_properties(self.table(table), found, {"levada.owed": owed.text()})
-                dropped += self.keep_what_is_owed(table, owed, found["levada.dataset"] in datasets)
+                is_in_use = found["levada.dataset"] in datasets
+                dropped += self.keep_what_is_owed(table, owed, self.removable(store, found), is_in_use)
             if document is None and dropped == len(milestones):
                 for table, found in kept:
                     if "levada.dataset" not in found:
@@ -791,7 +859,21 @@ class Job:
                 names = {document["batches"], document["locks"]}
                 self.compact([table for table, found in kept if table in names])
 
-    def keep_what_is_owed(self, name, owed, is_in_use):
+    def removable(self, store, found):
+        """In Spark's SQL: closed versions and ends of rows that may go where nobody is owed them.
+
+        What a batch closed that is not visible yet may still be taken back. The end of a row holds back older
+        changes, as long as some may be staged.
+        """
+        if store is None:
+            return "(NOT lv_open OR lv_deleted)"
+        stream = found.get("levada.stream")
+        last = store.own_last_batch(stream) if stream else 0
+        days = store.document["staging_days"] + 1
+        is_old = f"lv_deleted AND lv_from_batch <= {last} AND lv_valid_from < current_timestamp() - INTERVAL {days} DAYS"
+        return f"((NOT lv_open AND lv_to_batch <= {last}) OR (lv_open AND {is_old}))"
+
+    def keep_what_is_owed(self, name, owed, removable, is_in_use):
         """Drops versions, or the whole table; gives whether it is gone."""
         table = self.table(name)
         conditions = owed.conditions()
@@ -801,12 +883,13 @@ class Job:
             self.spark.sql(f"DROP TABLE {table} PURGE")
             return 1
         owing = " OR ".join(f"(({runs}) AND {until} > current_timestamp())" for until, runs in conditions) or "false"
-        newest = self.spark.sql(f"SELECT max(lv_to_batch) FROM {table} WHERE NOT lv_open AND NOT ({owing})").first()[0]
-        if newest is not None:
+        goes = f"{removable} AND NOT ({owing})"
+        count, newest = self.spark.sql(f"SELECT count(*), max(lv_to_batch) FROM {table} WHERE {goes}").first()
+        if count:
             # Whoever has less than this batch can't be told any more what went since.
             found = self.properties(table)
-            self.set_properties(table, found, {"levada.purged": str(max(newest, int(found.get("levada.purged", "0"))))})
-            self.commit(f"DELETE FROM {table} WHERE NOT lv_open AND NOT ({owing})")
+            self.set_properties(table, found, {"levada.purged": str(max(newest or 0, int(found.get("levada.purged", "0"))))})
+            self.commit(f"DELETE FROM {table} WHERE {goes}")
         self.compact([name])
         return 0
 
@@ -956,7 +1039,7 @@ class Staged:
         # Of an earlier load some files may still be there: those are not fresh.
         loads = [it for it in fresh if is_load(it)]
         changes = [it for it in fresh if not is_load(it)]
-        if since is not None and any(it[2] >= since for it in loads):
+        if since is not None and any(it[2] >= whole_second(since) for it in loads):
             say(f"{name}: it is being loaded again; that is merged once it is whole, with its changes")
             return
         if loads and is_merged:
@@ -983,6 +1066,11 @@ class Staged:
 def is_load(file):
     """Whether a file is part of a full load."""
     return file[0].startswith("LOAD")
+
+
+def whole_second(milliseconds):
+    """S3 tells when a file was modified without what is below the second."""
+    return milliseconds // 1000 * 1000
 
 
 class Target:
@@ -1191,6 +1279,9 @@ class Delivery:
             for table in behind:
                 table.load(last)
             with self.target.transaction():
+                # Whatever table a view stands on, it is out of the way before that is built anew.
+                for export, view in self.remade_views(exports, applied, behind):
+                    self.target.run(f"DROP VIEW IF EXISTS {self.target.name(view['schema'])}.{self.target.name(view['name'])}")
                 for table in behind:
                     table.apply(last)
                 for view in views:
@@ -1215,6 +1306,15 @@ class Delivery:
                 if is_moved or applied.get(f"view {name}", (0, ""))[1] != wanted:
                     calls.append(functools.partial(self.make_view, applied, view, wanted, is_moved))
         return calls
+
+    def remade_views(self, exports, applied, behind):
+        """Views that stand on a table that is built anew, or stood on another one."""
+        moved = {table.name for table in behind if table.is_new}
+        for export in exports:
+            for view in export["views"]:
+                _, before = applied.get(f"view {view['schema']}.{view['name']}", (0, '{"view": null}'))
+                if export[view["reading"]] in moved or json.loads(before)["view"] != self.view_statement(export, view):
+                    yield export, view
 
     def view_statement(self, export, view):
         target = self.target
@@ -1327,7 +1427,6 @@ class Table:
         """Part of the transaction: what was brought near takes its place."""
         target, table = self.target, self.target.table(self.name)
         if self.is_new:
-            self.drop_views()
             target.run(f"DROP TABLE IF EXISTS {table}")
             target.run(f"ALTER TABLE {target.table(self.beside)} RENAME TO {target.name(self.name)}")
         else:
@@ -1340,12 +1439,6 @@ class Table:
             listed = ", ".join(target.name(column) for column, _ in self.columns)
             target.run(f"INSERT INTO {table} ({listed}) SELECT {listed} FROM {staged}")
         self.delivery.remember(self.applied, self.name, batch, self.shape)
-
-    def drop_views(self):
-        """Views stand on the old table; they are made again in the same transaction."""
-        for view in self.export["views"]:
-            if view["reading"] == self.reading:
-                self.target.run(f"DROP VIEW IF EXISTS {self.target.name(view['schema'])}.{self.target.name(view['name'])}")
 
     def forget(self):
         """Part of the transaction: versions that no view shows."""
