@@ -162,6 +162,8 @@ fn pods_may_talk_to_whom_the_graph_names_and_nobody_else() {
         peers,
         [
             "kubernetes.io/metadata.name: kube-system",
+            "kubernetes.io/metadata.name: openshift-dns",
+            "cidr: \"169.254.20.10/32\"",
             "cidr: \"10.20.0.0/24\"",
             "kubernetes.io/metadata.name: data",
             "kubernetes.io/metadata.name: monitoring",

@@ -210,14 +210,15 @@ impl Folder {
     }
 
     /// All files below the folder as they are, by path with `/`, for a copy of it elsewhere: without what
-    /// is hidden, rendered, ignored by git, or lies at or below one of these paths.
+    /// is hidden, rendered, ignored by git (as folders around it say, too, where those count), or lies at
+    /// or below one of these paths.
     ///
     /// # Errors
     /// Where a file or folder can't be read.
-    pub fn files(&self, without: &[PathBuf]) -> Result<BTreeMap<String, Vec<u8>>, RepoError> {
+    pub fn files(&self, without: &[PathBuf], do_others_count: bool) -> Result<BTreeMap<String, Vec<u8>>, RepoError> {
         let mut walk = WalkBuilder::new(&self.root);
         walk.standard_filters(false).hidden(true).follow_links(true);
-        walk.git_ignore(true).git_exclude(true).parents(true).require_git(false);
+        walk.git_ignore(true).parents(do_others_count).require_git(false);
         let mut files = BTreeMap::new();
         for entry in self.walk(walk) {
             let entry = entry?;

@@ -181,7 +181,7 @@ fn a_copy_of_a_folder_leaves_out_what_is_hidden_rendered_ignored_or_named() {
     {
         write(path, "secret");
     }
-    let copied = Folder::open(root.path()).expect("it is a model").files(&[root.path().join("secrets")]);
+    let copied = Folder::open(root.path()).expect("it is a model").files(&[root.path().join("secrets")], true);
     let copied = copied.expect("it can be read");
     let paths: Vec<&str> = copied.keys().map(String::as_str).collect();
     // A program may read what is no model.

@@ -142,8 +142,13 @@ impl Compiler {
 /// The files of a model's folder, without what its settings say is something else.
 fn copy(dir: &Path, settings: &Settings, files: &FileTable) -> Result<ModelCopy> {
     let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let without: Vec<_> = settings.places().iter().map(|path| whole(path)).collect();
-    let mut all = Folder::open(&whole(dir))?.files(&without)?;
+    let root = whole(dir);
+    let places = settings.places().into_iter().map(|path| whole(&path));
+    // A revision that is laid out for a look at it lies below our own folders, which git passes over.
+    let (around, without): (Vec<_>, Vec<_>) = places.partition(|path| root.starts_with(path));
+    let mut all = Folder::open(&root)?.files(&without, around.is_empty())?;
+    // It may hold the state's password.
+    all.remove("levada.toml");
     let documents = files.paths().filter_map(|path| all.remove_entry(path)).collect();
     Ok(ModelCopy { documents, others: all })
 }

@@ -23,6 +23,8 @@ pub struct Settings {
     pub token: Option<PathBuf>,
     /// How long a platform's program may think about one question.
     pub platform_seconds: u64,
+    /// What `levada.toml` names that is no model, whether the environment has something else or not.
+    named: Vec<PathBuf>,
 }
 
 /// The keys of `levada.toml`.
@@ -54,6 +56,10 @@ impl Settings {
     /// `levada.toml` can't be read, or names something this build does not have.
     pub fn read(root: &Path) -> Result<Self> {
         let file = read_file(root)?;
+        let in_sqlite = file.state.as_deref().and_then(|state| state.strip_prefix("sqlite:"));
+        let named =
+            [in_sqlite, file.data.as_deref(), file.secrets.as_deref(), file.cache.as_deref(), file.token.as_deref()];
+        let named = named.into_iter().flatten().map(|path| root.join(path)).collect();
         let state = match variable_or_file("LEVADA_STATE")? {
             Some(state) => state,
             None => match file.state {
@@ -80,7 +86,7 @@ impl Settings {
         };
         let token = file.token.map(|path| root.join(path));
         let platform_seconds = file.platform_seconds.unwrap_or(PLATFORM_SECONDS);
-        Ok(Self { state, data: data.into(), secrets, cache, runner, token, platform_seconds })
+        Ok(Self { state, data: data.into(), secrets, cache, runner, token, platform_seconds, named })
     }
 
     /// The token of `levada serve`: `LEVADA_SERVE_TOKEN`, what `LEVADA_SERVE_TOKEN_FILE` holds, or what the file says that `levada.toml`
@@ -110,7 +116,7 @@ impl Settings {
     pub fn places(&self) -> Vec<PathBuf> {
         let state = self.state.strip_prefix("sqlite:").map(PathBuf::from);
         let own = [Some(self.data.clone()), state, self.secrets.clone(), self.cache.clone(), self.token.clone()];
-        own.into_iter().flatten().collect()
+        own.into_iter().flatten().chain(self.named.clone()).collect()
     }
 
     /// Finds a secret in the environment or the folder of secrets.
@@ -162,11 +168,9 @@ fn variable(name: &str) -> Option<String> {
 
 /// A variable that holds a secret, or the file that `NAME_FILE` names: a mounted secret.
 fn variable_or_file(name: &str) -> Result<Option<String>> {
-    if let Some(value) = variable(name) {
-        return Ok(Some(value));
-    }
     let named = format!("{name}_FILE");
-    let Some(path) = variable(&named) else { return Ok(None) };
+    // The file wins: images have a default of the variable, and whoever names a file means it.
+    let Some(path) = variable(&named) else { return Ok(variable(name)) };
     let text = std::fs::read_to_string(&path).with_context(|| format!("failed to read {path}, which {named} names"))?;
     Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
 }

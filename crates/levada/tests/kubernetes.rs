@@ -4,6 +4,7 @@
 use crate::ecosystem::{Ecosystem, Ran};
 use levada_testbed::PostgresCluster;
 use levada_testbed::postgres::{PASSWORD, SUPERUSER};
+use std::path::Path;
 
 const ECOSYSTEM: &str = "\
 ecosystem: two
@@ -68,6 +69,14 @@ groups:
     requires: { latency: hours, milestoning: both, retention: 7y }
     datasets: [Stock.items]
 ";
+
+/// What `docker/Dockerfile` sets.
+const IMAGE_ENVIRONMENT: [(&str, &str); 4] = [
+    ("LEVADA_STATE", "sqlite:/data/state.db"),
+    ("LEVADA_DATA", "/data/store"),
+    ("LEVADA_SECRETS", "/secrets"),
+    ("LEVADA_CACHE", "off"),
+];
 
 const TABLES: &str = "\
 CREATE TABLE orders (id BIGINT PRIMARY KEY, customer TEXT);
@@ -143,13 +152,19 @@ impl Bed {
             container.split_once("env:").expect("it is there").1.split_once("image:").expect("it is there").0;
         let names = environment.lines().filter_map(|line| line.trim().strip_prefix("- name: "));
         let values = environment.lines().filter_map(|line| line.trim().strip_prefix("value: "));
-        let environment: Vec<(String, String)> = names.map(str::to_owned).zip(values.map(unquoted)).collect();
+        let environment = names.map(str::to_owned).zip(values.map(unquoted));
+        // What the image sets, the manifest sets over it.
+        let of_image = IMAGE_ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment: Vec<(String, String)> = of_image.into_iter().chain(environment).collect();
         Ecosystem::run_anywhere(&arguments, &environment)
     }
 }
 
 #[test]
 fn what_the_manifests_tell_pods_to_run_does_the_work_of_their_platform_alone() {
+    let dockerfile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docker/Dockerfile");
+    let dockerfile = std::fs::read_to_string(dockerfile).expect("read the Dockerfile");
+    assert!(IMAGE_ENVIRONMENT.iter().all(|(name, value)| dockerfile.contains(&format!("{name}={value}"))));
     let bed = Bed::new();
     let levada = |arguments: &[&str]| bed.ecosystem.levada(arguments);
     let refused = levada(&["run", "--platform", "Here", "--until-idle"]);

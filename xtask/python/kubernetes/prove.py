@@ -7,6 +7,7 @@ that files come out of the model's copy as they went in; checkov and trivy witho
 """
 
 import base64
+import os
 import pathlib
 import shutil
 import sys
@@ -99,6 +100,8 @@ def copied(objects):
     maps = {it["metadata"]["name"]: it for it in of_kind(objects, "ConfigMap")}
     [deployment] = of_kind(objects, "Deployment")
     [volume] = [it for it in deployment["spec"]["template"]["spec"]["volumes"] if it["name"] == "model"]
+    if "projected" in volume:
+        same("the mode of the model's files", volume["projected"]["defaultMode"], 0o555)
     found = {}
     for source in volume.get("projected", {}).get("sources", []):
         held = maps[source["configMap"]["name"]]
@@ -132,7 +135,9 @@ def environments(kustomize, rendered):
         if overlay.name == "trial":
             same("images", {pod["spec"]["containers"][0]["image"] for _, pod in pods(objects)}, {OTHER})
             [job] = of_kind(objects, "Job")
-            same("what the Job of another image is called by", job["metadata"]["name"][-9:], "-" + "cd" * 4)
+            [base] = of_kind(bases, "Job")
+            if job["metadata"]["name"] == base["metadata"]["name"]:
+                raise Failed("the Job of another image has the name of the first, which can't change")
         say(f"{overlay.name}: {len(objects)} objects in namespace {spaces.pop()}, {size['cpu']} cpu, {size['memory']}, {storage}")
     return bases
 
@@ -171,11 +176,18 @@ def hosted(levada, example, kustomize, checkov, work):
     shutil.copytree(example, model, ignore=shutil.ignore_patterns(".levada", "rendered", "__pycache__"))
     stands = f'style: batch\n    host: {{ kubernetes: airflow, image: "{IMAGE}" }}'
     edit(model, "ecosystem.yaml", ("style: batch", stands))
+    files = {path.relative_to(model).as_posix(): path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    # What holds secrets is no model, even where the environment names another place.
+    os.environ["LEVADA_SECRETS"] = "/nowhere"
+    (model / "levada.toml").write_text('# hunter2\nsecrets = "keys"\n', encoding="utf-8")
+    (model / "keys/db").mkdir(parents=True)
+    (model / "keys/db/password").write_text("hunter2", encoding="utf-8")
     render(levada, "Airflow", model, rendered)
+    if any(b"hunter2" in text for text in contents(rendered).values()):
+        raise Failed("a secret was copied")
     if not list(rendered.glob("dags/*")):
         raise Failed("the platform's own files are not beside the manifests")
     objects = environments(kustomize, rendered)
-    files = {path.relative_to(model).as_posix(): path.read_bytes() for path in model.rglob("*") if path.is_file()}
     expected = {path: text for path, text in files.items() if not any(part.startswith(".") for part in path.split("/"))}
     same_files("the model's copy", copied(objects), expected)
     [deployment] = of_kind(objects, "Deployment")

@@ -1,7 +1,7 @@
 //! What is against a platform's standing on Kubernetes.
 
 use super::address;
-use super::copy::{FILE_BYTES_MAX, FILE_TOO_LARGE};
+use super::copy::{FILE_BYTES_MAX, FILE_TOO_LARGE, LIST_BYTES_MAX};
 use super::manifests::{Pods, secret_name};
 use super::settings::{IMAGE, NAME, PodSettings, is_image, is_name};
 use crate::output::{HOST, settings};
@@ -19,6 +19,8 @@ pub const REPLICAS_UNSUPPORTED: Code = Code("E-KUBERNETES-003");
 pub const DATA_ELSEWHERE: Code = Code("E-KUBERNETES-004");
 /// Two things would be read from one secret.
 pub const SECRETS_COLLIDE: Code = Code("E-KUBERNETES-005");
+/// More files than a pod can have.
+pub const FILES_TOO_MANY: Code = Code("E-KUBERNETES-008");
 /// A host that is let through by its port alone.
 pub const EGRESS_WIDE: Code = Code("E-KUBERNETES-007");
 
@@ -98,6 +100,14 @@ pub fn pods(pods: &Pods<'_>) -> Findings {
         );
         let finding = about(entry, Finding::error(FILE_TOO_LARGE, message));
         findings.push(finding.hint("put it into the image, or name it in .gitignore"));
+    }
+    if pods.copied.list_bytes() > LIST_BYTES_MAX {
+        let message = format!(
+            "the copy of the model for platform {name} has so many files that their list alone is {} KiB of its pods",
+            pods.copied.list_bytes() >> 10
+        );
+        let finding = about(entry, Finding::error(FILES_TOO_MANY, message));
+        findings.push(finding.hint("put what is no model into the image, or name it in .gitignore"));
     }
     let wide = pods.egress.wide();
     if !wide.is_empty() {

@@ -20,6 +20,11 @@ const MAPS_MAX: u32 = 4_096;
 /// Bytes of the readable beginning of a key.
 const KEY_BYTES: usize = 200;
 
+/// The most that the list of a copy's files may take in a pod's specification, of which an object has 1.5 MiB.
+pub const LIST_BYTES_MAX: usize = 512 << 10;
+/// Bytes around the key and the path of a file there.
+const ITEM_BYTES: usize = 48;
+
 /// A file can't be copied into a ConfigMap.
 pub const FILE_TOO_LARGE: Code = Code("E-KUBERNETES-006");
 
@@ -85,6 +90,11 @@ impl<'a> Copied<'a> {
     /// The files that no ConfigMap takes, and their bytes.
     pub fn too_large(&self) -> impl Iterator<Item = (&'a str, usize)> {
         self.0.iter().filter(|(_, bytes)| weight(bytes) > FILE_BYTES_MAX).map(|(path, bytes)| (*path, bytes.len()))
+    }
+
+    /// Bytes that the list of its files takes in a pod's specification, more or less.
+    pub fn list_bytes(&self) -> usize {
+        self.0.keys().map(|path| 2 * path.len() + ITEM_BYTES).sum()
     }
 
     /// What it is, for whoever starts anew when it changes.

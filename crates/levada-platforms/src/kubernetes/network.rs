@@ -15,10 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 const LINK_LOCAL: [&str; 2] = ["169.254.0.0/16", "fe80::/10"];
 /// The port of whoever speaks HTTPS.
 const HTTPS: u16 = 443;
-/// The port of name servers.
-const DNS: u16 = 53;
-/// The namespace of the cluster's own name server.
-const DNS_NAMESPACE: &str = "kube-system";
+/// The ports of name servers, and of their pods behind a service.
+const DNS: [u16; 2] = [53, 5_353];
+/// The namespaces of a cluster's own name server.
+const DNS_NAMESPACES: [&str; 2] = ["kube-system", "openshift-dns"];
+/// The address of a name server on each node.
+const DNS_ON_NODE: &str = "169.254.20.10/32";
 
 /// A host and the ports that are asked for there.
 type Hosts = BTreeMap<String, BTreeSet<u16>>;
@@ -93,10 +95,11 @@ impl Egress {
         if let Some(port) = self.state {
             ways.entry(Way::Anywhere).or_default().insert(port);
         }
-        let names = json!({
-            "to": [in_namespace(DNS_NAMESPACE)],
-            "ports": [{ "port": DNS, "protocol": "UDP" }, { "port": DNS, "protocol": "TCP" }],
-        });
+        let servers =
+            DNS_NAMESPACES.map(in_namespace).into_iter().chain([json!({ "ipBlock": { "cidr": DNS_ON_NODE } })]);
+        let port = |port: u16| ["UDP", "TCP"].map(|protocol| json!({ "port": port, "protocol": protocol }));
+        let names =
+            json!({ "to": servers.collect::<Vec<_>>(), "ports": DNS.into_iter().flat_map(port).collect::<Vec<_>>() });
         let rule = |(way, ports): (&Way, &BTreeSet<u16>)| {
             let ports: Vec<Value> = ports.iter().map(|port| json!({ "port": port, "protocol": "TCP" })).collect();
             json!({ "to": way.peers(), "ports": ports })
@@ -112,6 +115,8 @@ impl Way {
             Self::Networks(networks) => networks.iter().map(|it| json!({ "ipBlock": { "cidr": it } })).collect(),
             Self::Namespace(namespace) => vec![in_namespace(namespace)],
             Self::Anywhere => vec![
+                // To some network plug-ins pods are in no network.
+                json!({ "namespaceSelector": {} }),
                 json!({ "ipBlock": { "cidr": "0.0.0.0/0", "except": [v4] } }),
                 json!({ "ipBlock": { "cidr": "::/0", "except": [v6] } }),
             ],

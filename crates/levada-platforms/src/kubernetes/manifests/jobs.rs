@@ -1,24 +1,33 @@
 //! What is done once, and every night.
 
 use super::{Pods, merged};
+use crate::{plain, yaml};
 use serde_json::{Value, json};
 
-/// Digits of an image's digest in the name of a Job, which can't change afterwards.
-const DIGEST_DIGITS: usize = 8;
+/// Digits of what a Job is, in its name.
+const NAME_DIGITS: usize = 8;
 /// How long a comparison may take.
-const VERIFY_SECONDS: u32 = 6 * 3_600;
+const VERIFY_SECONDS: u32 = 2 * 3_600;
 
 impl Pods<'_> {
-    /// Brings the state to the image's version; a Job of each image, since none can change.
+    /// Brings the state to the image's version.
     pub(super) fn migrate(&self) -> Value {
-        let container = merged(self.bare_container("migrate"), json!({ "args": ["migrate", "/model"] }));
+        let image = &self.host.image;
+        self.object("batch/v1", "Job", &self.migrate_suffix(image), json!({ "spec": self.migrate_spec(image) }))
+    }
+
+    /// What the Job of an image is called by: a Job can't change, so that another one has another name.
+    pub(super) fn migrate_suffix(&self, image: &str) -> String {
+        let spec = plain::hash(&[&yaml::document(&self.migrate_spec(image))]);
+        format!("-migrate-{}", &spec[..NAME_DIGITS])
+    }
+
+    fn migrate_spec(&self, image: &str) -> Value {
+        let own = json!({ "args": ["migrate", "/model"], "image": image });
+        let container = merged(self.bare_container("migrate"), own);
         let pod = self.pod(json!({ "containers": [container], "restartPolicy": "OnFailure" }));
         let metadata = json!({ "labels": self.component("migrate") });
-        let spec = json!({
-            "backoffLimit": 6,
-            "template": { "metadata": metadata, "spec": without_volume(pod, "data") },
-        });
-        self.object("batch/v1", "Job", &migrate_suffix(&self.host.image), json!({ "spec": spec }))
+        json!({ "backoffLimit": 6, "template": { "metadata": metadata, "spec": with_volumes(pod, &["state", "tmp"]) } })
     }
 
     /// Compares what was delivered with the store, beside the worker that has the volume.
@@ -26,8 +35,11 @@ impl Pods<'_> {
         let beside = json!({
             "labelSelector": { "matchLabels": self.worker() }, "topologyKey": "kubernetes.io/hostname",
         });
+        // It has to fit beside the worker, and takes what is left there.
+        let little = json!({ "requests": { "cpu": "10m", "memory": "64Mi" } });
+        let own = json!({ "args": self.arguments("verify", &[]), "resources": little });
         let pod = self.pod(json!({
-            "containers": [merged(self.bare_container("verify"), json!({ "args": self.arguments("verify", &[]) }))],
+            "containers": [merged(self.bare_container("verify"), own)],
             "restartPolicy": "Never",
             "affinity": { "podAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": [beside] } },
         }));
@@ -45,18 +57,11 @@ impl Pods<'_> {
     }
 }
 
-/// What the Job of an image is called by.
-pub(super) fn migrate_suffix(image: &str) -> String {
-    let digest = image.rsplit(':').next().unwrap_or_default();
-    format!("-migrate-{}", digest.chars().take(DIGEST_DIGITS).collect::<String>())
-}
-
-/// A pod that does without one of its volumes.
-fn without_volume(mut pod: Value, name: &str) -> Value {
-    let is_other = |it: &Value| it["name"] != name;
+/// A pod that does with some of its volumes.
+fn with_volumes(mut pod: Value, names: &[&str]) -> Value {
     let keep = |list: &mut Value| {
         if let Some(items) = list.as_array_mut() {
-            items.retain(is_other);
+            items.retain(|it| names.iter().any(|name| it["name"] == *name));
         }
     };
     keep(&mut pod["volumes"]);

@@ -101,7 +101,8 @@ impl Pods<'_> {
     fn namespace(&self) -> Value {
         let restricted = |what: &str| (format!("pod-security.kubernetes.io/{what}"), json!("restricted"));
         let labels: Map<String, Value> = ["enforce", "audit", "warn"].into_iter().map(restricted).collect();
-        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": self.host.kubernetes, "labels": labels } })
+        let metadata = json!({ "name": self.host.kubernetes, "labels": labels, "annotations": kept() });
+        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata })
     }
 
     fn network(&self) -> Value {
@@ -127,7 +128,7 @@ impl Pods<'_> {
         vec![
             self.object("v1", "ServiceAccount", "", account),
             self.object("v1", "PersistentVolumeClaim", "", self.volume()),
-            self.object("apps/v1", "Deployment", "", json!({ "spec": self.deployment() })),
+            self.object("apps/v1", "Deployment", "", merged(large(), json!({ "spec": self.deployment() }))),
             self.object("v1", "Service", "", json!({ "spec": service })),
             self.object("policy/v1", "PodDisruptionBudget", "", json!({ "spec": budget })),
             self.object("autoscaling/v2", "HorizontalPodAutoscaler", "", json!({ "spec": self.scale() })),
@@ -141,16 +142,19 @@ impl Pods<'_> {
             "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": self.settings.size.storage } },
         });
         json!({
-            // Whoever applies these files and takes away what has left them leaves the data alone.
-            "metadata": { "annotations": {
-                "argocd.argoproj.io/sync-options": "Prune=false", "kustomize.toolkit.fluxcd.io/prune": "disabled",
-            } },
+            "metadata": { "annotations": kept() },
             "spec": merged(spec, class.map_or(json!({}), |class| json!({ "storageClassName": class }))),
         })
     }
 
     fn deployment(&self) -> Value {
-        let pod = self.pod(json!({ "containers": [self.container()] }));
+        // A comparison that has the volume is waited for on its node, not from another one.
+        let beside = json!({ "weight": 100, "podAffinityTerm": {
+            "labelSelector": { "matchLabels": self.component("verify") }, "topologyKey": "kubernetes.io/hostname",
+        } });
+        let affinity = json!({ "podAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [beside] } });
+        let rest = if self.is_levada { json!({ "affinity": affinity }) } else { json!({}) };
+        let pod = self.pod(merged(json!({ "containers": [self.container()] }), rest));
         json!({
             "replicas": self.settings.replicas,
             "revisionHistoryLimit": 3,
@@ -182,7 +186,7 @@ impl Pods<'_> {
             let suffix = format!("-model-{:04}", map.number);
             (
                 format!("model-{:04}.yaml", map.number),
-                vec![self.object("v1", "ConfigMap", &suffix, Value::Object(map.content))],
+                vec![self.object("v1", "ConfigMap", &suffix, merged(large(), Value::Object(map.content)))],
             )
         });
         maps.collect()
@@ -192,6 +196,19 @@ impl Pods<'_> {
     fn parameters(&self) -> Value {
         self.object("v1", "ConfigMap", "-parameters", json!({ "data": { "platform.json": self.parameters } }))
     }
+}
+
+/// Annotations of what stays when its files go: whoever applies them and takes away what has left them
+/// leaves the data alone, and the namespace that it is in.
+fn kept() -> Value {
+    json!({
+        "argocd.argoproj.io/sync-options": "Prune=false,Delete=false", "kustomize.toolkit.fluxcd.io/prune": "disabled",
+    })
+}
+
+/// What says that an object may be larger than a client can note down in it.
+fn large() -> Value {
+    json!({ "metadata": { "annotations": { "argocd.argoproj.io/sync-options": "ServerSideApply=true" } } })
 }
 
 /// What trivy is to pass over, and why.

@@ -1,7 +1,6 @@
 //! What is different in one environment, as a Kustomize overlay.
 
 use super::Pods;
-use super::jobs::migrate_suffix;
 use crate::kubernetes::settings::Environment;
 use crate::yaml;
 use serde_json::{Value, json};
@@ -18,24 +17,24 @@ impl Pods<'_> {
                 patches.push(json!({ "target": target, "patch": yaml::document(&json!(operations)) }));
             }
         };
-        let size = |place: &str| -> Vec<Value> {
+        let size = |place: &str, bounds: &[&str]| -> Vec<Value> {
             let parts = [("cpu", &environment.cpu), ("memory", &environment.memory)].into_iter();
             let told = parts.filter_map(|(part, value)| Some((part, value.as_ref()?)));
             told.flat_map(|(part, value)| {
-                ["requests", "limits"]
-                    .map(|bound| replace(&format!("{place}/containers/0/resources/{bound}/{part}"), value))
+                let path = move |bound: &&str| format!("{place}/containers/0/resources/{bound}/{part}");
+                bounds.iter().map(move |bound| replace(&path(bound), value))
             })
             .collect()
         };
-        patch(target("Deployment", ""), size("/spec/template/spec"));
+        patch(target("Deployment", ""), size("/spec/template/spec", &["requests", "limits"]));
         if self.is_levada {
-            patch(target("CronJob", "-verify"), size("/spec/jobTemplate/spec/template/spec"));
+            patch(target("CronJob", "-verify"), size("/spec/jobTemplate/spec/template/spec", &["limits"]));
         }
         let storage = environment.storage.iter().map(|storage| replace("/spec/resources/requests/storage", storage));
         patch(target("PersistentVolumeClaim", ""), storage.collect());
         if let Some(image) = environment.image.as_ref().filter(|_| self.is_levada) {
-            let renamed = replace("/metadata/name", &format!("{name}{}", migrate_suffix(image)));
-            patch(target("Job", &migrate_suffix(&self.host.image)), vec![renamed]);
+            let renamed = replace("/metadata/name", &format!("{name}{}", self.migrate_suffix(image)));
+            patch(target("Job", &self.migrate_suffix(&self.host.image)), vec![renamed]);
         }
         let mut overlay = json!({
             "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": ["../../base"],

@@ -10,6 +10,12 @@ use serde_json::{Value, json};
 
 /// Who runs in the pods, as in Levada's own image.
 const USER: u32 = 65_532;
+/// Programs among the model's files may be started, and nobody may change one.
+const MODEL_MODE: u32 = 0o555;
+/// Secrets are read by the pods' user and group.
+const SECRET_MODE: u32 = 0o440;
+/// The path by which Levada's workers tell that they are well.
+const HEALTH: &str = "/healthz";
 /// How long a pod may take to end what it does.
 const STOP_SECONDS: u32 = 30;
 
@@ -48,7 +54,8 @@ impl Pods<'_> {
     pub(super) fn container(&self) -> Value {
         let settings = &self.settings;
         let alive = json!({ "tcpSocket": { "port": "http" } });
-        let well = json!({ "httpGet": { "path": settings.health, "port": "http" } });
+        let health = if self.is_levada { HEALTH } else { &settings.health };
+        let well = json!({ "httpGet": { "path": health, "port": "http" } });
         let probe = |how: &Value, failures: u32| {
             merged(how.clone(), json!({ "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": failures }))
         };
@@ -134,7 +141,8 @@ impl Pods<'_> {
         };
         let data = json!({ "name": "data", "persistentVolumeClaim": { "claimName": self.name() } });
         let scratch = json!({ "name": "tmp", "emptyDir": { "sizeLimit": self.settings.scratch } });
-        let read = [projected("model", self.model_sources()), projected("secrets", self.secret_sources())];
+        let model = projected("model", self.model_sources(), MODEL_MODE);
+        let read = [model, projected("secrets", self.secret_sources(), SECRET_MODE)];
         [data, scratch].into_iter().chain(read).chain(own).collect()
     }
 
@@ -165,10 +173,10 @@ fn secret(name: &str, secret: &str, key: &str, path: &str) -> Value {
 }
 
 /// A volume that holds what several hold; empty where there are none.
-fn projected(name: &str, sources: Vec<Value>) -> Value {
+fn projected(name: &str, sources: Vec<Value>, mode: u32) -> Value {
     match sources.is_empty() {
         true => json!({ "name": name, "emptyDir": {} }),
-        false => json!({ "name": name, "projected": { "sources": sources } }),
+        false => json!({ "name": name, "projected": { "sources": sources, "defaultMode": mode } }),
     }
 }
 
