@@ -2,6 +2,7 @@
 //!
 //! Architecture invariant: pure, like the planner whose trait they implement.
 
+mod about;
 pub mod aws;
 pub mod embedded;
 pub mod external;

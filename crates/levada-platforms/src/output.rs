@@ -3,8 +3,9 @@
 //! `settings.out`, `settings.git` and, of what is hosted, `settings.kubernetes` are Levada's own,
 //! whatever kind renders the files; the kind never sees them.
 
+use crate::about::about;
 use levada_model::model::{Infrastructure, PlatformEntry, Settings};
-use levada_model::{Address, Code, Finding, Findings};
+use levada_model::{Code, Finding, Findings};
 use serde_json::Value;
 
 /// `settings.out` or `settings.git` can't be read, or both are there.
@@ -73,8 +74,7 @@ pub fn without_output(mut settings: Settings) -> Settings {
 /// What is wrong with where a platform's files go.
 pub fn lint(platform: &PlatformEntry, settings: &Settings) -> Findings {
     let finding = |problem: String| {
-        let finding = Finding::error(OUTPUT_WRONG, format!("platform {}: {problem}", platform.name));
-        finding.at(platform.span).about(Address::Platform(platform.name.clone()))
+        about(platform, Finding::error(OUTPUT_WRONG, format!("platform {}: {problem}", platform.name)))
     };
     Findings(Output::of(settings).err().map(finding).into_iter().collect())
 }

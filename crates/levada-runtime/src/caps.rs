@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use levada_model::connection::{ContainerKind, Tls};
     use levada_model::model::{IngestKind, Priority, Style};
-    use levada_planner::blueprint::{IngestDataset, IngestSpec};
+    use levada_planner::blueprint::{IngestDataset, IngestOrigin, IngestSpec};
 
     /// An ingest of so many tables of one server.
     fn ingest(tables: usize, connections_max: Option<u32>) -> Node {
@@ -105,12 +105,8 @@ mod tests {
             watermark: None,
             owed: Vec::new(),
         };
-        let origin = levada_planner::blueprint::IngestOrigin::Container {
-            connection,
-            ingest: IngestKind::Snapshot,
-            trigger: None,
-            calendars: Vec::new(),
-        };
+        let origin =
+            IngestOrigin::Container { connection, ingest: IngestKind::Snapshot, trigger: None, calendars: Vec::new() };
         let stream = "Shop".parse().expect("a stream");
         let datasets = (0..tables).map(dataset).collect();
         Node {

@@ -25,12 +25,11 @@ pub use catalog::{BatchCommit, BatchRow, Body, Covered, KnownFiles, Manifest, St
 pub use db::DatabaseError;
 pub use deliveries::Delivery;
 pub use error::StateError;
+pub use migrations::NEWEST as VERSION;
 pub use nodes::{Completion, DueRows, Fence, Host, HotNode, Outcome, Successor, Wish};
 pub use obligations::Obligation;
 pub use runs::RunRow;
 pub use worker_lock::WorkerLock;
-
-pub use migrations::NEWEST as VERSION;
 
 use contents::Contents;
 use db::postgres::Postgres;

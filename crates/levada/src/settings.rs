@@ -89,8 +89,8 @@ impl Settings {
         Ok(Self { state, data: data.into(), secrets, cache, runner, token, platform_seconds, named })
     }
 
-    /// The token of `levada serve`: `LEVADA_SERVE_TOKEN`, what `LEVADA_SERVE_TOKEN_FILE` holds, or what the file says that `levada.toml`
-    /// names as `token`.
+    /// The token of `levada serve`: what `LEVADA_SERVE_TOKEN_FILE` holds, `LEVADA_SERVE_TOKEN`, or what the
+    /// file says that `levada.toml` names as `token`.
     ///
     /// # Errors
     /// The file can't be read, or holds nothing.
@@ -115,7 +115,7 @@ impl Settings {
     /// Where secrets, state, data and cache are: in a model's folder they are no part of it.
     pub fn places(&self) -> Vec<PathBuf> {
         let state = self.state.strip_prefix("sqlite:").map(PathBuf::from);
-        let own = [Some(self.data.clone()), state, self.secrets.clone(), self.cache.clone(), self.token.clone()];
+        let own = [Some(self.data.clone()), state, self.secrets.clone(), self.cache.clone()];
         own.into_iter().flatten().chain(self.named.clone()).collect()
     }
 

@@ -159,15 +159,13 @@ fn changed_natures(model: &Model, registry: &PlatformRegistry, parent: &Blueprin
         let before = parent.choices.platforms.get(&entry.name)?;
         let is_in_use = || parent.nodes.keys().any(|node| *node.platform() == entry.name);
         let realizer = registry.platform(&entry.kind.value).map(|kind| kind.realizer(entry));
-        let (code, span, is) = match () {
-            () if before.kind != entry.kind.value => {
-                (codes::KIND_IN_FORCE, entry.kind.span, format!("of kind {}", before.kind))
-            }
-            () if realizer.is_some_and(|realizer| realizer != before.realizer) => {
-                let is = if before.realizer == Realizer::Pods { "run by pods" } else { "run by no pods" };
-                (codes::HOST_IN_FORCE, entry.span, is.to_owned())
-            }
-            () => return None,
+        let (code, span, is) = if before.kind != entry.kind.value {
+            (codes::KIND_IN_FORCE, entry.kind.span, format!("of kind {}", before.kind))
+        } else if realizer.is_some_and(|realizer| realizer != before.realizer) {
+            let is = if before.realizer == Realizer::Pods { "run by pods" } else { "run by no pods" };
+            (codes::HOST_IN_FORCE, entry.span, is.to_owned())
+        } else {
+            return None;
         };
         if !is_in_use() {
             return None;

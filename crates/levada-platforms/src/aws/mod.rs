@@ -27,11 +27,12 @@ pub use check::{
     TRIGGER_UNSUPPORTED, TYPE_UNSUPPORTED,
 };
 
+use crate::about::about;
 use crate::output;
 use layout::Layout;
 use levada_model::connection::ContainerKind;
 use levada_model::model::{CatchUp, Infrastructure, PlatformEntry, Style};
-use levada_model::{Address, Code, Finding, Findings};
+use levada_model::{Code, Finding, Findings};
 use levada_planner::blueprint::Realizer;
 use levada_planner::platform::{Capabilities, CodeKind, IngestMode, Layout as SharedOut, Part, Platform, Rendering};
 use settings::AwsSettings;
@@ -72,14 +73,17 @@ impl Platform for Aws {
 
     fn lint(&self, platform: &PlatformEntry, infrastructure: Option<&Infrastructure>) -> Findings {
         let mut findings = output::lint(platform, &output::settings(platform, infrastructure));
-        let about = |finding: Finding| finding.at(platform.span).about(Address::Platform(platform.name.clone()));
         for problem in AwsSettings::of(platform, infrastructure).err().unwrap_or_default() {
-            findings.push(about(Finding::error(SETTINGS_WRONG, format!("platform {}: {problem}", platform.name))));
+            findings.push(about(
+                platform,
+                Finding::error(SETTINGS_WRONG, format!("platform {}: {problem}", platform.name)),
+            ));
         }
         if platform.style == Style::Streaming {
             let message = format!("platform {} is of style streaming, and {KIND} moves batches", platform.name);
-            findings
-                .push(about(Finding::error(STYLE_UNSUPPORTED, message)).hint("`style: batch` or `style: forensic`"));
+            findings.push(
+                about(platform, Finding::error(STYLE_UNSUPPORTED, message)).hint("`style: batch` or `style: forensic`"),
+            );
         }
         findings
     }

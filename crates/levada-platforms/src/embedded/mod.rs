@@ -3,10 +3,11 @@
 //! Takes a part of a blueprint, gives the node changes to `levada-runtime`. Knows what the
 //! connectors and engines of this build can do; that they can is their conformance suites' matter.
 
+use crate::about::about;
 use crate::output;
 use levada_model::connection::ContainerKind;
 use levada_model::model::{CatchUp, Infrastructure, PlatformEntry};
-use levada_model::{Address, Code, Finding, Findings};
+use levada_model::{Code, Finding, Findings};
 use levada_planner::blueprint::Realizer;
 use levada_planner::platform::{Capabilities, CodeKind, IngestMode, Part, Platform, Rendering};
 
@@ -60,8 +61,7 @@ pub(crate) fn lint_settings(kind: &str, platform: &PlatformEntry, infrastructure
     let unknown = if platform.host.is_some() { output::without_output(given) } else { given };
     let finding = |setting: &String| {
         let message = format!("platforms of kind {kind} have no setting {setting:?}");
-        let finding = Finding::error(UNKNOWN_SETTING, message).at(platform.span);
-        finding.about(Address::Platform(platform.name.clone())).hint("remove it: `levada.toml` sets the engine")
+        about(platform, Finding::error(UNKNOWN_SETTING, message)).hint("remove it: `levada.toml` sets the engine")
     };
     Findings(unknown.keys().map(finding).collect())
 }

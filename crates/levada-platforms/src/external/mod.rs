@@ -10,12 +10,13 @@
 pub mod answer;
 pub mod question;
 
+use crate::about::about;
 use crate::output::{self, settings, without_output};
 use answer::{DescribeAnswer, Problem};
 use levada_model::fingerprint::fingerprint;
 use levada_model::model::{Described, Infrastructure, PlatformEntry, Run};
 use levada_model::name::PlatformName;
-use levada_model::{Address, Code, Finding, Findings};
+use levada_model::{Code, Finding, Findings};
 use levada_planner::blueprint::Realizer;
 use levada_planner::platform::{Capabilities, Part, Platform, Rendering};
 use std::collections::BTreeMap;
@@ -64,7 +65,7 @@ pub fn run_fingerprint(run: &Run) -> String {
 /// What a platform's program said of itself, if it is that program's and of this protocol.
 fn description(platform: &PlatformEntry) -> Result<DescribeAnswer, Box<Finding>> {
     let finding = |code, message: String| {
-        let finding = Finding::error(code, message).at(platform.span).about(Address::Platform(platform.name.clone()));
+        let finding = about(platform, Finding::error(code, message));
         Box::new(finding.hint(format!("`levada platform describe {:?}` asks it", platform.name.as_str())))
     };
     let name = &platform.name;
@@ -106,8 +107,7 @@ impl Platform for External {
         let own = serde_json::Value::Object(without_output(settings).into_iter().collect());
         let wrong = answer.check_settings(&own).into_iter().map(|problem| {
             let message = format!("settings of platform {}: {problem}", platform.name);
-            let finding = Finding::error(SETTINGS_WRONG, message).at(platform.span);
-            finding.about(Address::Platform(platform.name.clone()))
+            about(platform, Finding::error(SETTINGS_WRONG, message))
         });
         findings.extend(Findings(wrong.collect()));
         findings

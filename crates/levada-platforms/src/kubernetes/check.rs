@@ -1,10 +1,10 @@
 //! What is against a platform's standing on Kubernetes.
 
-use super::address;
-use super::copy::{FILE_BYTES_MAX, FILE_TOO_LARGE, LIST_BYTES_MAX};
+use super::copy::{FILE_BYTES_MAX, LIST_BYTES_MAX};
 use super::manifests::{Pods, secret_name};
 use super::settings::{IMAGE, NAME, PodSettings, is_image, is_name};
-use crate::output::{HOST, settings};
+use crate::about::about;
+use crate::output::HOST;
 use levada_model::model::{Infrastructure, PlatformEntry};
 use levada_model::{Code, Finding, Findings};
 use std::collections::BTreeMap;
@@ -19,18 +19,15 @@ pub const REPLICAS_UNSUPPORTED: Code = Code("E-KUBERNETES-003");
 pub const DATA_ELSEWHERE: Code = Code("E-KUBERNETES-004");
 /// Two things would be read from one secret.
 pub const SECRETS_COLLIDE: Code = Code("E-KUBERNETES-005");
-/// More files than a pod can have.
-pub const FILES_TOO_MANY: Code = Code("E-KUBERNETES-008");
+/// A file can't be copied into a ConfigMap.
+pub const FILE_TOO_LARGE: Code = Code("E-KUBERNETES-006");
 /// A host that is let through by its port alone.
 pub const EGRESS_WIDE: Code = Code("E-KUBERNETES-007");
+/// More files than a pod can have.
+pub const FILES_TOO_MANY: Code = Code("E-KUBERNETES-008");
 
 /// How a platform says where it stands.
 pub const HOST_HINT: &str = "`host: { kubernetes: NAMESPACE, image: \"NAME@sha256:…\" }`";
-
-/// A finding about a platform, at its place.
-pub fn about(platform: &PlatformEntry, finding: Finding) -> Finding {
-    finding.at(platform.span).about(address(platform))
-}
 
 /// What can be said without its nodes.
 pub fn platform(platform: &PlatformEntry, infrastructure: Option<&Infrastructure>) -> Findings {
@@ -38,7 +35,7 @@ pub fn platform(platform: &PlatformEntry, infrastructure: Option<&Infrastructure
     let name = &platform.name;
     let error = |code, message: String| about(platform, Finding::error(code, message));
     let Some(host) = &platform.host else {
-        if settings(platform, infrastructure).contains_key(HOST) && platform.settings.contains_key(HOST) {
+        if platform.settings.contains_key(HOST) {
             let message = format!("platform {name} has settings.{HOST}, and nothing says where it stands");
             findings.push(error(SETTINGS_WRONG, message).hint(HOST_HINT));
         }

@@ -6,8 +6,7 @@
 use crate::plain::{hash, number};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use levada_model::Code;
-use levada_model::model::{Code as TransformerCode, Run};
+use levada_model::model::{Code, Run};
 use levada_planner::NodeSpec;
 use levada_planner::platform::Part;
 use serde_json::{Map, Value, json};
@@ -24,9 +23,6 @@ const KEY_BYTES: usize = 200;
 pub const LIST_BYTES_MAX: usize = 512 << 10;
 /// Bytes around the key and the path of a file there.
 const ITEM_BYTES: usize = 48;
-
-/// A file can't be copied into a ConfigMap.
-pub const FILE_TOO_LARGE: Code = Code("E-KUBERNETES-006");
 
 /// The files of a model's folder, by path from its root.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -45,10 +41,8 @@ pub struct Copied<'a>(BTreeMap<&'a str, &'a [u8]>);
 pub struct CopyMap<'a> {
     /// Its number among them.
     pub number: u32,
-    /// Key and path of each file.
-    pub items: Vec<(String, &'a str)>,
-    /// `data` and `binaryData`.
-    pub content: Map<String, Value>,
+    /// Path and bytes of each file.
+    files: Vec<(&'a str, &'a [u8])>,
 }
 
 impl ModelCopy {
@@ -71,9 +65,7 @@ impl ModelCopy {
 fn program_folders<'a>(part: &Part<'a>) -> BTreeSet<&'a str> {
     let folder = |node: &&'a levada_planner::Node| match &node.spec {
         NodeSpec::Transform(spec) => match &spec.code {
-            TransformerCode::Program(program) if matches!(program.run, Run::Command(_)) => {
-                Some(program.folder.as_str())
-            }
+            Code::Program(program) if matches!(program.run, Run::Command(_)) => Some(program.folder.as_str()),
             _ => None,
         },
         _ => None,
@@ -116,26 +108,30 @@ impl<'a> Copied<'a> {
                 files.iter().map(|(path, bytes)| path.len() + weight(bytes)).sum::<usize>()
             };
             if count >= MAPS_MAX || maps.values().all(|files| files.len() == 1 || weigh(files) <= FILE_BYTES_MAX) {
-                return maps.into_iter().map(|(number, files)| CopyMap::new(number, files)).collect();
+                return maps.into_iter().map(|(number, files)| CopyMap { number, files }).collect();
             }
             count *= 2;
         }
     }
 }
 
-impl<'a> CopyMap<'a> {
-    fn new(number: u32, files: Vec<(&'a str, &'a [u8])>) -> Self {
-        let (mut data, mut binary, mut items) = (Map::new(), Map::new(), Vec::new());
-        for (path, bytes) in files {
-            let key = key(path);
+impl CopyMap<'_> {
+    /// Key and path of each file.
+    pub fn items(&self) -> impl Iterator<Item = (String, &str)> {
+        self.files.iter().map(|(path, _)| (key(path), *path))
+    }
+
+    /// `data` and `binaryData`.
+    pub fn content(&self) -> Map<String, Value> {
+        let (mut data, mut binary) = (Map::new(), Map::new());
+        for (path, bytes) in &self.files {
             match std::str::from_utf8(bytes) {
-                Ok(text) => data.insert(key.clone(), json!(text)),
-                Err(_) => binary.insert(key.clone(), json!(BASE64_STANDARD.encode(bytes))),
+                Ok(text) => data.insert(key(path), json!(text)),
+                Err(_) => binary.insert(key(path), json!(BASE64_STANDARD.encode(bytes))),
             };
-            items.push((key, path));
         }
         let parts = [("data", data), ("binaryData", binary)].into_iter().filter(|(_, part)| !part.is_empty());
-        Self { number, items, content: parts.map(|(name, part)| (name.to_owned(), Value::Object(part))).collect() }
+        parts.map(|(name, part)| (name.to_owned(), Value::Object(part))).collect()
     }
 }
 

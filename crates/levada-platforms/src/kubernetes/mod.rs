@@ -12,14 +12,18 @@ mod manifests;
 mod network;
 mod settings;
 
-pub use check::{DATA_ELSEWHERE, EGRESS_WIDE, HOST_WRONG, REPLICAS_UNSUPPORTED, SECRETS_COLLIDE, SETTINGS_WRONG};
-pub use copy::{FILE_BYTES_MAX, FILE_TOO_LARGE, ModelCopy};
+pub use check::{
+    DATA_ELSEWHERE, EGRESS_WIDE, FILE_TOO_LARGE, FILES_TOO_MANY, HOST_WRONG, REPLICAS_UNSUPPORTED, SECRETS_COLLIDE,
+    SETTINGS_WRONG,
+};
+pub use copy::{FILE_BYTES_MAX, ModelCopy};
 
+use crate::about::about;
 use crate::embedded::Embedded;
 use crate::output;
 use levada_model::connection::ContainerKind;
 use levada_model::model::{Host, Infrastructure, PlatformEntry};
-use levada_model::{Address, Finding, Findings};
+use levada_model::{Finding, Findings};
 use levada_planner::blueprint::Realizer;
 use levada_planner::platform::{Capabilities, Layout, Part, Platform, Rendering};
 use manifests::Pods;
@@ -55,7 +59,7 @@ impl Platform for Kubernetes {
         let mut findings = crate::embedded::lint_settings(KIND, platform, infrastructure);
         if platform.host.is_none() {
             let message = format!("platform {} is of kind {KIND}, and nothing says where it stands", platform.name);
-            findings.push(check::about(platform, Finding::error(HOST_WRONG, message)).hint(check::HOST_HINT));
+            findings.push(about(platform, Finding::error(HOST_WRONG, message)).hint(check::HOST_HINT));
         }
         findings
     }
@@ -85,11 +89,13 @@ impl<K: Platform> Hosted<K> {
         let infrastructure = part.model.infrastructure_of(entry);
         let settings = PodSettings::of(entry, infrastructure).ok()?;
         let is_levada = self.kind.realizer(entry).runs_nodes();
+        let copied = if is_levada { self.copy.programs(part) } else { self.copy.all() };
         Some(Pods {
             entry,
             host,
             is_levada,
-            copied: if is_levada { self.copy.programs(part) } else { self.copy.all() },
+            maps: copied.maps(),
+            copied,
             parameters: manifests::parameters(entry, infrastructure),
             credentials: manifests::credentials(entry, part),
             egress: Egress::of(part, &settings, is_levada),
@@ -165,9 +171,4 @@ impl<K: Platform> Platform for Hosted<K> {
 /// Paths of a kind's own files that the manifests would take.
 pub fn taken_path(path: &str) -> bool {
     path.split('/').next() == Some(FOLDER)
-}
-
-/// The platform in question.
-fn address(platform: &PlatformEntry) -> Address {
-    Address::Platform(platform.name.clone())
 }

@@ -46,6 +46,13 @@ class Exporting(unittest.TestCase):
         platform.merge()
         return platform
 
+    def deliver_another_shape(self, platform):
+        platform.document["datasets"]["people"]["columns"] = [*PEOPLE, column("more", "text")]
+        platform.describe()
+        platform.stage("people", [("I", "01", *EVA, "more")])
+        platform.merge()
+        platform.job.export("S", "C")
+
     def view(self, name="s_people", what="*", order=1):
         return cluster.sql(f'SELECT {what} FROM "{self.schema}"."{name}" ORDER BY {order}')
 
@@ -137,11 +144,7 @@ class Exporting(unittest.TestCase):
         platform.job.export("S", "C")
         export = platform.document["exports"][0]
         export["views"] = [{**view, "name": f"{view['name']}_new"} for view in export["views"]]
-        platform.document["datasets"]["people"]["columns"] = [*PEOPLE, column("more", "text")]
-        platform.describe()
-        platform.stage("people", [("I", "01", *EVA, "more")])
-        platform.merge()
-        platform.job.export("S", "C")
+        self.deliver_another_shape(platform)
         self.assertEqual(self.view("s_people_new", what="id, more"), [(1, None), (2, None), (3, "more")])
 
     def test_a_view_that_turns_to_the_history_does_not_hold_up_a_table_of_another_shape(self):
@@ -151,11 +154,7 @@ class Exporting(unittest.TestCase):
         live, history = export["views"]
         # In each other's place.
         export["views"] = [{**live, "reading": "history", "retention": "7d"}, {**history, "reading": "live", "retention": None}]
-        platform.document["datasets"]["people"]["columns"] = [*PEOPLE, column("more", "text")]
-        platform.describe()
-        platform.stage("people", [("I", "01", *EVA, "more")])
-        platform.merge()
-        platform.job.export("S", "C")
+        self.deliver_another_shape(platform)
         self.assertEqual(self.view("s_people_history", what="id, more"), [(1, None), (2, None), (3, "more")])
         self.assertEqual(self.view("s_people", what="id, valid_to"), [(1, None), (2, None), (3, None)])
 

@@ -11,7 +11,27 @@ from bench import PEOPLE, Platform, column, kind_of, levada_job
 from test_merge import ANA, BEN, EVA
 
 
+def write(platform, dataset, rows, fields, name):
+    """A file of columns that are other than the model's."""
+    schema = T.StructType([T.StructField(field, T._parse_datatype_string(kind)) for field, kind in fields])
+    platform.write(dataset, rows, schema, name)
+
+
+CHANGE = [("Op", "string"), ("lv_seq", "string")]
+
+
 class Values(unittest.TestCase):
+    def takes_and_refuses(self, kind, good, bad):
+        """A text is a value of a type, and another one is none."""
+        platform = Platform(self, {"v": [column("id", "int32", key=True), column("v", kind)]})
+        fields = [*CHANGE, ("id", "int"), ("v", "string")]
+        write(platform, "v", [("I", "", 1, good)], fields, "LOAD1")
+        platform.merge()
+        self.assertEqual(len(platform.live("v")), 1)
+        write(platform, "v", [("I", "01", 2, bad)], fields, "2026-1")
+        with self.assertRaisesRegex(levada_job.Refused, "column v of S.v"):
+            platform.merge()
+
     def test_times_that_differ_by_a_microsecond_are_different_keys_and_different_rows(self):
         times = [column("at", "timestamp", key=True), column("seen", "timestamptz")]
         platform = Platform(self, {"ticks": times})
@@ -47,44 +67,29 @@ class Values(unittest.TestCase):
         ]:
             with self.subTest(kind):
                 self._testMethodName = f"no_value_of_{kind.split('(')[0]}_is_cut"
-                platform = Platform(self, {"v": [column("id", "int32", key=True), column("v", kind)]})
-                schema = T.StructType([
-                    T.StructField("Op", T.StringType()), T.StructField("lv_seq", T.StringType()),
-                    T.StructField("id", T.IntegerType()), T.StructField("v", T.StringType()),
-                ])
-                platform.write("v", [("I", "", 1, good)], schema, "LOAD1")
-                platform.merge()
-                self.assertEqual(len(platform.live("v")), 1)
-                platform.write("v", [("I", "01", 2, bad)], schema, "2026-1")
-                with self.assertRaisesRegex(levada_job.Refused, "column v of S.v"):
-                    platform.merge()
+                self.takes_and_refuses(kind, good, bad)
 
     def test_a_column_that_grew_at_the_source_is_read_from_files_of_both_types(self):
         wide = [column("id", "int64", key=True), column("n", "decimal(20,4)")]
         platform = Platform(self, {"n": wide})
-        def write(rows, id_type, n_type, name):
-            fields = [("Op", "string"), ("lv_seq", "string"), ("id", id_type), ("n", n_type)]
-            schema = T.StructType([T.StructField(field, T._parse_datatype_string(kind)) for field, kind in fields])
-            platform.write("n", rows, schema, name)
         money = bench.Decimal
-        write([("I", "", 1, money("1.5")), ("I", "", 2, None)], "int", "decimal(10,4)", "LOAD1")
+        narrow = [*CHANGE, ("id", "int"), ("n", "decimal(10,4)")]
+        write(platform, "n", [("I", "", 1, money("1.5")), ("I", "", 2, None)], narrow, "LOAD1")
         platform.merge()
-        write([("U", "01", 1, money("2.5"))], "int", "decimal(10,4)", "2026-1")
-        write([("U", "02", 2, money("123456789012.5"))], "bigint", "decimal(20,4)", "2026-2")
+        write(platform, "n", [("U", "01", 1, money("2.5"))], narrow, "2026-1")
+        grown = [*CHANGE, ("id", "bigint"), ("n", "decimal(20,4)")]
+        write(platform, "n", [("U", "02", 2, money("123456789012.5"))], grown, "2026-2")
         platform.merge()
         self.assertEqual(platform.live("n"), [(1, money("2.5000")), (2, money("123456789012.5000"))])
 
     def test_a_column_that_only_files_of_one_type_have_is_empty_in_the_others(self):
         columns = [column("id", "int64", key=True), column("n", "int64"), column("more", "text")]
         platform = Platform(self, {"n": columns})
-        def write(row, fields, name):
-            schema = T.StructType([T.StructField(field, T._parse_datatype_string(kind)) for field, kind in fields])
-            platform.write("n", [row], schema, name)
-        usual = [("Op", "string"), ("lv_seq", "string"), ("id", "bigint")]
-        write(("I", "", 1, 1, None), [*usual, ("n", "int"), ("more", "string")], "LOAD1")
+        usual = [*CHANGE, ("id", "bigint")]
+        write(platform, "n", [("I", "", 1, 1, None)], [*usual, ("n", "int"), ("more", "string")], "LOAD1")
         platform.merge()
-        write(("U", "01", 1, 3), [*usual, ("n", "int")], "2026-1")
-        write(("I", "02", 2, 2**40, "x"), [*usual, ("n", "bigint"), ("more", "string")], "2026-2")
+        write(platform, "n", [("U", "01", 1, 3)], [*usual, ("n", "int")], "2026-1")
+        write(platform, "n", [("I", "02", 2, 2**40, "x")], [*usual, ("n", "bigint"), ("more", "string")], "2026-2")
         platform.merge()
         self.assertEqual(platform.live("n"), [(1, 3, None), (2, 2**40, "x")])
 
@@ -97,17 +102,7 @@ class Values(unittest.TestCase):
         ]:
             with self.subTest(f"{kind} {bad}"):
                 self._testMethodName = f"no_text_{kind}_{sum(bad.encode())}"
-                platform = Platform(self, {"v": [column("id", "int32", key=True), column("v", kind)]})
-                schema = T.StructType([
-                    T.StructField("Op", T.StringType()), T.StructField("lv_seq", T.StringType()),
-                    T.StructField("id", T.IntegerType()), T.StructField("v", T.StringType()),
-                ])
-                platform.write("v", [("I", "", 1, good)], schema, "LOAD1")
-                platform.merge()
-                self.assertEqual(len(platform.live("v")), 1)
-                platform.write("v", [("I", "01", 2, bad)], schema, "2026-1")
-                with self.assertRaisesRegex(levada_job.Refused, "column v of S.v"):
-                    platform.merge()
+                self.takes_and_refuses(kind, good, bad)
 
 
 class Loads(unittest.TestCase):

@@ -7,6 +7,11 @@ import bench
 from bench import PEOPLE, Platform, column, levada_job, owed
 from test_merge import ANA, BEN, EVA
 
+# Adds one to what it has made so far, and whoever is new.
+ONE_MORE = (
+    "SELECT name, n + 1 AS n FROM O.counts"
+    " UNION ALL SELECT DISTINCT name, 0L FROM people WHERE name NOT IN (SELECT name FROM counts)"
+)
 COUNTS = [column("name", "text", key=True), column("n", "int64")]
 
 
@@ -30,6 +35,15 @@ class Transforming(unittest.TestCase):
         folder.mkdir()
         (folder / "W.json").write_text(json.dumps(document), encoding="utf-8")
         return platform
+
+    def stage_first_addition(self, platform):
+        """The output appends; its first run is staged."""
+        described = platform.folder / "control/stores/O.json"
+        described.write_text(json.dumps({**json.loads(described.read_text(encoding="utf-8")), "adds": True}), encoding="utf-8")
+        described.with_name(f".{described.name}.crc").unlink(missing_ok=True)
+        platform.load("people", [ANA])
+        platform.merge()
+        platform.job.transform("W")
 
     def run_once(self, platform):
         platform.job.transform("W")
@@ -58,8 +72,7 @@ class Transforming(unittest.TestCase):
         self.assertEqual(self.counts(platform), (2, [("Ana", 2), ("Eva", 1)]))
 
     def test_an_input_is_also_called_by_its_dataset_alone_and_the_own_output_is_read_at_its_last_batch(self):
-        sql = "SELECT name, n + 1 AS n FROM O.counts UNION ALL SELECT DISTINCT name, 0L FROM people WHERE name NOT IN (SELECT name FROM counts)"
-        platform = self.platform(sql, is_self=True)
+        platform = self.platform(ONE_MORE, is_self=True)
         platform.load("people", [ANA])
         platform.merge()
         self.run_once(platform)
@@ -72,14 +85,8 @@ class Transforming(unittest.TestCase):
         self.assertEqual(self.counts(platform), (2, [("Ana", 1), ("Ben", 0)]))
 
     def test_what_was_read_before_another_run_added_is_not_added(self):
-        sql = "SELECT name, n + 1 AS n FROM O.counts UNION ALL SELECT DISTINCT name, 0L FROM people WHERE name NOT IN (SELECT name FROM counts)"
-        platform = self.platform(sql, is_self=True)
-        described = platform.folder / "control/stores/O.json"
-        described.write_text(json.dumps({**json.loads(described.read_text(encoding="utf-8")), "adds": True}), encoding="utf-8")
-        described.with_name(f".{described.name}.crc").unlink(missing_ok=True)
-        platform.load("people", [ANA])
-        platform.merge()
-        platform.job.transform("W")
+        platform = self.platform(ONE_MORE, is_self=True)
+        self.stage_first_addition(platform)
         stale = platform.folder / "staging/O/run.json"
         run = json.loads(stale.read_text(encoding="utf-8"))
         platform.job.merge("O", None)
@@ -93,12 +100,7 @@ class Transforming(unittest.TestCase):
     def test_what_another_run_adds_while_the_own_output_is_read_counts_as_newer(self):
         sql = "SELECT p.name, 1L AS n FROM people p WHERE p.name NOT IN (SELECT name FROM counts)"
         platform = self.platform(sql, is_self=True)
-        described = platform.folder / "control/stores/O.json"
-        described.write_text(json.dumps({**json.loads(described.read_text(encoding="utf-8")), "adds": True}), encoding="utf-8")
-        described.with_name(f".{described.name}.crc").unlink(missing_ok=True)
-        platform.load("people", [ANA])
-        platform.merge()
-        platform.job.transform("W")
+        self.stage_first_addition(platform)
         platform.stage("people", [("I", "01", *BEN)])
         platform.merge()
         stage = levada_job.Queries.stage

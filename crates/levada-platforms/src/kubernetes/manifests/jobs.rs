@@ -12,14 +12,13 @@ const VERIFY_SECONDS: u32 = 2 * 3_600;
 impl Pods<'_> {
     /// Brings the state to the image's version.
     pub(super) fn migrate(&self) -> Value {
-        let image = &self.host.image;
-        self.object("batch/v1", "Job", &self.migrate_suffix(image), json!({ "spec": self.migrate_spec(image) }))
+        let spec = self.migrate_spec(&self.host.image);
+        self.object("batch/v1", "Job", &suffix_of(&spec), json!({ "spec": spec }))
     }
 
-    /// What the Job of an image is called by: a Job can't change, so that another one has another name.
+    /// What the Job of an image is called by.
     pub(super) fn migrate_suffix(&self, image: &str) -> String {
-        let spec = plain::hash(&[&yaml::document(&self.migrate_spec(image))]);
-        format!("-migrate-{}", &spec[..NAME_DIGITS])
+        suffix_of(&self.migrate_spec(image))
     }
 
     fn migrate_spec(&self, image: &str) -> Value {
@@ -55,6 +54,12 @@ impl Pods<'_> {
         });
         self.object("batch/v1", "CronJob", "-verify", json!({ "spec": spec }))
     }
+}
+
+/// What a migration is called by: a Job can't change, so that another one has another name.
+fn suffix_of(spec: &Value) -> String {
+    let digits = plain::hash(&[&yaml::document(spec)]);
+    format!("-migrate-{}", &digits[..NAME_DIGITS])
 }
 
 /// A pod that does with some of its volumes.

@@ -9,7 +9,7 @@ mod secrets;
 pub use parameters::parameters;
 pub use secrets::{credentials, secret_name};
 
-use super::copy::Copied;
+use super::copy::{Copied, CopyMap};
 use super::network::{Egress, in_namespace};
 use super::settings::PodSettings;
 use crate::{plain, yaml};
@@ -26,6 +26,8 @@ pub struct Pods<'a> {
     /// Whether they are Levada's own workers.
     pub is_levada: bool,
     pub copied: Copied<'a>,
+    /// The ConfigMaps that hold what is copied.
+    pub maps: Vec<CopyMap<'a>>,
     /// What the model says of it, as JSON.
     pub parameters: String,
     pub credentials: BTreeSet<&'a CredentialName>,
@@ -45,9 +47,7 @@ impl Pods<'_> {
             ("network.yaml".to_owned(), vec![self.network()]),
             ("workload.yaml".to_owned(), self.workload()),
         ]);
-        let maps = self.maps();
-        let has_copy = !maps.is_empty();
-        base.extend(maps);
+        base.extend(self.maps.iter().map(|map| (format!("model-{:04}.yaml", map.number), vec![self.map(map)])));
         if self.is_levada {
             base.insert("jobs.yaml".to_owned(), vec![self.migrate(), self.verify()]);
         } else {
@@ -64,7 +64,7 @@ impl Pods<'_> {
             files.insert(format!("overlays/{name}/kustomization.yaml"), yaml::document(&self.overlay(environment)));
         }
         files.insert("secrets.md".to_owned(), self.secrets());
-        if has_copy {
+        if !self.maps.is_empty() {
             files.insert("trivyignore.yaml".to_owned(), yaml::document(&passed_over()));
         }
         files
@@ -176,26 +176,21 @@ impl Pods<'_> {
         })
     }
 
-    fn map_name(&self, number: u32) -> String {
-        format!("{}-model-{number:04}", self.name())
-    }
-
-    /// A file for each ConfigMap of the model's copy.
-    fn maps(&self) -> BTreeMap<String, Vec<Value>> {
-        let maps = self.copied.maps().into_iter().map(|map| {
-            let suffix = format!("-model-{:04}", map.number);
-            (
-                format!("model-{:04}.yaml", map.number),
-                vec![self.object("v1", "ConfigMap", &suffix, merged(large(), Value::Object(map.content)))],
-            )
-        });
-        maps.collect()
+    /// A ConfigMap of the model's copy.
+    fn map(&self, map: &CopyMap<'_>) -> Value {
+        let content = Value::Object(map.content());
+        self.object("v1", "ConfigMap", &map_suffix(map.number), merged(large(), content))
     }
 
     /// What the model says of the platform, for an image that is not Levada's own.
     fn parameters(&self) -> Value {
         self.object("v1", "ConfigMap", "-parameters", json!({ "data": { "platform.json": self.parameters } }))
     }
+}
+
+/// What a ConfigMap of the model's copy is called by.
+fn map_suffix(number: u32) -> String {
+    format!("-model-{number:04}")
 }
 
 /// Annotations of what stays when its files go: whoever applies them and takes away what has left them

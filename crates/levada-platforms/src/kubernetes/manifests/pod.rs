@@ -1,7 +1,7 @@
 //! The pods of a platform: what runs in them, and what it finds there.
 
 use super::secrets::{SECRET_PARTS, secret_name};
-use super::{Pods, merged};
+use super::{Pods, map_suffix, merged};
 use crate::kubernetes::copy::CopyMap;
 use crate::kubernetes::settings::Size;
 use crate::plain;
@@ -148,12 +148,11 @@ impl Pods<'_> {
 
     /// The ConfigMaps of the model's copy, each file at its own path.
     fn model_sources(&self) -> Vec<Value> {
-        let item = |(key, path): &(String, &str)| json!({ "key": key, "path": path });
-        let source = |map: CopyMap<'_>| {
-            let items: Vec<Value> = map.items.iter().map(item).collect();
-            json!({ "configMap": { "name": self.map_name(map.number), "items": items } })
+        let source = |map: &CopyMap<'_>| {
+            let items: Vec<Value> = map.items().map(|(key, path)| json!({ "key": key, "path": path })).collect();
+            json!({ "configMap": { "name": format!("{}{}", self.name(), map_suffix(map.number)), "items": items } })
         };
-        self.copied.maps().into_iter().map(source).collect()
+        self.maps.iter().map(source).collect()
     }
 
     /// The secrets of all credentials. Whoever needs one that is missing fails by its name, and holds up
