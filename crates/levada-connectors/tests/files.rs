@@ -77,7 +77,7 @@ impl Folder {
             watermark: None,
         };
         let kind = self.kind(each_file, &[]);
-        PullRequest { datasets: vec![dataset], kind, previous: None, finds_deletes: false }
+        PullRequest::new(kind, vec![dataset], "levada_test")
     }
 }
 

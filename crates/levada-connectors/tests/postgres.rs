@@ -105,7 +105,7 @@ fn secret(user: &str, password: &str) -> Secret {
 }
 
 fn snapshot(datasets: Vec<PullDataset>) -> PullRequest {
-    PullRequest { datasets, kind: IngestKind::Snapshot, previous: None, finds_deletes: false }
+    PullRequest::new(IngestKind::Snapshot, datasets, "levada_test")
 }
 
 fn dataset(name: &str, table: &str, schema: &Schema) -> PullDataset {

@@ -160,7 +160,7 @@ async fn sqlite_keeps_the_contract_of_sinks() {
 fn request(table: &str, schema: &Schema) -> PullRequest {
     let dataset = "d".parse().expect("a name");
     let dataset = PullDataset { dataset, table: table.to_owned(), schema: schema.clone(), watermark: None };
-    PullRequest { datasets: vec![dataset], kind: IngestKind::Snapshot, previous: None, finds_deletes: false }
+    PullRequest::new(IngestKind::Snapshot, vec![dataset], "levada_test")
 }
 
 async fn refusal(sqlite: &Sqlite, table: &str, schema: &Schema) -> String {

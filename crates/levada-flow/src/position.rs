@@ -29,6 +29,13 @@ pub enum Position {
         /// The run, so that two cron runs on one vector differ.
         run: String,
     },
+    /// A place in the source's change log.
+    Log {
+        /// As the source writes it, such as `0/16B3748` or `binlog.000003:4567`.
+        at: String,
+        /// How each dataset that is in, or on its way, stands; what it means, its connector knows.
+        datasets: BTreeMap<String, String>,
+    },
 }
 
 impl Position {
@@ -37,7 +44,17 @@ impl Position {
         match self {
             Self::Watermark { greatest } => drop(greatest.remove(dataset)),
             Self::Files { seen } => seen.retain(|file, _| file.split_once(':').is_none_or(|(of, _)| of != dataset)),
+            Self::Log { datasets, .. } => drop(datasets.remove(dataset)),
             Self::Snapshot { .. } | Self::Vector { .. } => {}
+        }
+    }
+
+    /// What a batch remembers of it, for people: without what only the next pull needs.
+    #[must_use]
+    pub fn brief(&self) -> Self {
+        match self {
+            Self::Log { at, .. } => Self::Log { at: at.clone(), datasets: BTreeMap::new() },
+            other => other.clone(),
         }
     }
 

@@ -95,8 +95,7 @@ fn three_batches() -> (MemoryDatabase, PullRequest) {
     database.set_table("t", rows.expect("one column"));
     let dataset = "t".parse().expect("a name");
     let dataset = PullDataset { dataset, table: "t".to_owned(), schema, watermark: None };
-    let request =
-        PullRequest { datasets: vec![dataset], kind: IngestKind::Snapshot, previous: None, finds_deletes: false };
+    let request = PullRequest::new(IngestKind::Snapshot, vec![dataset], "levada_test");
     (database, request)
 }
 

@@ -30,6 +30,8 @@ pub(crate) const INSERT: i32 = 0;
 pub(crate) const UPDATE: i32 = 1;
 /// [`OPERATION`] of a key that is gone; the row has its last values.
 pub(crate) const DELETE: i32 = 2;
+/// What a source's change log says of a key that may be new; never stored.
+pub(crate) const UPSERT: i32 = 3;
 
 /// A 128-bit hash, as `levada_flow::canonical` makes them.
 pub(crate) type Hash = [u8; 16];

@@ -171,6 +171,12 @@ impl Diff {
         changes
     }
 
+    /// Notes that everything is gone, stored or from an earlier row.
+    pub(crate) fn truncate(&mut self) {
+        self.is_repeated |= self.index.iter().any(|(_, known)| known.row_came());
+        self.index.note_all_gone();
+    }
+
     fn gone(&mut self, key: Hash) {
         if let Place::Occupied(mut place) = self.index.place(key) {
             place.get_mut().note_gone();
@@ -192,7 +198,8 @@ impl Diff {
         let is_missing = |known: &Known| match coverage {
             Coverage::Complete => !known.row_came(),
             Coverage::UpsertsAndKeys => !known.row_came() && !known.key_came(),
-            Coverage::Upserts | Coverage::Appends => false,
+            Coverage::Upserts | Coverage::Appends | Coverage::Changes | Coverage::ChangesAndKeys => false,
+            Coverage::Part | Coverage::Nothing => false,
         };
         let closed = self.index.iter().filter(|(_, known)| known.is_gone() || is_missing(known));
         let closed = closed.filter_map(|(key, known)| {

@@ -128,6 +128,14 @@ pub enum StoreError {
         /// `keys` or `updates`.
         what: &'static str,
     },
+    /// A source left a value out because it did not change, and there is none.
+    #[error("store changes of {dataset}: column {column:?} of a row is said to be as before, and no version is stored")]
+    KeptUnknown {
+        /// The dataset.
+        dataset: DatasetRef,
+        /// The column.
+        column: String,
+    },
     /// A dataset got rows in two ways, or what they cover does not go with them.
     #[error("store {dataset}: {problem}")]
     Misuse {

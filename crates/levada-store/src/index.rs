@@ -260,6 +260,11 @@ impl LiveIndex {
         self.todays_keys.insert(stored_key, key);
     }
 
+    /// Says of everything that it is gone.
+    pub(crate) fn note_all_gone(&mut self) {
+        self.entries.values_mut().for_each(Known::note_gone);
+    }
+
     /// All keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Hash, &Known)> {
         self.entries.iter()

@@ -21,6 +21,7 @@ mod owner;
 mod readings;
 mod segment;
 mod shape;
+mod spool;
 mod squash;
 mod sweep;
 mod writer;

@@ -4,5 +4,6 @@ mod damage;
 mod evolution;
 mod fixture;
 mod laws;
+mod log;
 mod refusals;
 mod sweeping;

@@ -194,7 +194,7 @@ impl<'a> Pull<'a> {
             self.seen.extend(files.iter().map(|file| (file.key.clone(), file.fingerprint.clone())));
         }
         let position = Position::Files { seen: self.seen };
-        Ok(PullEnd { position, coverage, incarnation: INCARNATION.to_owned() })
+        Ok(PullEnd::new(position, coverage, INCARNATION.to_owned()))
     }
 
     /// Whether the files are all there is. Without files nothing is said; files that add come on

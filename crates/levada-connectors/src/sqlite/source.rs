@@ -85,7 +85,7 @@ fn pull(path: &Path, request: &PullRequest, out: &mpsc::Sender<Pulled>) -> Resul
         IngestKind::Watermark { .. } => Position::Watermark { greatest },
         _ => Position::Snapshot { mark: mark(path) },
     };
-    Ok(PullEnd { position, coverage, incarnation })
+    Ok(PullEnd::new(position, coverage, incarnation))
 }
 
 /// One pull's transaction and where its rows go.

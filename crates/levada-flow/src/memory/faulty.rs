@@ -90,6 +90,12 @@ impl<S: Source> Source for FaultySource<S> {
         self.inner.acknowledge(position).await?;
         self.countdown.after(())
     }
+
+    async fn forget(&mut self, reader: &str) -> Result<(), FlowError> {
+        self.countdown.before()?;
+        self.inner.forget(reader).await?;
+        self.countdown.after(())
+    }
 }
 
 /// A sink that fails once; [`Fault::Batch`] has no meaning here.

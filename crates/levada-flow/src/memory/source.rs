@@ -110,7 +110,7 @@ impl Source for MemorySource {
             IngestKind::Watermark { .. } => Position::Watermark { greatest },
             _ => Position::Snapshot { mark: "memory".to_owned() },
         };
-        Ok(PullEnd { position, coverage, incarnation: self.incarnation.clone() })
+        Ok(PullEnd::new(position, coverage, self.incarnation.clone()))
     }
 
     async fn acknowledge(&mut self, _position: &Position) -> Result<(), FlowError> {

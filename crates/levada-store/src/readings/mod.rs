@@ -144,6 +144,8 @@ enum Listening {
 /// Collects rows into batches of a good size and sends them.
 struct Output {
     schema: SchemaRef,
+    /// Before rows are left out that only say that their key is gone.
+    unfiltered: SchemaRef,
     has_hashes: bool,
     coalescer: BatchCoalescer,
     sender: mpsc::Sender<Result<RecordBatch, FlowError>>,
@@ -158,10 +160,17 @@ impl Output {
         };
         let hashes: &[&str] = if asked.has_hashes() { &[KEY_HASH, ROW_HASH] } else { &[] };
         let own = own.iter().chain(hashes).map(|name| Arc::new(columns::field(name)));
-        let fields: Vec<_> = asked.columns().fields().iter().cloned().chain(own).collect();
-        let schema: SchemaRef = Arc::new(ArrowSchema::new(fields));
+        let own: Vec<_> = own.collect();
+        let with_own = |columns: &SchemaRef| -> SchemaRef {
+            Arc::new(ArrowSchema::new(columns.fields().iter().chain(&own).cloned().collect::<Vec<_>>()))
+        };
+        let unfiltered = with_own(asked.nullable_columns());
+        let schema = match reading {
+            Reading::Changes { .. } => unfiltered.clone(),
+            Reading::Live { .. } | Reading::History { .. } => with_own(asked.columns()),
+        };
         let coalescer = BatchCoalescer::new(schema.clone(), BATCH_ROWS_MAX);
-        Self { schema, has_hashes: asked.has_hashes(), coalescer, sender }
+        Self { schema, unfiltered, has_hashes: asked.has_hashes(), coalescer, sender }
     }
 
     /// Takes the rows that `shows` says, with the reading's own columns behind them.
@@ -177,12 +186,15 @@ impl Output {
             columns.push(rows.row_hashes.clone().expect("hashes are asked for"));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.data.num_rows()));
-        let all = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+        let all = RecordBatch::try_new_with_options(self.unfiltered.clone(), columns, &options)
             .expect("the columns were made for this schema");
         let shown = match shows {
             None => all,
             Some(shows) => filter_record_batch(&all, &BooleanArray::from(shows)).expect("one flag per row"),
         };
+        let options = RecordBatchOptions::new().with_row_count(Some(shown.num_rows()));
+        let shown = RecordBatch::try_new_with_options(self.schema.clone(), shown.columns().to_vec(), &options)
+            .map_err(|source| StoreError::damaged("a row that is live", source))?;
         self.coalescer.push_batch(shown).expect("the schema is the coalescer's");
         self.send()
     }

@@ -36,6 +36,8 @@ pub(crate) struct Asked {
     schema: Schema,
     /// The columns of `schema`, nullable where some piece has no value.
     columns: SchemaRef,
+    /// The same, all nullable: a row that only says that its key is gone may have nothing else.
+    nullable: SchemaRef,
     has_hashes: bool,
     shape: Shape,
     hasher: RowHasher,
@@ -44,16 +46,22 @@ pub(crate) struct Asked {
 impl Asked {
     /// Asks for the columns of `schema`; `stored` are all schemas that the log was written under.
     pub(crate) fn new(schema: &Schema, stored: &[Arc<StoredSchema>], has_hashes: bool) -> Self {
-        let columns = schema.columns.iter().map(|column| {
-            let is_everywhere = stored.iter().all(|stored| {
-                stored.schema.columns.iter().any(|old| old.name == column.name && (old.key || !old.nullable))
-            });
-            let nullable = (column.nullable && !column.key) || !is_everywhere;
-            Field::new(column.name.as_str(), arrow_type(&column.data_type), nullable)
-        });
+        let columns: Vec<Field> = schema
+            .columns
+            .iter()
+            .map(|column| {
+                let is_everywhere = stored.iter().all(|stored| {
+                    stored.schema.columns.iter().any(|old| old.name == column.name && (old.key || !old.nullable))
+                });
+                let nullable = (column.nullable && !column.key) || !is_everywhere;
+                Field::new(column.name.as_str(), arrow_type(&column.data_type), nullable)
+            })
+            .collect();
+        let nullable: Vec<Field> = columns.iter().map(|column| column.clone().with_nullable(true)).collect();
         Self {
             schema: schema.clone(),
-            columns: Arc::new(ArrowSchema::new(columns.collect::<Vec<_>>())),
+            columns: Arc::new(ArrowSchema::new(columns)),
+            nullable: Arc::new(ArrowSchema::new(nullable)),
             has_hashes,
             shape: Shape::of_rows(schema),
             hasher: RowHasher::new(schema),
@@ -66,9 +74,14 @@ impl Asked {
         Self { shape, ..Self::new(schema, std::slice::from_ref(stored), true) }
     }
 
-    /// The columns, without the store's own.
+    /// The columns of rows that are live or were, without the store's own.
     pub(crate) fn columns(&self) -> &SchemaRef {
         &self.columns
+    }
+
+    /// The columns of rows that may only say that their key is gone.
+    pub(crate) fn nullable_columns(&self) -> &SchemaRef {
+        &self.nullable
     }
 
     /// Whether hashes are wanted.
@@ -79,7 +92,7 @@ impl Asked {
 
 /// Some rows of a piece.
 pub(crate) struct PieceRows {
-    /// The columns asked for.
+    /// The columns asked for, all nullable.
     pub(crate) data: RecordBatch,
     /// [`OPERATION`]
     pub(crate) operations: Int32Array,
@@ -233,7 +246,7 @@ impl Part {
     }
 
     fn data_of(&self, rows: &RecordBatch, wanted: &Wanted<'_>) -> Result<RecordBatch, StoreError> {
-        let fields = wanted.asked.columns.fields().iter().zip(&wanted.field_ids);
+        let fields = wanted.asked.nullable.fields().iter().zip(&wanted.field_ids);
         let arrays = fields.map(|(field, id)| match id {
             None => Ok(new_null_array(field.data_type(), rows.num_rows())),
             Some(id) => {
@@ -243,7 +256,7 @@ impl Part {
         });
         let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-        RecordBatch::try_new_with_options(wanted.asked.columns.clone(), arrays, &options)
+        RecordBatch::try_new_with_options(wanted.asked.nullable.clone(), arrays, &options)
             .map_err(|source| StoreError::damaged(&self.path, source))
     }
 

@@ -1,11 +1,12 @@
 //! Writes one dataset's part of a batch. Blocks.
 
 use crate::catalog::{Log, Piece};
-use crate::columns::{self, DELETE, Hash, INSERT, OPERATION, UPDATE, hash_array, hash_at};
-use crate::diff::{Changes, Diff};
+use crate::columns::{self, DELETE, Hash, INSERT, OPERATION, UPDATE, UPSERT, hash_array, hash_at};
+use crate::diff::{Changes, Closed, Diff};
 use crate::index::{ByHash, LiveIndex};
 use crate::segment::{Asked, PieceReader, PieceRows, SegmentWriter, Written};
 use crate::squash::squash;
+use crate::writer::log::LogRows;
 use crate::{Inner, StoreError};
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, Int32Array, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::take;
@@ -13,12 +14,13 @@ use arrow::datatypes::{Int32Type, SchemaRef};
 use levada_flow::BATCH_ROWS_MAX;
 use levada_flow::arrow_schema::arrow_type;
 use levada_flow::canonical::with_occurrence;
-use levada_flow::source::Coverage;
+use levada_flow::source::{Coverage, Kept};
 use levada_model::SchemaColumn;
 use levada_model::address::DatasetRef;
 use levada_state::Manifest;
 use levada_state::catalog::{Body, StoredSchema};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Changed rows by operation.
@@ -34,25 +36,33 @@ pub(crate) struct Counts {
 enum Way {
     Rows,
     Changes,
+    Log,
 }
 
 /// One dataset of a batch being written.
 pub(crate) struct DatasetWriter {
-    inner: Arc<Inner>,
-    log: Log,
-    stored: Arc<StoredSchema>,
+    pub(super) inner: Arc<Inner>,
+    pub(super) log: Log,
+    pub(super) stored: Arc<StoredSchema>,
     /// Made when the first row comes: most pulls of most datasets bring nothing.
     diff: Option<Diff>,
     segment: SegmentWriter,
     counts: Counts,
     way: Option<Way>,
+    /// What came in [`Way::Log`].
+    log_rows: Option<LogRows>,
+    /// Where it may spill.
+    spill: PathBuf,
+    buffer: usize,
 }
 
 impl DatasetWriter {
     pub(crate) fn new(inner: Arc<Inner>, log: Log, stored: StoredSchema, run: &str, buffer: usize) -> Self {
         let schema = columns::file_schema(&stored);
         let segment = SegmentWriter::new(&inner.root, &log.dataset, run, schema, buffer);
-        Self { inner, log, stored: Arc::new(stored), diff: None, segment, counts: Counts::default(), way: None }
+        let spill = inner.root.join(format!("{}/{}/{run}-spill", log.dataset.datastore, log.dataset.dataset));
+        let (stored, counts) = (Arc::new(stored), Counts::default());
+        Self { inner, log, stored, diff: None, segment, counts, way: None, log_rows: None, spill, buffer }
     }
 
     fn dataset(&self) -> &DatasetRef {
@@ -71,22 +81,76 @@ impl DatasetWriter {
     }
 
     pub(crate) fn keys(&mut self, keys: &RecordBatch) -> Result<(), StoreError> {
-        self.goes(Way::Rows)?;
-        if self.stored.schema.key().is_empty() {
+        if !self.has_key() {
             return Err(StoreError::KeyMissing { dataset: self.dataset().clone(), what: "keys" });
         }
         self.check(keys, self.stored.schema.columns.iter().filter(|column| column.key))?;
+        if self.way == Some(Way::Log) {
+            self.log_rows().list(keys);
+            return Ok(());
+        }
+        self.goes(Way::Rows)?;
         self.diff()?.keys(keys);
         Ok(())
     }
 
-    pub(crate) fn write_changes(&mut self, rows: &RecordBatch) -> Result<(), StoreError> {
-        self.goes(Way::Changes)?;
+    fn has_key(&self) -> bool {
+        !self.stored.schema.key().is_empty()
+    }
+
+    fn log_rows(&mut self) -> &mut LogRows {
+        let new = || LogRows::new(&self.stored.schema, self.spill.clone(), self.buffer);
+        self.log_rows.get_or_insert_with(new)
+    }
+
+    /// Takes rows of a source's change log. Without a key they are compared with what is stored.
+    pub(crate) fn append(&mut self, rows: &RecordBatch, kept: &[Kept]) -> Result<(), StoreError> {
+        if !self.has_key() {
+            return match kept.is_empty() {
+                true => self.write_changes(rows),
+                false => Err(self.misuse("a row without a key has no version to keep values of")),
+            };
+        }
+        self.goes(Way::Log)?;
+        let (data, operations) = self.split(rows)?;
+        let operations = self.operations(&operations, UPSERT)?;
+        self.check_types(&data, self.stored.schema.columns.iter())?;
+        self.check_nulls(&data, &operations, kept)?;
+        self.log_rows().append(&data, operations, kept)
+    }
+
+    /// Notes that a source's log says of everything that it is gone.
+    pub(crate) fn truncate(&mut self) -> Result<(), StoreError> {
+        match self.has_key() {
+            true => {
+                self.goes(Way::Log)?;
+                self.log_rows().truncate();
+            }
+            false => {
+                self.goes(Way::Changes)?;
+                self.diff()?.truncate();
+            }
+        }
+        Ok(())
+    }
+
+    /// The dataset's columns, and the operations behind them.
+    fn split(&self, rows: &RecordBatch) -> Result<(RecordBatch, ArrayRef), StoreError> {
         let at =
             rows.schema().index_of(OPERATION).map_err(|_| self.misfit(format!("column {OPERATION} is missing")))?;
         let mut data = rows.clone();
         let operations = data.remove_column(at);
-        let operations = self.operations(&operations)?;
+        Ok((data, operations))
+    }
+
+    pub(super) fn misuse(&self, problem: &'static str) -> StoreError {
+        StoreError::Misuse { dataset: self.dataset().clone(), problem }
+    }
+
+    pub(crate) fn write_changes(&mut self, rows: &RecordBatch) -> Result<(), StoreError> {
+        self.goes(Way::Changes)?;
+        let (data, operations) = self.split(rows)?;
+        let operations = self.operations(&operations, DELETE)?;
         self.check(&data, self.stored.schema.columns.iter())?;
         let changes = self.diff()?.changes(&data, &operations);
         self.stage(data.columns(), changes)
@@ -94,9 +158,15 @@ impl DatasetWriter {
 
     /// Ends the dataset's part; `None`: it has no net change.
     pub(crate) fn finish(mut self, coverage: Coverage) -> Result<Option<Manifest>, StoreError> {
-        if self.way == Some(Way::Changes) && coverage == Coverage::Complete {
-            let problem = "changes are never the whole dataset";
-            return Err(StoreError::Misuse { dataset: self.dataset().clone(), problem });
+        if matches!(self.way, Some(Way::Changes | Way::Log)) && coverage == Coverage::Complete {
+            return Err(self.misuse("changes are never the whole dataset"));
+        }
+        if self.way.is_some() && coverage == Coverage::Nothing {
+            return Err(self.misuse("a pull that brings rows of a dataset says something of it"));
+        }
+        if let Some(rows) = self.log_rows.take() {
+            self.finish_log(rows, coverage)?;
+            return self.manifest();
         }
         let may_close = matches!(coverage, Coverage::Complete | Coverage::UpsertsAndKeys);
         if self.diff.is_none() && !may_close {
@@ -110,7 +180,7 @@ impl DatasetWriter {
         if diff.is_repeated {
             self.squash(&diff)?;
         }
-        self.close_versions(&diff, coverage)?;
+        self.close_versions(&diff.closed(coverage))?;
         if coverage == Coverage::Appends && self.way == Some(Way::Rows) {
             self.append_copies(&mut diff)?;
         }
@@ -137,10 +207,7 @@ impl DatasetWriter {
     fn goes(&mut self, way: Way) -> Result<(), StoreError> {
         match *self.way.get_or_insert(way) == way {
             true => Ok(()),
-            false => {
-                let problem = "one batch has either rows or changes of it";
-                Err(StoreError::Misuse { dataset: self.dataset().clone(), problem })
-            }
+            false => Err(self.misuse("one batch has either rows or changes of it")),
         }
     }
 
@@ -158,8 +225,54 @@ impl DatasetWriter {
         StoreError::RowsMisfit { dataset: self.dataset().clone(), problem }
     }
 
-    /// Compares a record batch with the columns it must have, in their order.
-    fn check<'a>(&self, rows: &RecordBatch, columns: impl Iterator<Item = &'a SchemaColumn>) -> Result<(), StoreError> {
+    /// Compares a record batch with the columns it must have, in their order, and looks for nulls.
+    fn check<'a>(
+        &self,
+        rows: &RecordBatch,
+        columns: impl Iterator<Item = &'a SchemaColumn> + Clone,
+    ) -> Result<(), StoreError> {
+        self.check_types(rows, columns.clone())?;
+        for (column, array) in columns.zip(rows.columns()) {
+            self.check_column(column, array, |_| true)?;
+        }
+        Ok(())
+    }
+
+    /// Looks for nulls in rows of a change log: what is gone has only its key, and what was kept is null.
+    fn check_nulls(&self, rows: &RecordBatch, operations: &Int32Array, kept: &[Kept]) -> Result<(), StoreError> {
+        for (at, (column, array)) in self.stored.schema.columns.iter().zip(rows.columns()).enumerate() {
+            let is_kept = |row: usize| {
+                let cell = Kept { row: row as u32, column: at as u32 };
+                kept.binary_search(&cell).is_ok()
+            };
+            self.check_column(column, array, |row| column.key || (operations.value(row) != DELETE && !is_kept(row)))?;
+        }
+        Ok(())
+    }
+
+    /// Looks for a null where there may be none.
+    fn check_column(
+        &self,
+        column: &SchemaColumn,
+        array: &ArrayRef,
+        must_have: impl Fn(usize) -> bool,
+    ) -> Result<(), StoreError> {
+        let nulls = array.nulls().filter(|nulls| (column.key || !column.nullable) && nulls.null_count() > 0);
+        let row = nulls.and_then(|nulls| (0..nulls.len()).find(|row| nulls.is_null(*row) && must_have(*row)));
+        match row {
+            None => Ok(()),
+            Some(row) => {
+                let column = column.name.as_str().to_owned();
+                Err(StoreError::NullValue { dataset: self.dataset().clone(), column, row: row + 1 })
+            }
+        }
+    }
+
+    fn check_types<'a>(
+        &self,
+        rows: &RecordBatch,
+        columns: impl Iterator<Item = &'a SchemaColumn>,
+    ) -> Result<(), StoreError> {
         let columns: Vec<_> = columns.collect();
         let names = |names: Vec<&str>| names.join(", ");
         let schema = rows.schema();
@@ -174,16 +287,11 @@ impl DatasetWriter {
                 let problem = format!("column {:?} is {}, not {data_type}", column.name.as_str(), array.data_type());
                 return Err(self.misfit(problem));
             }
-            let row = array.nulls().filter(|_| column.key || !column.nullable);
-            if let Some(row) = row.and_then(|nulls| (0..nulls.len()).find(|row| nulls.is_null(*row))) {
-                let column = column.name.as_str().to_owned();
-                return Err(StoreError::NullValue { dataset: self.dataset().clone(), column, row: row + 1 });
-            }
         }
         Ok(())
     }
 
-    fn operations(&self, operations: &ArrayRef) -> Result<Int32Array, StoreError> {
+    fn operations(&self, operations: &ArrayRef, greatest: i32) -> Result<Int32Array, StoreError> {
         let typed = operations.as_primitive_opt::<Int32Type>();
         let typed = typed.ok_or_else(|| self.misfit(format!("column {OPERATION} is {}", operations.data_type())))?;
         let is_keyless = self.stored.schema.key().is_empty();
@@ -193,7 +301,7 @@ impl DatasetWriter {
                 Some(UPDATE) if is_keyless => {
                     return Err(StoreError::KeyMissing { dataset: self.dataset().clone(), what: "updates" });
                 }
-                Some(INSERT..=DELETE) => {}
+                Some(found) if (INSERT..=greatest).contains(&found) => {}
                 other => {
                     let found = other.map_or_else(|| "NULL".to_owned(), |value| value.to_string());
                     return Err(StoreError::OperationUnknown { dataset: self.dataset().clone(), row: row + 1, found });
@@ -204,7 +312,7 @@ impl DatasetWriter {
     }
 
     /// Writes the rows of `data` that are changes.
-    fn stage(&mut self, data: &[ArrayRef], changes: Changes) -> Result<(), StoreError> {
+    pub(super) fn stage(&mut self, data: &[ArrayRef], changes: Changes) -> Result<(), StoreError> {
         let Changes { rows, operations, previous, key_hashes, row_hashes } = changes;
         if rows.is_empty() {
             return Ok(());
@@ -249,12 +357,11 @@ impl DatasetWriter {
     }
 
     /// Writes a delete for each live version that ends, with its last values.
-    fn close_versions(&mut self, diff: &Diff, coverage: Coverage) -> Result<(), StoreError> {
-        let closed = diff.closed(coverage);
+    pub(super) fn close_versions(&mut self, closed: &ByHash<Closed>) -> Result<(), StoreError> {
         let batches = closed.values().map(|version| version.batch).collect();
-        self.read_back(&closed, &batches, |writer, rows, batch| {
+        self.read_back(closed, &batches, |writer, rows, batch| {
             let mut changes = Changes::default();
-            for (row, key, version) in found(rows, &closed) {
+            for (row, key, version) in found(rows, closed) {
                 if version.batch == batch {
                     changes.push_operation(row, DELETE, Some(batch), key, version.row_hash);
                 }

@@ -4,6 +4,7 @@
 //! and the manifests that name them. What is not a change is not written. Nothing is committed.
 
 mod dataset;
+mod log;
 
 pub(crate) use dataset::{Counts, segment_rows};
 
@@ -13,7 +14,7 @@ use crate::sweep::RunGuard;
 use crate::{Inner, StoreError, columns};
 use arrow::array::RecordBatch;
 use dataset::DatasetWriter;
-use levada_flow::source::Coverage;
+use levada_flow::source::{Coverage, Kept};
 use levada_model::Schema;
 use levada_model::address::{DatasetRef, Stream};
 use levada_state::catalog::Body;
@@ -57,7 +58,7 @@ pub struct BatchWriter {
 pub struct Staged {
     /// Of the datasets with a net change.
     pub manifests: Vec<Manifest>,
-    /// All datasets of the batch, changed or not, with the schemas of their rows.
+    /// All datasets that the pull saw whole, changed or not, with the schemas of their rows.
     pub covered: Vec<Covered>,
     /// Changed rows.
     pub rows: i64,
@@ -116,6 +117,24 @@ impl BatchWriter {
         self.work(dataset, move |writer| writer.keys(&keys)).await
     }
 
+    /// Takes rows of a source's change log: the schema's columns and `lv_op` int32, as in
+    /// [`Pulled::Changes`](levada_flow::source::Pulled). They are appended as they come, and of several
+    /// about one key the last one counts; without a key they are compared with what is stored.
+    ///
+    /// # Errors
+    /// As [`BatchWriter::write`]; or a kept cell has no version to keep it of.
+    pub async fn append(&mut self, dataset: usize, rows: RecordBatch, kept: Vec<Kept>) -> Result<(), StoreError> {
+        self.work(dataset, move |writer| writer.append(&rows, &kept)).await
+    }
+
+    /// Takes a source's word that everything the dataset had is gone.
+    ///
+    /// # Errors
+    /// As [`BatchWriter::write`].
+    pub async fn truncate(&mut self, dataset: usize) -> Result<(), StoreError> {
+        self.work(dataset, DatasetWriter::truncate).await
+    }
+
     /// Takes changes: the schema's columns and `lv_op` int32. The last one of a key wins; what
     /// changes nothing is passed over. Without a key an insert comes on top, a delete takes one of
     /// the equal rows away, and there are no updates.
@@ -145,8 +164,11 @@ impl BatchWriter {
                 }
             }
         }
+        // A part of a dataset is not the dataset.
+        let is_whole = |coverage: &Coverage| !matches!(coverage, Coverage::Part | Coverage::Nothing);
+        let covered = self.covered.into_iter().zip(coverage).filter(|(_, coverage)| is_whole(coverage));
         Ok(Staged {
-            covered: self.covered,
+            covered: covered.map(|(covered, _)| covered).collect(),
             rows: manifests.iter().map(|manifest| manifest.inserts + manifest.updates + manifest.deletes).sum(),
             bytes: manifests.iter().map(|manifest| manifest.bytes).sum(),
             manifests,
