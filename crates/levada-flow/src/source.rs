@@ -88,7 +88,8 @@ pub enum Pulled {
         /// At most [`crate::BATCH_ROWS_MAX`] rows.
         rows: RecordBatch,
     },
-    /// Keys that exist at the source: only the key columns, in the schema's order.
+    /// Keys that exist at the source: only the key columns, in the schema's order. Where the dataset is read
+    /// by a change log, changes of it come before them, if only none.
     Keys {
         /// Position in [`PullRequest::datasets`].
         dataset: usize,
@@ -105,6 +106,11 @@ pub enum Pulled {
         /// The cells that the source did not send, because they did not change: null in `rows`.
         kept: Vec<Kept>,
     },
+    /// What this pull has sent of the dataset counts for nothing: it can't be read on.
+    Discard {
+        /// Position in [`PullRequest::datasets`].
+        dataset: usize,
+    },
     /// Everything that the dataset had is gone.
     Truncated {
         /// Position in [`PullRequest::datasets`].
@@ -112,7 +118,8 @@ pub enum Pulled {
     },
 }
 
-/// A cell whose value is that of the last version of its key.
+/// A cell whose value is that of the last version of its key; in a row with `lv_op` 3, of the key that the
+/// row before it says is gone, where it does: the key itself has changed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Kept {
     /// In its record batch.

@@ -38,6 +38,11 @@ fn connections_wanted(node: &Node, connection: &Connection) -> u32 {
     }
 }
 
+impl Permit {
+    /// What a log that is read without an end has: its own connection, and one to look things up.
+    pub const OF_A_LOG: Self = Self { container: None, connections: 1 };
+}
+
 impl Caps {
     /// Takes as many connections to the node's container as it can use and are left; `None`: none
     /// is left.

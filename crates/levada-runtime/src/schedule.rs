@@ -1,5 +1,6 @@
 //! When a node's next regular turn is.
 
+use crate::jobs::is_continuous;
 use levada_model::model::{Cron, CronTrigger, TransformTrigger};
 use levada_model::period::{Period, PeriodUnit};
 use levada_model::schedule;
@@ -22,6 +23,7 @@ pub fn next_turn(node: &Node, now: i64) -> Option<i64> {
             IngestOrigin::Container { trigger: Some(trigger), .. } => {
                 next_tick(trigger, &node.address.to_string(), now)?
             }
+            IngestOrigin::Container { trigger: None, .. } if is_continuous(spec) => now,
             IngestOrigin::Container { trigger: None, .. } => now + DEFAULT_INTERVAL_US,
             IngestOrigin::Transformer { .. } => return None,
         },

@@ -227,7 +227,7 @@ async fn compare_pulled(
         IngestOrigin::Container { ingest: files @ IngestKind::Files { .. }, .. } => files.clone(),
         _ => IngestKind::Snapshot,
     };
-    let request = pull_request(spec, &kind, None, false);
+    let request = pull_request(spec, &kind, String::new());
     source.inspect(&request).await?;
     let hashers: Vec<RowHasher> = request.datasets.iter().map(|dataset| RowHasher::new(&dataset.schema)).collect();
     let (sender, mut receiver) = mpsc::channel(8);

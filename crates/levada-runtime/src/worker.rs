@@ -4,7 +4,7 @@
 //! that runs is aborted, and a new session joins the workers again.
 
 use crate::caps::{self, Caps, JobKey, Permit, job_key};
-use crate::jobs::{self, Report};
+use crate::jobs::{self, Report, Turn};
 use crate::schedule::DAY_US;
 use crate::{JobError, Runtime, retry, schedule};
 use levada_flow::{FlowError, Retry};
@@ -17,7 +17,7 @@ use levada_state::{Fence, Host, StateError};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// How long a claim holds without being renewed, in µs.
@@ -28,6 +28,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(3);
 const POLL_EVERY: Duration = Duration::from_millis(100);
 /// How long running jobs may go on after a stop, before they are released.
 const STOP_AFTER: Duration = Duration::from_secs(8);
+/// How often what is due is looked at while as many jobs run as may.
+const LOOK_BUSY_EVERY: Duration = Duration::from_secs(1);
 /// How many due nodes are looked at at once.
 const DUE_PAGE_ROWS: usize = 4_096;
 /// When a row whose calendars never open together is looked at again, in µs.
@@ -98,6 +100,8 @@ pub struct Worker {
     has_fired: bool,
     /// The next pause while the state is out of reach; `None`: it is there.
     outage: Option<Duration>,
+    /// When it looked last for what is due while as many jobs ran as may.
+    looked_busy_at: Option<std::time::Instant>,
     /// The day, since 1970, on which old runs were forgotten last.
     forgot_on: Option<i64>,
     ending: Ending,
@@ -106,6 +110,8 @@ pub struct Worker {
 /// What a running job holds.
 struct Running {
     rows: Vec<HotNode>,
+    /// Whether it takes the place of no other job, because it has no end.
+    is_endless: bool,
     /// Its connections.
     permit: Permit,
 }
@@ -117,6 +123,9 @@ enum Session {
     /// The worker lock was lost: others may believe that this worker is dead.
     LockLost,
 }
+
+/// Where jobs without an end tell what they have done.
+type Told = mpsc::UnboundedSender<(NodeAddress, Report)>;
 
 struct Ended {
     key: JobKey,
@@ -148,6 +157,7 @@ impl Worker {
             has_begun: false,
             has_fired: false,
             outage: None,
+            looked_busy_at: None,
             forgot_on: None,
             ending: Ending::default(),
         }
@@ -193,6 +203,8 @@ impl Worker {
             self.sweep(before - SWEEP_GRACE_US).await?;
         }
         lock.settle();
+        let (told, mut reports) = mpsc::unbounded_channel();
+        let told = (self.mode == Mode::Continuous).then_some(told);
         if self.mode == Mode::UntilIdle && !std::mem::replace(&mut self.has_begun, true) {
             self.pull_everything_once().await?;
         }
@@ -201,7 +213,7 @@ impl Worker {
             if !lock.is_held() {
                 return Ok(Session::LockLost);
             }
-            self.start_due(jobs).await?;
+            self.start_due(jobs, told.as_ref()).await?;
             self.forget_old_runs().await?;
             self.outage = None;
             if jobs.is_empty() && self.is_at_its_end().await? {
@@ -209,6 +221,7 @@ impl Worker {
             }
             tokio::select! {
                 Some(ended) = jobs.join_next() => self.finish(ended).await?,
+                Some((node, report)) = reports.recv() => self.take_report(node, report),
                 _ = tokio::time::sleep(POLL_EVERY) => {}
                 _ = renew.tick() => self.renew().await?,
                 // The sender may be gone; then nobody stops this worker.
@@ -296,16 +309,40 @@ impl Worker {
         Ok(!due.is_empty())
     }
 
-    async fn start_due(&mut self, jobs: &mut JoinSet<Ended>) -> Result<(), StateError> {
+    async fn start_due(&mut self, jobs: &mut JoinSet<Ended>, told: Option<&Told>) -> Result<(), StateError> {
+        // While as many run as may, only jobs without an end could start; they are looked for now and then.
+        let is_time = self.looked_busy_at.is_none_or(|at| at.elapsed() >= LOOK_BUSY_EVERY);
+        if self.is_busy() && (told.is_none() || !is_time) {
+            return Ok(());
+        }
+        self.looked_busy_at = self.is_busy().then(std::time::Instant::now);
         let now = self.runtime.clock.now();
         let mut due = self.runtime.state.due(&self.host, now, DUE_PAGE_ROWS);
         // Rows that may not start, however many there are, keep no others from it.
-        while self.running.len() < self.jobs_max {
-            let Some(rows) = due.next_page().await? else { break };
+        while let Some(rows) = due.next_page().await? {
             let rows = self.postpone_closed(rows, now).await?;
-            self.start_page(jobs, rows, now).await?;
+            self.start_page(jobs, told, rows, now).await?;
+            if self.is_busy() {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// Whether as many jobs run as may, those without an end not counted.
+    fn is_busy(&self) -> bool {
+        self.running.values().filter(|running| !running.is_endless).count() >= self.jobs_max
+    }
+
+    /// Takes what a job without an end has done so far.
+    fn take_report(&mut self, node: NodeAddress, report: Report) {
+        self.ending.rows += report.rows;
+        for (address, error) in &report.failed {
+            (self.tell)(Progress::Failed(vec![address.clone()], error.clone(), None));
+        }
+        if !report.news.is_empty() {
+            (self.tell)(Progress::Done(vec![node], report));
+        }
     }
 
     /// Moves rows whose calendars are closed to their next opening; gives the others.
@@ -321,7 +358,13 @@ impl Worker {
         Ok(open)
     }
 
-    async fn start_page(&mut self, jobs: &mut JoinSet<Ended>, rows: Vec<HotNode>, now: i64) -> Result<(), StateError> {
+    async fn start_page(
+        &mut self,
+        jobs: &mut JoinSet<Ended>,
+        told: Option<&Told>,
+        rows: Vec<HotNode>,
+        now: i64,
+    ) -> Result<(), StateError> {
         let mut groups: Vec<(JobKey, Vec<HotNode>)> = Vec::new();
         let mut positions: HashMap<JobKey, usize> = HashMap::new();
         for row in rows {
@@ -336,14 +379,15 @@ impl Worker {
             groups[position].1.push(row);
         }
         for (key, rows) in groups {
-            if self.running.len() >= self.jobs_max {
-                break;
-            }
-            if self.running.contains_key(&key) {
+            let is_endless = told.is_some() && jobs::goes_on(&rows[0]);
+            if self.running.contains_key(&key) || (self.is_busy() && !is_endless) {
                 continue;
             }
-            if let Some(permit) = self.caps.enter(&rows[0].node) {
-                self.start(jobs, key, rows, permit).await?;
+            // A log has connections of its own, which the server counts apart.
+            let permit = if is_endless { Some(Permit::OF_A_LOG) } else { self.caps.enter(&rows[0].node) };
+            if let Some(permit) = permit {
+                let told = told.cloned();
+                self.start(jobs, key, rows, permit, told).await?;
             }
         }
         Ok(())
@@ -376,12 +420,18 @@ impl Worker {
         key: JobKey,
         rows: Vec<HotNode>,
         permit: Permit,
+        told: Option<Told>,
     ) -> Result<(), StateError> {
         let started_at = self.runtime.clock.now();
         let addresses: Vec<NodeAddress> = rows.iter().map(|row| row.node.address.clone()).collect();
         let claimed = self.runtime.state.claim(&self.owner, started_at, started_at + LEASE_US, &addresses).await?;
         // An `apply` between looking and claiming may have made another job of a row.
-        let is_same = |row: &HotNode| job_key(row) == key && caps::container(&row.node) == permit.container.as_ref();
+        let is_endless = permit == Permit::OF_A_LOG;
+        let is_same = |row: &HotNode| {
+            job_key(row) == key
+                && (is_endless == (told.is_some() && jobs::goes_on(row)))
+                && (is_endless || caps::container(&row.node) == permit.container.as_ref())
+        };
         let (claimed, strays): (Vec<_>, Vec<_>) = claimed.into_iter().partition(is_same);
         self.release(strays).await?;
         if claimed.is_empty() {
@@ -389,11 +439,12 @@ impl Worker {
             return Ok(());
         }
         (self.tell)(Progress::Started(claimed.iter().map(|row| row.node.address.clone()).collect()));
-        let (runtime, rows, connections) = (self.runtime.clone(), claimed.clone(), permit.connections);
-        self.running.insert(key.clone(), Running { rows: claimed, permit });
+        let (runtime, rows, connections_max) = (self.runtime.clone(), claimed.clone(), permit.connections);
+        let turn = Turn { started_at, connections_max, told };
+        self.running.insert(key.clone(), Running { rows: claimed, is_endless, permit });
         jobs.spawn(async move {
             // A panic is our bug; it ends this job, not the worker.
-            let job = tokio::spawn(async move { jobs::run(&runtime, &rows, connections, started_at).await });
+            let job = tokio::spawn(async move { jobs::run(&runtime, &rows, &turn).await });
             let result = match AbortOnDrop(job).await {
                 Ok(result) => result,
                 Err(error) => Err(FlowError::never("this job ran into a bug of Levada").because(error).into()),
@@ -405,7 +456,7 @@ impl Worker {
 
     async fn finish(&mut self, ended: Result<Ended, tokio::task::JoinError>) -> Result<(), StateError> {
         let Ok(Ended { key, started_at, result }) = ended else { return Ok(()) };
-        let Running { rows, permit } = self.running.remove(&key).expect("a job that ends was running");
+        let Running { rows, permit, .. } = self.running.remove(&key).expect("a job that ends was running");
         self.caps.leave(&permit);
         let addresses: Vec<NodeAddress> = rows.iter().map(|row| row.node.address.clone()).collect();
         if self.mode == Mode::UntilIdle {
@@ -535,7 +586,8 @@ impl Worker {
     async fn wind_up(&mut self, jobs: &mut JoinSet<Ended>) -> Result<(), StateError> {
         self.renew().await?;
         let deadline = tokio::time::Instant::now() + STOP_AFTER;
-        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, jobs.join_next()).await {
+        while self.running.values().any(|running| !running.is_endless) {
+            let Ok(Some(ended)) = tokio::time::timeout_at(deadline, jobs.join_next()).await else { break };
             self.finish(ended).await?;
         }
         jobs.shutdown().await;

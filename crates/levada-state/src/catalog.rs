@@ -111,6 +111,8 @@ pub struct BatchCommit {
     pub previous: i64,
     /// The position reached.
     pub position: Vec<u8>,
+    /// What the batch's own row remembers of it.
+    pub batch_position: Vec<u8>,
     /// The source's identity.
     pub incarnation: String,
     /// Now, µs; the commit time is max(now, last + 1).

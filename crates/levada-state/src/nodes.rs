@@ -133,6 +133,8 @@ pub enum Outcome {
     },
     /// It was stopped before it ended; it is due again at once, without counting a try.
     Released,
+    /// It did what it had to and goes on under its lease and epoch: a continuous ingest after a batch.
+    Continues,
 }
 
 /// The end of a job, recorded with its effects.

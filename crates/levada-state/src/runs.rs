@@ -32,13 +32,15 @@ impl RunOutcome {
         }
     }
 
-    fn of(outcome: &Outcome) -> (Self, Option<&str>) {
-        match outcome {
+    /// `None`: the job goes on.
+    fn of(outcome: &Outcome) -> Option<(Self, Option<&str>)> {
+        Some(match outcome {
             Outcome::Done => (Self::Done, None),
             Outcome::Retry { error, .. } => (Self::Retry, Some(error)),
             Outcome::Failed { error } => (Self::Failed, Some(error)),
             Outcome::Released => (Self::Released, None),
-        }
+            Outcome::Continues => return None,
+        })
     }
 
     fn from_word(word: &str) -> Option<Self> {
@@ -71,7 +73,7 @@ pub struct RunRow {
     pub batch: Option<i64>,
 }
 
-/// Appends the run that a completion ends.
+/// Appends the run that a completion ends, if it does.
 pub(crate) fn record_run(
     transaction: &mut dyn Transaction,
     fence: &Fence,
@@ -79,7 +81,7 @@ pub(crate) fn record_run(
     now: i64,
     batch: Option<i64>,
 ) -> Result<(), DatabaseError> {
-    let (outcome, error) = RunOutcome::of(&completion.outcome);
+    let Some((outcome, error)) = RunOutcome::of(&completion.outcome) else { return Ok(()) };
     let sql = "INSERT INTO runs (day, node, epoch, started_at, ended_at, outcome, error, rows_moved, bytes_moved, \
                batch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     let values = values![

@@ -241,6 +241,7 @@ pub fn pull(fence: Fence, previous: i64, now: i64) -> BatchCommit {
         stream: stream("Orders"),
         previous,
         position: format!("after {previous}").into_bytes(),
+        batch_position: format!("after {previous}").into_bytes(),
         incarnation: "one".to_owned(),
         now,
         manifests: vec![manifest("Orders.lines", 2), manifest("Orders.heads", 5)],

@@ -260,6 +260,7 @@ mod commits {
                 stream: stream.clone(),
                 previous: staged.previous,
                 position: self.now.to_le_bytes().to_vec(),
+                batch_position: self.now.to_le_bytes().to_vec(),
                 incarnation: "one".to_owned(),
                 now: self.now,
                 manifests: staged.manifests,

@@ -16,6 +16,8 @@ enum Act {
     PutNumber(i32, Option<i64>),
     Delete(i32),
     Truncate,
+    /// Another key, and a new number; the text was too long to be sent again.
+    Move(i32, i32, Option<i64>),
     /// A row that somebody looked up, whether it is stored or not.
     LookUp(Row),
 }
@@ -38,6 +40,7 @@ fn any_act() -> impl Strategy<Value = Act> {
         5 => (0..5, proptest::option::of(0..3_i64)).prop_map(|(key, number)| Act::PutNumber(key, number)),
         5 => (0..5).prop_map(Act::Delete),
         1 => Just(Act::Truncate),
+        3 => (0..5, 0..5, proptest::option::of(0..3_i64)).prop_map(|(from, to, number)| Act::Move(from, to, number)),
         2 => any_row().prop_map(Act::LookUp),
     ]
 }
@@ -61,6 +64,16 @@ fn act(source: &mut BTreeMap<i32, Row>, act: &Act) -> Vec<Option<LogRow>> {
         Act::Truncate => {
             source.clear();
             vec![None]
+        }
+        Act::Move(from, to, number) => {
+            if source.contains_key(to) {
+                return Vec::new();
+            }
+            let Some(row) = source.remove(from) else { return Vec::new() };
+            let gone = Row { text: None, number: None, ..row.clone() };
+            let row = Row { key: *to, number: *number, ..row };
+            source.insert(*to, row.clone());
+            vec![Some((2, gone, false)), Some((3, Row { text: None, ..row }, true))]
         }
         Act::LookUp(row) => match source.get(&row.key) {
             Some(row) => vec![Some((3, row.clone(), false))],
@@ -184,6 +197,20 @@ async fn a_part_of_a_dataset_is_stored_and_covers_nothing() {
     assert_eq!(staged.covered.len(), 1);
     stand.commit(staged).await.expect("a batch");
     assert_eq!(stand.live(&schema, None).await, [row(2, "b", 2), row(3, "c", 3)]);
+}
+
+#[tokio::test]
+async fn what_is_discarded_was_never_said() {
+    let (schema, mut stand) = (schema(true), Stand::new().await);
+    let mut writer = stand.begin(&schema).await.expect("begins");
+    for key in 0..2_000 {
+        append(&mut writer, &[Some((0, Row { text: Some(long_text(1)), ..row(key, "", 1) }, false))], 1).await;
+    }
+    writer.discard(0).await.expect("forgets");
+    append(&mut writer, &[Some((0, row(1, "a", 1), false))], 1).await;
+    let staged = writer.finish(&[Coverage::Changes]).await.expect("finishes");
+    stand.commit(staged).await.expect("a batch");
+    assert_eq!(stand.live(&schema, None).await, [row(1, "a", 1)]);
 }
 
 #[tokio::test]

@@ -61,40 +61,60 @@ const NAMES: &str = "
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
     ORDER BY 1, 2 LIMIT 10000";
 
-/// Compares the request with the catalog.
+/// Compares the request with the catalog; every mismatch at once.
 pub(super) async fn plan(
     client: &Client,
     place: &str,
     default_schema: &str,
     request: &PullRequest,
 ) -> Result<Vec<DatasetPlan>, FlowError> {
+    let plans = plan_each(client, place, default_schema, request).await?;
+    let mismatches: Vec<String> = plans.iter().filter_map(|plan| plan.as_ref().err()).flatten().cloned().collect();
+    match mismatches.is_empty() {
+        true => Ok(plans.into_iter().flatten().collect()),
+        false => Err(FlowError::never(mismatches.join("; ")).hint(correct_hint(place))),
+    }
+}
+
+/// What to do where the model and a database differ.
+pub(super) fn correct_hint(place: &str) -> String {
+    format!("compare the model with {place}: correct the datastore, or grant what is missing")
+}
+
+/// Compares each dataset of the request with the catalog: how it is read, or what does not fit.
+pub(super) async fn plan_each(
+    client: &Client,
+    place: &str,
+    default_schema: &str,
+    request: &PullRequest,
+) -> Result<Vec<Result<DatasetPlan, Vec<String>>>, FlowError> {
     let names: Vec<TableName> =
         request.datasets.iter().map(|dataset| TableName::parse(&dataset.table, default_schema)).collect();
     let found = find_tables(client, place, &names).await?;
-    let mut mismatches = Vec::new();
     let mut plans = Vec::new();
     for (dataset, name) in request.datasets.iter().zip(&names) {
         let Some(table) = found.get(name) else {
-            mismatches.push(missing_table(client, place, name).await?);
+            plans.push(Err(vec![missing_table(client, place, name).await?]));
             continue;
         };
         if !table.is_readable {
-            mismatches.push(format!("table {name} may not be read by this user"));
+            plans.push(Err(vec![format!("table {name} may not be read by this user")]));
             continue;
         }
-        let before = mismatches.len();
+        let mut mismatches = Vec::new();
         check_columns(dataset, name, table, &mut mismatches);
         let watermark = plan_watermark(dataset, request, name, table, &mut mismatches);
-        if mismatches.len() == before {
-            let columns = plan_columns(client, place, dataset, name, table, &mut mismatches).await?;
-            plans.push(DatasetPlan { table: name.clone(), columns, watermark, pages: table.pages });
+        if !mismatches.is_empty() {
+            plans.push(Err(mismatches));
+            continue;
         }
+        let columns = plan_columns(client, place, dataset, name, table, &mut mismatches).await?;
+        plans.push(match mismatches.is_empty() {
+            true => Ok(DatasetPlan { table: name.clone(), columns, watermark, pages: table.pages }),
+            false => Err(mismatches),
+        });
     }
-    match mismatches.is_empty() {
-        true => Ok(plans),
-        false => Err(FlowError::never(mismatches.join("; "))
-            .hint(format!("compare the model with {place}: correct the datastore, or grant what is missing"))),
-    }
+    Ok(plans)
 }
 
 async fn find_tables(

@@ -92,6 +92,16 @@ impl Settings {
         &self.place
     }
 
+    /// The driver's own settings, for what speaks the protocol without it.
+    pub(super) fn driver(&self) -> &tokio_postgres::Config {
+        &self.driver
+    }
+
+    /// How to encrypt; `None`: never.
+    pub(super) fn tls(&self) -> Option<MakeRustlsConnect> {
+        self.tls.clone()
+    }
+
     /// Opens a session: UTC, ISO dates, exact floats, no statement timeout.
     ///
     /// # Errors

@@ -237,7 +237,7 @@ impl RowsReader {
 }
 
 /// A key's value in a message.
-fn shown(wire: &Wire, value: Option<&[u8]>) -> String {
+pub(super) fn shown(wire: &Wire, value: Option<&[u8]>) -> String {
     let number = |bytes: &[u8]| {
         let mut wide = [if bytes.first().is_some_and(|byte| *byte >= 0x80) { 0xff } else { 0 }; 8];
         let start = 8usize.saturating_sub(bytes.len());

@@ -16,6 +16,7 @@ mod encode;
 pub mod error;
 mod grants;
 mod json;
+mod log;
 mod numeric;
 pub mod quote;
 pub mod sink;

@@ -82,6 +82,17 @@ pub(super) fn text(bytes: &[u8]) -> String {
     }
 }
 
+/// As the server prints it, what is no number among it.
+pub(super) fn text_of_any(bytes: &[u8]) -> String {
+    let sign = bytes.get(4..6).map_or(0, |pair| u16::from_be_bytes([pair[0], pair[1]]));
+    match sign {
+        NAN => "NaN".to_owned(),
+        INFINITY => "Infinity".to_owned(),
+        MINUS_INFINITY => "-Infinity".to_owned(),
+        _ => text(bytes),
+    }
+}
+
 /// Appends the value, which is `unscaled` / 10^`scale`.
 pub(super) fn encode(unscaled: i128, scale: u8, out: &mut BytesMut) {
     let magnitude = unscaled.unsigned_abs();

@@ -1,4 +1,5 @@
-//! A PostgreSQL database as a producer: snapshots and watermarks by binary COPY.
+//! A PostgreSQL database as a producer: snapshots and watermarks by binary COPY, changes by its log
+//! ([`super::log`]).
 //!
 //! One session takes a REPEATABLE READ snapshot and exports it; up to `connections_max` sessions
 //! import it and read one table each, largest first, so that all tables of a pull are one
@@ -11,6 +12,7 @@ use super::catalog::{self, DatasetPlan, WatermarkPlan};
 use super::config::{Session, Settings};
 use super::copy::{ReadColumn, RowsReader};
 use super::error::{During, failed};
+use super::log::{self, Beginning, Log};
 use super::quote;
 use async_trait::async_trait;
 use levada_flow::source::{Coverage, PullEnd, PullRequest, Pulled};
@@ -26,6 +28,7 @@ use tokio::task::JoinSet;
 pub struct PostgresSource {
     settings: Settings,
     session: Option<Session>,
+    log: Log,
 }
 
 /// Opens a producer's database and makes sure that it lets us in.
@@ -35,7 +38,7 @@ pub struct PostgresSource {
 pub async fn open(connection: &Connection, secret: Secret) -> Result<PostgresSource, FlowError> {
     let settings = Settings::new(connection, &secret)?;
     let session = Some(settings.connect().await?);
-    Ok(PostgresSource { settings, session })
+    Ok(PostgresSource { settings, session, log: Log::default() })
 }
 
 #[async_trait]
@@ -43,13 +46,24 @@ impl Source for PostgresSource {
     async fn inspect(&mut self, request: &PullRequest) -> Result<(), FlowError> {
         check_kind(request)?;
         let session = self.take_session().await?;
-        catalog::plan(&session, self.settings.place(), &self.settings.default_schema, request).await?;
+        match request.kind {
+            IngestKind::Cdc { .. } => log::inspect(&session, &self.settings, request).await?,
+            _ => catalog::plan(&session, self.settings.place(), &self.settings.default_schema, request)
+                .await
+                .map(drop)?,
+        }
         self.session = Some(session);
         Ok(())
     }
 
     async fn pull(&mut self, request: &PullRequest, out: mpsc::Sender<Pulled>) -> Result<PullEnd, FlowError> {
         check_kind(request)?;
+        if let IngestKind::Cdc { .. } = request.kind {
+            return match self.log.pull(&self.settings, &mut self.session, request, &out).await? {
+                Ok(end) => Ok(end),
+                Err(beginning) => self.begin_log(beginning, request, out).await,
+            };
+        }
         let coordinator = self.take_session().await?;
         let place = self.settings.place().to_owned();
         begin(&coordinator, &place, None).await?;
@@ -71,24 +85,62 @@ impl Source for PostgresSource {
             reads.push(Read { index, plan, since: since.cloned(), lists_keys: request.finds_deletes });
         }
         reads.sort_by_key(|read| (-read.plan.pages, read.index));
-        let greatest = self.read_all(coordinator, &moment, reads, out).await?;
-        Ok(PullEnd {
-            position: match request.kind {
-                IngestKind::Watermark { .. } => Position::Watermark { greatest: merged(request, previous, greatest) },
-                _ => Position::Snapshot { mark: moment.mark },
-            },
-            coverage,
-            incarnation: moment.incarnation,
-        })
+        let greatest = self.read_all(coordinator, &moment.snapshot, reads, out).await?;
+        let position = match request.kind {
+            IngestKind::Watermark { .. } => Position::Watermark { greatest: merged(request, previous, greatest) },
+            _ => Position::Snapshot { mark: moment.mark },
+        };
+        Ok(PullEnd::new(position, coverage, moment.incarnation))
     }
 
-    async fn acknowledge(&mut self, _position: &Position) -> Result<(), FlowError> {
+    async fn acknowledge(&mut self, position: &Position) -> Result<(), FlowError> {
         // Reading by queries leaves nothing behind at the source.
+        self.log.acknowledge(position)
+    }
+
+    async fn forget(&mut self, reader: &str) -> Result<(), FlowError> {
+        self.log = Log::default();
+        let session = self.take_session().await?;
+        log::forget(&session, self.settings.place(), reader).await?;
+        self.session = Some(session);
         Ok(())
     }
 }
 
 impl PostgresSource {
+    /// Reads every table as it was where a new slot's log begins.
+    async fn begin_log(
+        &mut self,
+        mut beginning: Beginning,
+        request: &PullRequest,
+        out: mpsc::Sender<Pulled>,
+    ) -> Result<PullEnd, FlowError> {
+        let coordinator = self.take_session().await?;
+        let place = self.settings.place().to_owned();
+        begin(&coordinator, &place, Some(&beginning.snapshot)).await?;
+        let plans = catalog::plan_each(&coordinator, &place, &self.settings.default_schema, request).await?;
+        let position = beginning.position(&coordinator, &self.settings, request).await?;
+        let (mut reads, mut coverage, mut stopped) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, (plan, reason)) in plans.into_iter().zip(&beginning.reasons).enumerate() {
+            let dataset = &request.datasets[index].dataset;
+            coverage.push(if reason.is_some() { Coverage::Nothing } else { Coverage::Complete });
+            match (plan, reason) {
+                (_, Some(reason)) => stopped.push((index, FlowError::never(format!("dataset {dataset}: {reason}")))),
+                (Ok(plan), None) => reads.push(Read { index, plan, since: None, lists_keys: false }),
+                (Err(problems), None) => {
+                    return Err(FlowError::later(format!(
+                        "dataset {dataset} changed meanwhile: {}",
+                        problems.join("; ")
+                    )));
+                }
+            }
+        }
+        reads.sort_by_key(|read| (-read.plan.pages, read.index));
+        self.read_all(coordinator, &beginning.snapshot, reads, out).await?;
+        let news = beginning.news();
+        Ok(PullEnd { news, stopped, ..PullEnd::new(position, coverage, beginning.incarnation) })
+    }
+
     async fn take_session(&mut self) -> Result<Session, FlowError> {
         match self.session.take() {
             Some(session) if !session.is_closed() => Ok(session),
@@ -100,7 +152,7 @@ impl PostgresSource {
     async fn read_all(
         &mut self,
         coordinator: Session,
-        moment: &Moment,
+        snapshot: &str,
         reads: Vec<Read>,
         out: mpsc::Sender<Pulled>,
     ) -> Result<BTreeMap<usize, String>, FlowError> {
@@ -110,7 +162,7 @@ impl PostgresSource {
         let mut readers = JoinSet::new();
         for _ in 1..sessions_max {
             let (settings, work, out) = (self.settings.clone(), Arc::clone(&work), out.clone());
-            let snapshot = moment.snapshot.clone();
+            let snapshot = snapshot.to_owned();
             readers.spawn(async move {
                 let session = match settings.connect().await {
                     Ok(session) => session,
@@ -245,9 +297,7 @@ async fn send(out: &mpsc::Sender<Pulled>, pulled: Pulled) -> Result<(), FlowErro
 
 fn check_kind(request: &PullRequest) -> Result<(), FlowError> {
     match request.kind {
-        IngestKind::Snapshot | IngestKind::Watermark { .. } => Ok(()),
-        IngestKind::Cdc { .. } => Err(FlowError::never("this build reads no change log of PostgreSQL")
-            .hint("use ingest kind snapshot or watermark")),
+        IngestKind::Snapshot | IngestKind::Watermark { .. } | IngestKind::Cdc { .. } => Ok(()),
         _ => Err(FlowError::never("a PostgreSQL database has no files and no topics")),
     }
 }

@@ -87,7 +87,9 @@ pub async fn pull_all(
             match pulled {
                 Pulled::Rows { dataset, rows: batch } => rows[dataset].push(batch),
                 Pulled::Keys { dataset, keys: batch } => keys[dataset].push(batch),
-                Pulled::Changes { .. } | Pulled::Truncated { .. } => panic!("this way of reading knows no changes"),
+                Pulled::Changes { .. } | Pulled::Truncated { .. } | Pulled::Discard { .. } => {
+                    panic!("this way of reading knows no changes")
+                }
             }
         }
     };

@@ -65,11 +65,12 @@ pub(super) async fn run(
             stream: spec.stream.clone(),
             previous: staged.previous,
             position: position.to_bytes(),
+            batch_position: position.to_bytes(),
             incarnation: "transformer".to_owned(),
             now: runtime.clock.now(),
             manifests: staged.manifests,
             covered: staged.covered,
-            due_even_if_empty: due_even_if_empty(runtime, row).await?,
+            due_even_if_empty: due_even_if_empty(runtime, row, &[]).await?,
             done: completion,
         })
         .await?;

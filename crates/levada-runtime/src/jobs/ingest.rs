@@ -1,29 +1,45 @@
-//! Ingest: pulls a producer's stream into the store, one batch.
+//! Ingest: pulls a producer's stream into the store, one batch a pull.
 //!
 //! Write files → `commit_batch` → acknowledge. A crash before the commit leaves files that the next
 //! sweep removes; a crash after it is found by the next pull, which starts at the new position.
+//!
+//! A change log on a streaming platform is pulled continuously: the job keeps its claim, its source and its
+//! epoch, and commits one small batch after the other, until its node changes, its calendar closes or the
+//! worker stops. Whatever happens to it, the next claim goes on from the last commit.
 
 use super::deliver::is_pulled;
-use super::{Report, done, fence, successors};
+use super::{Report, Turn, done, fence, successors};
 use crate::{JobError, Runtime, schedule};
-use levada_flow::source::{Previous, PullDataset, PullEnd, PullRequest, Pulled, Source};
+use levada_flow::source::{Coverage, Held, Previous, PullDataset, PullEnd, PullRequest, Pulled, Source, Until};
 use levada_flow::{FlowError, Position};
+use levada_model::address::Stream;
 use levada_model::connection::Connection;
 use levada_model::fingerprint::fingerprint;
-use levada_model::model::{EachFile, IngestKind};
+use levada_model::model::{EachFile, IngestKind, Style};
 use levada_model::{NodeAddress, NodeKind};
 use levada_planner::NodeSpec;
 use levada_planner::blueprint::{IngestDataset, IngestOrigin, IngestSpec};
 use levada_state::catalog::StreamHead;
-use levada_state::nodes::{HotNode, Successor};
-use levada_state::{BatchCommit, Manifest};
-use levada_store::{BatchWriter, StoreDataset};
+use levada_state::nodes::{HotNode, Outcome, Successor, Wish};
+use levada_state::{BatchCommit, Manifest, State, StateError};
+use levada_store::{BatchWriter, Staged, StoreDataset};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tokio::sync::mpsc;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Record batches between source and store; a slow store holds the source back.
 const PULLED_BATCHES_MAX: usize = 8;
+
+/// How long a continuous stream gathers changes for one batch, in milliseconds.
+const LINGER_MS: u64 = 500;
+
+/// How long a continuous stream waits for a change before it looks around, in milliseconds.
+const IDLE_MS: u64 = 2_000;
+
+/// How often a position is committed that moved without a change, in µs: the source may forget what lies
+/// before it.
+const POSITION_EVERY_US: i64 = 10_000_000;
 
 /// What an ingest remembers between its pulls.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -33,61 +49,290 @@ struct Memory {
     shapes: BTreeMap<String, String>,
     /// The last look for vanished keys, µs.
     deletes_found_at: i64,
+    #[serde(default)]
+    health: StreamHealth,
 }
 
-pub(super) async fn run(
-    runtime: &Runtime,
-    row: &HotNode,
-    spec: &IngestSpec,
-    connections_max: u32,
-    started_at: i64,
-) -> Result<Report, JobError> {
-    let IngestOrigin::Container { connection, ingest, .. } = &spec.origin else {
-        unreachable!("the caller matched the origin")
-    };
-    let head = runtime.state.head(&spec.stream).await?;
-    let mut memory: Memory = row.memory.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let shapes = shapes(spec, ingest);
-    let previous = head.as_ref().map(|head| previous(head, ingest, &memory.shapes, &shapes)).transpose()?;
-    let finds_deletes = looks_for_deletes(ingest, memory.deletes_found_at, started_at);
-    let request = pull_request(spec, ingest, previous, finds_deletes);
+/// How a stream is doing, as its last pull saw it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct StreamHealth {
+    /// By dataset why it stays where it is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stopped: BTreeMap<String, String>,
+    /// What the source holds back for the stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+}
 
-    let connection = Connection { connections_max: Some(connections_max), ..connection.clone() };
-    let mut source = runtime.connect.source(&connection).await?;
-    source.inspect(&request).await?;
-    let run = format!("{}-{}-{}", spec.stream.datastore, row.epoch, started_at);
-    let writer = runtime.store.begin(&spec.stream, store_datasets(spec), &run).await?;
-    let (writer, end) = pull_into(source.as_mut(), &request, writer).await?;
-    let staged = writer.finish(&end.coverage).await?;
+/// What an ingest's row says of its stream.
+pub fn stream_health(row: &HotNode) -> StreamHealth {
+    memory(row).health
+}
 
-    memory.shapes = shapes;
-    if finds_deletes {
-        memory.deletes_found_at = started_at;
+fn memory(row: &HotNode) -> Memory {
+    row.memory.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+/// Whether a node's stream is read without an end.
+pub fn is_continuous(spec: &IngestSpec) -> bool {
+    let IngestOrigin::Container { ingest, trigger, .. } = &spec.origin else { return false };
+    spec.style == Style::Streaming && trigger.is_none() && matches!(ingest, IngestKind::Cdc { .. })
+}
+
+/// Whether a row's next job goes on without an end: its first pull is one like any other.
+pub(crate) fn goes_on(row: &HotNode) -> bool {
+    let NodeSpec::Ingest(spec) = &row.node.spec else { return false };
+    row.wish == Wish::Run && !row.is_changed && row.succeeded_at.is_some() && is_continuous(spec)
+}
+
+/// The name by which a source knows the reader of a stream.
+pub(super) fn reader(state: &State, stream: &Stream) -> String {
+    format!("levada_{:016x}", xxh3_64(format!("{}/{stream}", state.id()).as_bytes()))
+}
+
+pub(super) async fn run(runtime: &Runtime, row: &HotNode, spec: &IngestSpec, turn: &Turn) -> Result<Report, JobError> {
+    let mut pulls = Pulls::open(runtime, row, spec, turn).await?;
+    loop {
+        let (report, goes_on) = pulls.pull().await?;
+        if !goes_on {
+            return Ok(report);
+        }
+        if report != Report::default() {
+            turn.tell(&row.node.address, report);
+        }
     }
-    let (rows, bytes) = (staged.rows, staged.bytes);
-    let mut completion = done(runtime, row, started_at);
-    completion.memory = Some(serde_json::to_string(&memory).expect("plain data always serialises"));
-    completion.successors = due_after(runtime, row, &staged.manifests).await?;
-    completion.rows = rows;
-    completion.bytes = bytes;
-    let batch = runtime
-        .state
-        .commit_batch(BatchCommit {
-            fence: fence(row),
-            stream: spec.stream.clone(),
-            previous: staged.previous,
-            position: end.position.to_bytes(),
-            incarnation: end.incarnation,
-            now: runtime.clock.now(),
-            manifests: staged.manifests,
-            covered: staged.covered,
-            due_even_if_empty: due_even_if_empty(runtime, row).await?,
-            done: completion,
-        })
-        .await?;
-    source.acknowledge(&end.position).await?;
-    let news = batch.map_or_else(String::new, |batch| format!("batch {batch}: {rows} rows changed"));
-    Ok(Report { rows, bytes, news, ..Report::default() })
+}
+
+/// The pulls of one job.
+struct Pulls<'j> {
+    runtime: &'j Runtime,
+    row: &'j HotNode,
+    spec: &'j IngestSpec,
+    ingest: &'j IngestKind,
+    turn: &'j Turn,
+    source: Box<dyn Source>,
+    /// Where the last pull ended; what lies before it is durable.
+    previous: Option<Previous>,
+    memory: Memory,
+    finds_deletes: bool,
+    /// Whether the job ends only when something ends it.
+    is_endless: bool,
+    /// Pulls so far.
+    count: u64,
+    committed_at: i64,
+    /// What was told of stopped datasets.
+    told: Vec<(NodeAddress, String)>,
+}
+
+impl<'j> Pulls<'j> {
+    async fn open(
+        runtime: &'j Runtime,
+        row: &'j HotNode,
+        spec: &'j IngestSpec,
+        turn: &'j Turn,
+    ) -> Result<Self, JobError> {
+        let IngestOrigin::Container { connection, ingest, .. } = &spec.origin else {
+            unreachable!("the caller matched the origin")
+        };
+        let head = runtime.state.head(&spec.stream).await?;
+        let mut memory = memory(row);
+        let shapes = shapes(spec, ingest);
+        let previous = head.as_ref().map(|head| previous(head, ingest, &memory.shapes, &shapes)).transpose()?;
+        memory.shapes = shapes;
+        let finds_deletes = looks_for_deletes(ingest, memory.deletes_found_at, turn.started_at);
+        if finds_deletes {
+            memory.deletes_found_at = turn.started_at;
+        }
+        let connection = Connection { connections_max: Some(turn.connections_max), ..connection.clone() };
+        let mut source = runtime.connect.source(&connection).await?;
+        let is_endless = turn.may_go_on() && goes_on(row);
+        if !matches!(ingest, IngestKind::Cdc { .. }) && previous.as_ref().is_some_and(is_of_a_log) {
+            // It was read by the change log before: the source need not keep that any more.
+            source.forget(&reader(&runtime.state, &spec.stream)).await?;
+        }
+        let (count, committed_at, told) = (0, turn.started_at, Vec::new());
+        let pulls = Self {
+            runtime,
+            row,
+            spec,
+            ingest,
+            turn,
+            source,
+            previous,
+            memory,
+            finds_deletes,
+            is_endless,
+            count,
+            committed_at,
+            told,
+        };
+        Ok(pulls)
+    }
+
+    /// One pull, committed where it brought something; tells whether another one follows.
+    async fn pull(&mut self) -> Result<(Report, bool), JobError> {
+        let request = self.request();
+        if self.count == 0 {
+            self.source.inspect(&request).await?;
+        }
+        self.count += 1;
+        let (staged, end) = self.read(&request).await?;
+        let before = self.previous.take();
+        let news = self.note(&end);
+        let now = self.runtime.clock.now();
+        let goes_on = end.is_behind || (self.is_endless && is_open(self.row, now));
+        let is_due = !goes_on || !staged.manifests.is_empty() || self.must_commit(before.as_ref(), &end, now);
+        let mut report = Report { news, failed: self.stopped(&end), ..Report::default() };
+        let previous = Previous { position: end.position.clone(), incarnation: end.incarnation.clone() };
+        if is_due {
+            self.commit(staged, end, before, goes_on, &mut report).await?;
+        }
+        self.previous = Some(previous);
+        Ok((report, goes_on && !self.is_superseded().await?))
+    }
+
+    fn request(&self) -> PullRequest {
+        let until = match self.is_endless {
+            true => Until::News { linger_ms: LINGER_MS, idle_ms: IDLE_MS },
+            false => Until::Now,
+        };
+        let reader = reader(&self.runtime.state, &self.spec.stream);
+        let previous = self.previous.clone();
+        PullRequest {
+            previous,
+            finds_deletes: self.finds_deletes,
+            until,
+            ..pull_request(self.spec, self.ingest, reader)
+        }
+    }
+
+    async fn read(&mut self, request: &PullRequest) -> Result<(Staged, PullEnd), JobError> {
+        let run = format!("{}-{}-{}-{}", self.spec.stream.datastore, self.row.epoch, self.turn.started_at, self.count);
+        let writer = self.runtime.store.begin(&self.spec.stream, store_datasets(self.spec), &run).await?;
+        let (writer, end) = pull_into(self.source.as_mut(), request, writer).await?;
+        Ok((writer.finish(&end.coverage).await?, end))
+    }
+
+    /// Remembers how the stream is doing; gives what is new, for people.
+    fn note(&mut self, end: &PullEnd) -> String {
+        let name = |index: usize| self.spec.datasets[index].dataset.to_string();
+        self.memory.health.held = end.held;
+        self.memory.health.stopped = end.stopped.iter().map(|(index, error)| (name(*index), error.chain())).collect();
+        end.news.join("; ")
+    }
+
+    /// The datasets that have stopped and were not told of yet.
+    fn stopped(&mut self, end: &PullEnd) -> Vec<(NodeAddress, String)> {
+        let address = &self.row.node.address;
+        let stopped: Vec<_> = end.stopped.iter().map(|(_, error)| (address.clone(), error.chain())).collect();
+        let is_told = std::mem::replace(&mut self.told, stopped.clone()) == stopped;
+        if is_told && self.is_endless { Vec::new() } else { stopped }
+    }
+
+    /// Whether a pull without changes has something to remember.
+    fn must_commit(&self, before: Option<&Previous>, end: &PullEnd, now: i64) -> bool {
+        let Some(before) = before else { return true };
+        let stands = |position: &Position| match position {
+            Position::Log { datasets, .. } => Some(datasets.clone()),
+            _ => None,
+        };
+        before.incarnation != end.incarnation
+            || stands(&before.position) != stands(&end.position)
+            || (before.position != end.position && now - self.committed_at >= POSITION_EVERY_US)
+    }
+
+    async fn commit(
+        &mut self,
+        staged: Staged,
+        end: PullEnd,
+        before: Option<Previous>,
+        goes_on: bool,
+        report: &mut Report,
+    ) -> Result<(), JobError> {
+        let (runtime, row) = (self.runtime, self.row);
+        let whole = newly_whole(self.spec, before.as_ref(), &end);
+        let mut completion = done(runtime, row, self.turn.started_at);
+        if goes_on {
+            completion.outcome = Outcome::Continues;
+        }
+        completion.memory = Some(serde_json::to_string(&self.memory).expect("plain data always serialises"));
+        completion.successors = match staged.manifests.is_empty() {
+            true => Vec::new(),
+            false => due_after(runtime, row, &staged.manifests).await?,
+        };
+        let due_even_if_empty = match self.is_endless && whole.is_empty() {
+            true => Vec::new(),
+            false => due_even_if_empty(runtime, row, &whole).await?,
+        };
+        (completion.rows, completion.bytes) = (staged.rows, staged.bytes);
+        (report.rows, report.bytes) = (staged.rows, staged.bytes);
+        let now = runtime.clock.now();
+        let batch = runtime
+            .state
+            .commit_batch(BatchCommit {
+                fence: fence(row),
+                stream: self.spec.stream.clone(),
+                previous: staged.previous,
+                position: end.position.to_bytes(),
+                batch_position: end.position.brief().to_bytes(),
+                incarnation: end.incarnation,
+                now,
+                manifests: staged.manifests,
+                covered: staged.covered,
+                due_even_if_empty,
+                done: completion,
+            })
+            .await?;
+        self.committed_at = now;
+        self.source.acknowledge(&end.position).await?;
+        if let Some(batch) = batch {
+            let told = format!("batch {batch}: {} rows changed", report.rows);
+            report.news = if report.news.is_empty() { told } else { format!("{told}; {}", report.news) };
+        }
+        Ok(())
+    }
+
+    /// Whether a job that goes on has to make way: for another definition, or for the node's end.
+    async fn is_superseded(&mut self) -> Result<bool, JobError> {
+        if self.count == 1 && !self.is_endless {
+            return Ok(false);
+        }
+        let Some(there) = self.runtime.state.node(&self.row.node.address).await? else { return Ok(false) };
+        if there.epoch != self.row.epoch || there.lease.is_none() {
+            let fence = fence(self.row);
+            return Err(StateError::Fenced { node: fence.node, epoch: fence.epoch }.into());
+        }
+        if (there.generation, there.wish) == (self.row.generation, self.row.wish) {
+            return Ok(false);
+        }
+        let now = self.runtime.clock.now();
+        let mut completion = done(self.runtime, self.row, self.turn.started_at);
+        completion.next_due_at = Some(now);
+        self.runtime.state.complete(&fence(self.row), completion, now).await?;
+        Ok(true)
+    }
+}
+
+/// Whether a row's calendars let it go on.
+fn is_open(row: &HotNode, now: i64) -> bool {
+    schedule::next_open(schedule::calendars(&row.node), now) == Some(now)
+}
+
+fn is_of_a_log(previous: &Previous) -> bool {
+    matches!(previous.position, Position::Log { .. })
+}
+
+/// The datasets that stand otherwise in the source's log than before, and are whole.
+fn newly_whole(spec: &IngestSpec, before: Option<&Previous>, end: &PullEnd) -> Vec<String> {
+    let Position::Log { datasets: now, .. } = &end.position else { return Vec::new() };
+    let before = before.and_then(|before| match &before.position {
+        Position::Log { datasets, .. } => Some(datasets),
+        _ => None,
+    });
+    let is_whole = |coverage: &Coverage| !matches!(coverage, Coverage::Part | Coverage::Nothing);
+    let names = spec.datasets.iter().zip(&end.coverage).filter(|(_, coverage)| is_whole(coverage));
+    let names = names.map(|(dataset, _)| dataset.dataset.to_string());
+    names.filter(|name| before.and_then(|before| before.get(name)) != now.get(name)).collect()
 }
 
 /// What each dataset's position holds for: its table, its columns, the way of reading. How far back
@@ -95,6 +340,7 @@ pub(super) async fn run(
 fn shapes(spec: &IngestSpec, kind: &IngestKind) -> BTreeMap<String, String> {
     let kind = match kind.clone() {
         IngestKind::Watermark { column, .. } => IngestKind::Watermark { column, overlap: None, deletes: None },
+        IngestKind::Cdc { .. } => IngestKind::Cdc { wal_max_bytes: None },
         other => other,
     };
     let shape = |dataset: &IngestDataset| fingerprint(&(&kind, &dataset.table, &dataset.schema, &dataset.watermark));
@@ -117,24 +363,15 @@ fn previous(
     Ok(Previous { position, incarnation: head.incarnation.clone() })
 }
 
-/// What a source is asked for, from an ingest's definition.
-pub fn pull_request(
-    spec: &IngestSpec,
-    kind: &IngestKind,
-    previous: Option<Previous>,
-    finds_deletes: bool,
-) -> PullRequest {
-    let datasets = spec
-        .datasets
-        .iter()
-        .map(|dataset| PullDataset {
-            dataset: dataset.dataset.clone(),
-            table: dataset.table.clone(),
-            schema: dataset.schema.clone(),
-            watermark: dataset.watermark.clone(),
-        })
-        .collect();
-    PullRequest { datasets, kind: kind.clone(), previous, finds_deletes }
+/// What a source is asked for, from an ingest's definition: everything it has now.
+pub fn pull_request(spec: &IngestSpec, kind: &IngestKind, reader: String) -> PullRequest {
+    let dataset = |dataset: &IngestDataset| PullDataset {
+        dataset: dataset.dataset.clone(),
+        table: dataset.table.clone(),
+        schema: dataset.schema.clone(),
+        watermark: dataset.watermark.clone(),
+    };
+    PullRequest::new(kind.clone(), spec.datasets.iter().map(dataset).collect(), reader)
 }
 
 pub(super) fn store_datasets(spec: &IngestSpec) -> Vec<StoreDataset> {
@@ -164,6 +401,9 @@ async fn pull_into(
             match pulled {
                 Pulled::Rows { dataset, rows } => writer.write(dataset, rows).await?,
                 Pulled::Keys { dataset, keys } => writer.keys(dataset, keys).await?,
+                Pulled::Changes { dataset, rows, kept } => writer.append(dataset, rows, kept).await?,
+                Pulled::Discard { dataset } => writer.discard(dataset).await?,
+                Pulled::Truncated { dataset } => writer.truncate(dataset).await?,
             }
         }
         Ok::<_, JobError>(writer)
@@ -197,14 +437,21 @@ pub(super) async fn due_after(
 }
 
 /// What waits for a pull even where it brings nothing: links, exports that never delivered (an empty
-/// dataset is delivered, too), and those that the first pull of a definition makes ready.
-pub(super) async fn due_even_if_empty(runtime: &Runtime, row: &HotNode) -> Result<Vec<Successor>, JobError> {
+/// dataset is delivered, too), those that the first pull of a definition makes ready, and those of datasets
+/// that have become whole.
+pub(super) async fn due_even_if_empty(
+    runtime: &Runtime,
+    row: &HotNode,
+    whole: &[String],
+) -> Result<Vec<Successor>, JobError> {
     let is_first = row.is_changed || row.succeeded_at.is_none();
     let mut due = Vec::new();
     for successor in successors(runtime, row, &[NodeKind::Export, NodeKind::Link]).await? {
         let is_waiting = match &successor.node {
-            export @ NodeAddress::Export(..) => {
-                runtime.state.delivery(export).await?.is_none() || is_first && is_held_back(runtime, export).await?
+            export @ NodeAddress::Export(_, _, of) => {
+                whole.iter().any(|dataset| dataset == of.dataset.as_str())
+                    || runtime.state.delivery(export).await?.is_none()
+                    || is_first && is_held_back(runtime, export).await?
             }
             _ => true,
         };

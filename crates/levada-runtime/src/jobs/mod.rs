@@ -15,7 +15,8 @@ mod transform;
 mod trigger;
 
 pub use deliver::{REHYDRATE, delivered_table};
-pub use ingest::pull_request;
+pub(crate) use ingest::goes_on;
+pub use ingest::{StreamHealth, is_continuous, pull_request, stream_health};
 pub(crate) use staging::sweep_staging;
 pub use trigger::BY_HAND;
 
@@ -26,6 +27,7 @@ use levada_planner::NodeSpec;
 use levada_planner::blueprint::IngestOrigin;
 use levada_state::Fence;
 use levada_state::nodes::{Completion, HotNode, Outcome, Successor, Wish};
+use tokio::sync::mpsc;
 
 /// What a job did, for progress and logs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -40,24 +42,45 @@ pub struct Report {
     pub failed: Vec<(NodeAddress, String)>,
 }
 
-/// Runs one job: a single node, or all claimed exports of one stream into one container, with at
-/// most so many connections to it.
+/// The turn of a job.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// When it was claimed, µs.
+    pub started_at: i64,
+    /// How many connections it may have to its container.
+    pub connections_max: u32,
+    /// Where a job that goes on without an end tells what it has done so far; `None`: no job may.
+    pub told: Option<mpsc::UnboundedSender<(NodeAddress, Report)>>,
+}
+
+impl Turn {
+    /// Whether a job may go on without an end.
+    fn may_go_on(&self) -> bool {
+        self.told.is_some()
+    }
+
+    /// Tells what a job has done that goes on.
+    fn tell(&self, node: &NodeAddress, report: Report) {
+        if let Some(told) = &self.told {
+            // Nobody may be listening any more: then the worker is on its way out.
+            let _ = told.send((node.clone(), report));
+        }
+    }
+}
+
+/// Runs a job: a single node, or all claimed exports of one stream into one container.
 ///
 /// # Errors
-/// The job changed nothing and its rows are still claimed; the caller records the failure.
-pub async fn run(
-    runtime: &Runtime,
-    claimed: &[HotNode],
-    connections_max: u32,
-    started_at: i64,
-) -> Result<Report, JobError> {
+/// The job changed nothing more and its rows are still claimed; the caller records the failure.
+pub async fn run(runtime: &Runtime, claimed: &[HotNode], turn: &Turn) -> Result<Report, JobError> {
+    let started_at = turn.started_at;
     let first = claimed.first().expect("a job has at least one node");
     if first.wish == Wish::Retire {
         return retire::run(runtime, claimed, started_at).await;
     }
     match &first.node.spec {
         NodeSpec::Ingest(spec) => match &spec.origin {
-            IngestOrigin::Container { .. } => ingest::run(runtime, first, spec, connections_max, started_at).await,
+            IngestOrigin::Container { .. } => ingest::run(runtime, first, spec, turn).await,
             IngestOrigin::Transformer { transform, mode } => {
                 commit_output::run(runtime, first, spec, (transform, *mode), started_at).await
             }

@@ -2,7 +2,7 @@
 
 use super::{BatchCommit, Body, Covered, Manifest};
 use crate::db::{DatabaseError, Failure, Transaction, values};
-use crate::nodes::{Effect, complete_job, make_due};
+use crate::nodes::{Effect, Outcome, complete_job, make_due};
 use crate::runs::record_run;
 use crate::{State, StateError};
 use levada_model::address::Stream;
@@ -28,7 +28,8 @@ impl State {
     /// the position, the end of the job, the nodes it makes due.
     ///
     /// Gives the number of the new batch, or `None` where nothing changed: then the position
-    /// advances, the job ends, and only what is due even then becomes due. The output of a transformer is committed
+    /// advances, the job ends, and only what is due even then becomes due. A job that continues keeps its
+    /// lease and epoch for its next batch. The output of a transformer is committed
     /// once per position: the same position again counts as nothing changed.
     ///
     /// # Errors
@@ -53,6 +54,12 @@ struct Reached {
 }
 
 fn run(transaction: &mut dyn Transaction, commit: &BatchCommit) -> Result<Option<i64>, Failure> {
+    // A job that goes on leaves no run by which an earlier try would be known.
+    if transaction.is_repeated() && commit.done.outcome == Outcome::Continues {
+        if let Some(batch) = committed_before(transaction, commit)? {
+            return Ok(Some(batch));
+        }
+    }
     let is_output = match complete_job(transaction, &commit.fence, &commit.done, commit.now)? {
         Effect::Recorded { is_output } => is_output,
         Effect::Repeated => return committed_before(transaction, commit),
@@ -155,7 +162,7 @@ fn insert_batch(
         batch,
         committed_at,
         &commit.incarnation,
-        commit.position.as_slice(),
+        commit.batch_position.as_slice(),
         sum(|manifest| manifest.inserts),
         sum(|manifest| manifest.updates),
         sum(|manifest| manifest.deletes),

@@ -30,6 +30,12 @@ const FAILED: &str = end_of_lease!(
     "attempt = attempt + 1, is_failed = 1, error = ?5, payload = COALESCE(payload, claimed_payload), \
      due_at = CASE WHEN due_at IS NULL OR due_at > ?4 THEN ?4 ELSE due_at END"
 );
+// The lease stays.
+const CONTINUES: &str = "UPDATE hot_nodes SET claimed_payload = NULL, memory = COALESCE(?3, memory), attempt = 0, \
+     is_failed = 0, error = NULL, succeeded_at = ?4, \
+     is_changed = CASE WHEN generation > claimed_generation THEN is_changed ELSE 0 END \
+     WHERE address = ?1 AND epoch = ?2 AND lease_owner IS NOT NULL \
+     RETURNING is_output, is_retiring, claimed_retiring, generation, claimed_generation, epoch";
 const RELEASED: &str = end_of_lease!("due_at = ?4, payload = COALESCE(payload, claimed_payload)");
 
 // A new payload is other work: what failed with the one before says nothing about it.
@@ -100,9 +106,10 @@ pub(crate) fn complete_job(
         Outcome::Retry { error, at } => (RETRY, Some(*at), error.into()),
         Outcome::Failed { error } => (FAILED, next, error.into()),
         Outcome::Released => (RELEASED, Some(now), Value::Null),
+        Outcome::Continues => (CONTINUES, Some(now), Value::Null),
     };
     let mut values = values![&address, fence.epoch, memory, due_at, last];
-    if completion.outcome == Outcome::Released {
+    if matches!(completion.outcome, Outcome::Released | Outcome::Continues) {
         values.pop();
     }
     let Some(row) = transaction.query_first(sql, values)? else {

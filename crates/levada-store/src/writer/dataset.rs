@@ -65,6 +65,13 @@ impl DatasetWriter {
         Self { inner, log, stored, diff: None, segment, counts, way: None, log_rows: None, spill, buffer }
     }
 
+    /// Forgets everything it was given.
+    pub(crate) fn discard(&mut self) {
+        // The segment that goes takes its files away.
+        self.segment = self.segment.successor();
+        (self.diff, self.log_rows, self.way, self.counts) = (None, None, None, Counts::default());
+    }
+
     fn dataset(&self) -> &DatasetRef {
         &self.log.dataset
     }

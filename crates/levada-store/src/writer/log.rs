@@ -10,7 +10,7 @@
 
 use super::dataset::DatasetWriter;
 use crate::StoreError;
-use crate::columns::{DELETE, Hash, INSERT, KEY_HASH, OPERATION, UPDATE, field, hash_array, hash_at};
+use crate::columns::{DELETE, Hash, INSERT, KEY_HASH, OPERATION, UPDATE, UPSERT, field, hash_array, hash_at};
 use crate::diff::{Changes, Closed};
 use crate::index::{ByHash, LiveIndex};
 use crate::segment::{Asked, PieceReader};
@@ -40,13 +40,24 @@ struct Told {
     hasher: RowHasher,
     /// By key what the last row about it was.
     keys: ByHash<Touched>,
-    /// (row, column) → the row of this batch that has its value; `None`: the stored version has it.
-    kept: BTreeMap<(u64, u32), Option<u64>>,
+    /// (row, column) → what has its value.
+    kept: BTreeMap<(u64, u32), Origin>,
+    /// What had the values of the key that the last row says is gone.
+    gone: Option<Origin>,
     /// Rows before this one were taken away by a TRUNCATE.
     first: u64,
     is_truncated: bool,
     /// The keys that exist at the source, where they were listed.
     listed: Option<ByHash<()>>,
+}
+
+/// What has the value of a cell that did not come.
+#[derive(Clone, Copy)]
+enum Origin {
+    /// An earlier row of the batch.
+    Row(u64),
+    /// The stored version of a key.
+    Stored(Hash),
 }
 
 /// What a batch says of a key.
@@ -66,7 +77,8 @@ impl LogRows {
         let fields: Vec<Field> = columns.chain([field(OPERATION), field(KEY_HASH)]).collect();
         let spool = Spool::new(Arc::new(ArrowSchema::new(fields)), path, memory_bytes_max);
         let (hasher, keys, kept) = (RowHasher::new(schema), ByHash::default(), BTreeMap::new());
-        Self { spool, told: Told { hasher, keys, kept, first: 0, is_truncated: false, listed: None } }
+        let told = Told { hasher, keys, kept, gone: None, first: 0, is_truncated: false, listed: None };
+        Self { spool, told }
     }
 
     /// Appends rows with their operations; `kept` is in the order of rows.
@@ -81,7 +93,7 @@ impl LogRows {
         for (row, key) in key_hashes.iter().enumerate() {
             let number = self.spool.rows() + row as u64;
             while let Some(cell) = kept.next_if(|cell| cell.row as usize == row) {
-                self.told.keep(key, number, cell.column);
+                self.told.keep(key, number, cell.column, operations.value(row));
             }
             self.told.touch(*key, number, operations.value(row));
         }
@@ -106,14 +118,27 @@ impl LogRows {
 
 impl Told {
     /// Notes a cell that has the value of the key's version before.
-    fn keep(&mut self, key: &Hash, number: u64, column: u32) {
-        let before = self.keys.get(key).filter(|touched| !touched.is_gone).map(|touched| touched.last);
-        let from = before.and_then(|before| self.kept.get(&(before, column)).copied().unwrap_or(Some(before)));
+    fn keep(&mut self, key: &Hash, number: u64, column: u32, operation: i32) {
+        let before = match self.gone {
+            Some(before) if operation == UPSERT => before,
+            _ => self.last(key),
+        };
+        let from = match before {
+            Origin::Row(row) => self.kept.get(&(row, column)).copied().unwrap_or(before),
+            Origin::Stored(_) => before,
+        };
         self.kept.insert((number, column), from);
+    }
+
+    /// What has the values of a key so far.
+    fn last(&self, key: &Hash) -> Origin {
+        let touched = self.keys.get(key).filter(|touched| !touched.is_gone);
+        touched.map_or(Origin::Stored(*key), |touched| Origin::Row(touched.last))
     }
 
     fn touch(&mut self, key: Hash, number: u64, operation: i32) {
         let is_gone = operation == DELETE;
+        self.gone = is_gone.then(|| self.last(&key));
         match self.keys.entry(key) {
             Entry::Vacant(place) => {
                 let is_new = operation == INSERT && !self.is_truncated;
@@ -153,12 +178,12 @@ impl Told {
 impl DatasetWriter {
     /// Writes the net changes of a log's rows.
     pub(super) fn finish_log(&mut self, rows: LogRows, coverage: Coverage) -> Result<(), StoreError> {
-        let LogRows { spool, told } = rows;
-        let lists_keys = coverage == Coverage::ChangesAndKeys;
-        if lists_keys != told.listed.is_some() {
-            return Err(self.misuse("all keys of a dataset are listed, or none"));
+        let LogRows { spool, mut told } = rows;
+        if coverage == Coverage::ChangesAndKeys {
+            // Of an empty table no key comes.
+            told.listed.get_or_insert_default();
         }
-        let mut index = match told.is_truncated || lists_keys || self.stores_other_keys() {
+        let mut index = match told.is_truncated || told.listed.is_some() || self.stores_other_keys() {
             true => Some(LiveIndex::load(&self.inner, &self.log, &self.stored.schema)?),
             false => None,
         };
@@ -224,14 +249,9 @@ impl DatasetWriter {
         net: &[(usize, u64, Hash)],
     ) -> Result<RecordBatch, StoreError> {
         let mut cells: Vec<Cell> = Vec::new();
-        for (row, (_, number, key)) in net.iter().enumerate() {
+        for (row, (_, number, _)) in net.iter().enumerate() {
             let kept = told.kept.range((*number, 0)..=(*number, u32::MAX));
-            cells.extend(kept.map(|((_, column), from)| Cell {
-                row,
-                column: *column as usize,
-                key: *key,
-                from: *from,
-            }));
+            cells.extend(kept.map(|((_, column), from)| Cell { row, column: *column as usize, from: *from }));
         }
         if cells.is_empty() {
             return Ok(data);
@@ -260,8 +280,10 @@ impl DatasetWriter {
     /// The values that live versions have, by key and column.
     fn from_store(&self, cells: &[Cell]) -> Result<HashMap<Place, ArrayRef>, StoreError> {
         let mut wanted: ByHash<Vec<usize>> = ByHash::default();
-        for cell in cells.iter().filter(|cell| cell.from.is_none()) {
-            wanted.entry(cell.key).or_default().push(cell.column);
+        for cell in cells {
+            if let Origin::Stored(key) = cell.from {
+                wanted.entry(key).or_default().push(cell.column);
+            }
         }
         let mut columns: Vec<usize> = wanted.values().flatten().copied().collect();
         columns.sort_unstable();
@@ -322,9 +344,7 @@ struct Cell {
     /// In the record batch at hand.
     row: usize,
     column: usize,
-    key: Hash,
-    /// The row of the batch that has its value; `None`: the stored version has it.
-    from: Option<u64>,
+    from: Origin,
 }
 
 /// Where a value comes from.
@@ -337,15 +357,18 @@ enum Place {
 impl Cell {
     fn place(&self) -> Place {
         match self.from {
-            Some(number) => Place::Batch(number, self.column),
-            None => Place::Stored(self.key, self.column),
+            Origin::Row(number) => Place::Batch(number, self.column),
+            Origin::Stored(key) => Place::Stored(key, self.column),
         }
     }
 }
 
 /// The values that earlier rows of the batch have.
 fn from_batch(cells: &[Cell], sealed: &mut Sealed) -> Result<HashMap<Place, ArrayRef>, StoreError> {
-    let place = |cell: &Cell| cell.from.map(|number| (sealed.batch_of(number), number, cell.column));
+    let place = |cell: &Cell| match cell.from {
+        Origin::Row(number) => Some((sealed.batch_of(number), number, cell.column)),
+        Origin::Stored(_) => None,
+    };
     let mut wanted: Vec<(usize, u64, usize)> = cells.iter().filter_map(place).collect();
     wanted.sort_unstable();
     wanted.dedup();

@@ -127,6 +127,18 @@ impl BatchWriter {
         self.work(dataset, move |writer| writer.append(&rows, &kept)).await
     }
 
+    /// Forgets what a dataset was given in this batch.
+    ///
+    /// # Errors
+    /// An earlier call for it failed.
+    pub async fn discard(&mut self, dataset: usize) -> Result<(), StoreError> {
+        self.work(dataset, |writer| {
+            writer.discard();
+            Ok(())
+        })
+        .await
+    }
+
     /// Takes a source's word that everything the dataset had is gone.
     ///
     /// # Errors
