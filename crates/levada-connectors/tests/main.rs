@@ -2,4 +2,5 @@
 
 mod files;
 mod postgres;
+mod postgres_log;
 mod sqlite;

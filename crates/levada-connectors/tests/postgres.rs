@@ -35,26 +35,26 @@ const LIMITS: Limits = Limits {
     has_json_null_inside: false,
 };
 
-fn cluster() -> &'static PostgresCluster {
+pub fn cluster() -> &'static PostgresCluster {
     static CLUSTER: OnceLock<PostgresCluster> = OnceLock::new();
     CLUSTER.get_or_init(|| PostgresCluster::start().expect("this machine has a PostgreSQL server"))
 }
 
 /// A new database of the shared cluster.
-fn database(name: &str) -> Database {
+pub fn database(name: &str) -> Database {
     cluster().create_database(name).expect("a database can be created");
     Database { name: name.to_owned(), port: cluster().port(), connections_max: None }
 }
 
 #[derive(Clone)]
-struct Database {
-    name: String,
-    port: u16,
+pub struct Database {
+    pub name: String,
+    pub port: u16,
     connections_max: Option<u32>,
 }
 
 impl Database {
-    fn connection(&self) -> Connection {
+    pub fn connection(&self) -> Connection {
         Connection {
             container: "a container".parse().expect("a name"),
             kind: ContainerKind::Postgres,
@@ -70,7 +70,7 @@ impl Database {
         }
     }
 
-    async fn client(&self) -> tokio_postgres::Client {
+    pub async fn client(&self) -> tokio_postgres::Client {
         let mut config = tokio_postgres::Config::new();
         config.host("127.0.0.1").port(self.port).dbname(&self.name).user(SUPERUSER).password(PASSWORD);
         let (client, connection) = config.connect(tokio_postgres::NoTls).await.expect("the server answers");
@@ -79,15 +79,15 @@ impl Database {
         client
     }
 
-    async fn run(&self, sql: &str) {
+    pub async fn run(&self, sql: &str) {
         self.client().await.batch_execute(sql).await.unwrap_or_else(|error| panic!("{error:?} in {sql:.2000}"));
     }
 
-    async fn text(&self, sql: &str) -> String {
+    pub async fn text(&self, sql: &str) -> String {
         self.client().await.query_one(sql, &[]).await.expect("a query").get(0)
     }
 
-    async fn source(&self) -> Box<dyn Source> {
+    pub async fn source(&self) -> Box<dyn Source> {
         Box::new(postgres::source::open(&self.connection(), superuser()).await.expect("it opens"))
     }
 
@@ -96,11 +96,11 @@ impl Database {
     }
 }
 
-fn superuser() -> Secret {
+pub fn superuser() -> Secret {
     secret(SUPERUSER, PASSWORD)
 }
 
-fn secret(user: &str, password: &str) -> Secret {
+pub fn secret(user: &str, password: &str) -> Secret {
     Secret { user: Some(user.to_owned()), password: Some(password.to_owned()), token: None }
 }
 
@@ -108,7 +108,7 @@ fn snapshot(datasets: Vec<PullDataset>) -> PullRequest {
     PullRequest::new(IngestKind::Snapshot, datasets, "levada_test")
 }
 
-fn dataset(name: &str, table: &str, schema: &Schema) -> PullDataset {
+pub fn dataset(name: &str, table: &str, schema: &Schema) -> PullDataset {
     PullDataset {
         dataset: name.parse().expect("a name"),
         table: table.to_owned(),

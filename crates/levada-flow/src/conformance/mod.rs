@@ -1,16 +1,20 @@
 //! The suites that every source and sink passes: in memory, faulty and real.
 //!
-//! A connector's test implements [`SourceHarness`] or [`SinkHarness`] on its real system and calls
-//! [`check_source`] or [`check_sink`]. The suites panic where a contract is broken, as tests do.
+//! A connector's test implements [`SourceHarness`], [`LogHarness`] or [`SinkHarness`] on its real system
+//! and calls [`check_source`], [`check_log`] or [`check_sink`]. The suites panic where a contract is broken, as tests do.
 //!
 //! Architecture invariant: nothing but tests calls this module.
 
 mod ledger;
+mod log;
+mod mirror;
 mod sample;
 mod sink;
 mod source;
 
 pub use ledger::Ledger;
+pub use log::{LogHarness, check_log};
+pub use mirror::Mirror;
 pub use sample::{Limits, all_types, hostile_names, sample, schema_of};
 pub use sink::{SinkHarness, check_sink};
 pub use source::{SourceHarness, check_source, pull_all, read_table};

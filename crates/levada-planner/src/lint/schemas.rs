@@ -137,8 +137,10 @@ impl Pass<'_, '_> {
         }
         if IngestMode::of(kind) == IngestMode::Cdc && !self.has_key() {
             let message =
-                format!("dataset {} has no key: changed rows of its change log can't be told apart", dataset.name);
-            self.push(codes::CDC_KEY, message, dataset.span, "mark the key columns with `key: true`");
+                format!("dataset {} has no key: its rows are told apart by all of their columns", dataset.name);
+            let hint = "mark the key columns with `key: true`, or have the source log whole rows \
+                        (PostgreSQL: `ALTER TABLE … REPLICA IDENTITY FULL`)";
+            self.push(codes::CDC_KEY, message, dataset.span, hint);
         }
     }
 

@@ -32,9 +32,10 @@ impl Platform for Embedded {
 
     fn capabilities(&self, _platform: &PlatformEntry) -> Option<Capabilities> {
         let tables = [IngestMode::Snapshot, IngestMode::Watermark];
+        let logged_tables = [IngestMode::Snapshot, IngestMode::Watermark, IngestMode::Cdc];
         Some(Capabilities {
             sources: [
-                (ContainerKind::Postgres, tables.into()),
+                (ContainerKind::Postgres, logged_tables.into()),
                 (ContainerKind::Sqlite, tables.into()),
                 (ContainerKind::Files, [IngestMode::Files].into()),
             ]
