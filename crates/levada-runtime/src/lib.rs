@@ -22,6 +22,7 @@ pub mod worker;
 
 pub use connect::Connect;
 pub use error::JobError;
+pub use jobs::{StreamHealth, stream_health};
 pub use worker::{Ending, Mode, Progress, RUNS_KEPT_DAYS, Worker};
 
 use levada_flow::{Clock, Engine};

@@ -6,6 +6,7 @@ mod contract;
 mod demo;
 mod ecosystem;
 mod external;
+mod faults;
 mod follow;
 mod kubernetes;
 mod platforms;

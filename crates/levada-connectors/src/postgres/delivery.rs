@@ -17,7 +17,7 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType as Arrow, Field, Int64Type, TimeUnit};
 use futures::StreamExt;
 use levada_flow::sink::{Content, Delivered, DeliveredTable, Mark, TableDelivery, UnknownReader};
-use levada_flow::{FlowError, Retry, RowStream};
+use levada_flow::{FlowError, Retry, RowStream, failpoint};
 use levada_model::DataType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -79,6 +79,7 @@ pub(super) async fn deliver(
     for (table, mark) in &marks {
         tables::leave_mark(client, table, mark).await?;
     }
+    failpoint("sink.written")?;
     client.batch_execute("COMMIT").await.during(|| format!("the delivery to {place} can't be committed"))?;
     Ok(delivered)
 }

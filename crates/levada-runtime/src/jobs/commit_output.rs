@@ -9,7 +9,7 @@ use super::{Report, done, fence, payload};
 use crate::{JobError, Runtime};
 use arrow::array::RecordBatch;
 use levada_flow::source::Coverage;
-use levada_flow::{BATCH_ROWS_MAX, FlowError, Position};
+use levada_flow::{BATCH_ROWS_MAX, FlowError, Position, failpoint};
 use levada_model::NodeAddress;
 use levada_model::model::OutputMode;
 use levada_planner::blueprint::IngestSpec;
@@ -52,6 +52,7 @@ pub(super) async fn run(
         OutputMode::Append | OutputMode::Changes => Coverage::Appends,
     };
     let staged = writer.finish(&vec![coverage; spec.datasets.len()]).await?;
+    failpoint("output.staged")?;
     let (rows, bytes) = (staged.rows, staged.bytes);
     let mut completion = done(runtime, row, started_at);
     completion.successors = due_after(runtime, row, &staged.manifests).await?;
@@ -74,6 +75,7 @@ pub(super) async fn run(
             done: completion,
         })
         .await?;
+    failpoint("output.committed")?;
     remove(&folder);
     let news = batch.map_or_else(String::new, |batch| format!("batch {batch}: {rows} rows changed"));
     Ok(Report { rows, bytes, news, ..Report::default() })

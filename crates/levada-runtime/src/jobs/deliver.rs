@@ -8,7 +8,7 @@ use super::{Report, done, fence, successors};
 use crate::{JobError, Runtime, retry};
 use futures::StreamExt;
 use levada_flow::sink::{Content, DeliveredTable, DeliveredView, Form, Mark, TableDelivery, UnknownReader};
-use levada_flow::{FlowError, RowStream};
+use levada_flow::{FlowError, RowStream, failpoint};
 use levada_model::{NodeAddress, NodeKind, SchemaColumn};
 use levada_planner::NodeSpec;
 use levada_planner::blueprint::{DeliveredReading, ExportSpec};
@@ -62,6 +62,7 @@ async fn deliver(
         claimed.iter().zip(&specs).map(|(row, spec)| delivered_table(&row.node.address, spec, now)).collect();
     let mut sink = runtime.connect.sink(&specs[0].connection).await?;
     let marks = sink.marks(&tables).await?;
+    failpoint("export.read")?;
 
     let mut deliveries = Vec::new();
     let mut recorded = Vec::new();
@@ -74,6 +75,7 @@ async fn deliver(
     let taken_over = deliveries.iter().filter(|one| is_foreign(runtime.state.id(), one.expected.as_ref())).count();
     let rebuilt = deliveries.iter().filter(|one| matches!(one.content, Content::Everything { .. })).count();
     let delivered = sink.deliver(deliveries).await?;
+    failpoint("export.delivered")?;
 
     let ended_at = runtime.clock.now();
     let mut completions = Vec::new();
@@ -104,6 +106,7 @@ async fn deliver(
         completions.push((fence(row), completion, delivery));
     }
     runtime.state.complete_export(&completions).await?;
+    failpoint("export.recorded")?;
     let mut how = if rebuilt > 0 { format!(", {rebuilt} built anew") } else { String::new() };
     if taken_over > 0 {
         how.push_str(&format!(", {taken_over} taken over from another state of Levada that delivered here"));

@@ -11,7 +11,7 @@ use super::deliver::is_pulled;
 use super::{Report, Turn, done, fence, successors};
 use crate::{JobError, Runtime, schedule};
 use levada_flow::source::{Coverage, Held, Previous, PullDataset, PullEnd, PullRequest, Pulled, Source, Until};
-use levada_flow::{FlowError, Position};
+use levada_flow::{FlowError, Position, failpoint};
 use levada_model::address::Stream;
 use levada_model::connection::Connection;
 use levada_model::fingerprint::fingerprint;
@@ -62,6 +62,17 @@ pub struct StreamHealth {
     /// What the source holds back for the stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+}
+
+/// From how many bytes on somebody should look at what a source holds back, where the model names no most.
+const HELD_ALARM_BYTES: u64 = 1_000_000_000;
+
+impl StreamHealth {
+    /// Whether a source holds back so much that somebody should look: half of the most, or a gigabyte.
+    pub fn is_alarming(&self) -> bool {
+        let most = |held: &Held| held.bytes_max.map_or(HELD_ALARM_BYTES, |most| most / 2);
+        self.held.is_some_and(|held| held.bytes > most(&held))
+    }
 }
 
 /// What an ingest's row says of its stream.
@@ -210,6 +221,7 @@ impl<'j> Pulls<'j> {
         let run = format!("{}-{}-{}-{}", self.spec.stream.datastore, self.row.epoch, self.turn.started_at, self.count);
         let writer = self.runtime.store.begin(&self.spec.stream, store_datasets(self.spec), &run).await?;
         let (writer, end) = pull_into(self.source.as_mut(), request, writer).await?;
+        failpoint("ingest.pulled")?;
         Ok((writer.finish(&end.coverage).await?, end))
     }
 
@@ -266,6 +278,7 @@ impl<'j> Pulls<'j> {
         };
         (completion.rows, completion.bytes) = (staged.rows, staged.bytes);
         (report.rows, report.bytes) = (staged.rows, staged.bytes);
+        failpoint("ingest.staged")?;
         let now = runtime.clock.now();
         let batch = runtime
             .state
@@ -284,7 +297,9 @@ impl<'j> Pulls<'j> {
             })
             .await?;
         self.committed_at = now;
+        failpoint("ingest.committed")?;
         self.source.acknowledge(&end.position).await?;
+        failpoint("ingest.acknowledged")?;
         if let Some(batch) = batch {
             let told = format!("batch {batch}: {} rows changed", report.rows);
             report.news = if report.news.is_empty() { told } else { format!("{told}; {}", report.news) };
@@ -398,6 +413,7 @@ async fn pull_into(
     let (sender, mut receiver) = mpsc::channel(PULLED_BATCHES_MAX);
     let write = async {
         while let Some(pulled) = receiver.recv().await {
+            failpoint("ingest.rows")?;
             match pulled {
                 Pulled::Rows { dataset, rows } => writer.write(dataset, rows).await?,
                 Pulled::Keys { dataset, keys } => writer.keys(dataset, keys).await?,

@@ -8,8 +8,8 @@ use super::trigger::Firing;
 use super::{Report, done, fence, payload, program, successors};
 use crate::{JobError, Runtime};
 use futures::FutureExt;
-use levada_flow::FlowError;
 use levada_flow::engine::{EngineInput, EngineQuery};
+use levada_flow::{FlowError, failpoint};
 use levada_model::NodeKind;
 use levada_model::model::{Code, OutputMode, SqlFile};
 use levada_planner::blueprint::{TransformOutput, TransformSpec};
@@ -44,6 +44,7 @@ pub(super) async fn run(
         Code::Sql(files) => run_sql(runtime, spec, files, &firing, &path).await?,
         Code::Program(code) => program::run(runtime, spec, code, &firing, &path).await?,
     };
+    failpoint("transform.run")?;
     let staged = StagedOutput { firing, folder };
     let mut completion = done(runtime, row, started_at);
     completion.rows = rows;
@@ -54,6 +55,7 @@ pub(super) async fn run(
     }
     // From here on the output may be somebody's, even where the answer gets lost.
     run_folder.hand_over();
+    failpoint("transform.staged")?;
     runtime.state.complete(&fence(row), completion, runtime.clock.now()).await?;
     replaced.iter().for_each(|folder| remove(folder));
     Ok(Report { rows, news: format!("{rows} rows out"), ..Report::default() })

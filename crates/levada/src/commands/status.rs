@@ -8,6 +8,7 @@ use levada_model::NodeKind;
 use levada_model::address::DatasetRef;
 use levada_model::name::PlatformName;
 use levada_planner::blueprint::Realizer;
+use levada_runtime::stream_health;
 use levada_state::nodes::{HotNode, Wish};
 use levada_state::obligations::Obligation;
 use levada_state::{Host, State};
@@ -42,18 +43,35 @@ pub async fn status(args: &ListArgs) -> Result<bool> {
                 batch(row).map(|batch| batch.to_string()).unwrap_or_default(),
                 row.succeeded_at.map(show::time).unwrap_or_default(),
                 row.due_at.map(show::time).unwrap_or_default(),
-                row.error.clone().unwrap_or_default(),
+                why(row),
             ]
         })
         .collect();
     show::data(show::table(&["node", "state", "batch", "last success", "next", "why"], &rows));
-    let failed = nodes.iter().filter(|row| row.is_failed).count();
+    let failed = nodes.iter().filter(|row| row.is_failed || !stream_health(row).stopped.is_empty()).count();
     let waiting = nodes.iter().filter(|row| row.is_changed || row.wish == Wish::Retire).count();
     show::talk(format!("{} nodes, {failed} failed, {waiting} not yet as the blueprint says", nodes.len()));
     for (platform, count) in rendered {
         show::talk(format!("{count} nodes of platform {platform} are in the files that it renders"));
     }
     Ok(true)
+}
+
+/// What somebody should know of a node: why it failed, which datasets of a stream have stopped, and how much
+/// its source holds back.
+fn why(row: &HotNode) -> String {
+    let health = stream_health(row);
+    let held = health.held.map(|held| {
+        let most = held.bytes_max.map(|most| format!(" of {}", size(most))).unwrap_or_default();
+        let alarm = if health.is_alarming() { "ALARM: " } else { "" };
+        format!("{alarm}the source holds back {}{most}", size(held.bytes))
+    });
+    let stopped = health.stopped.into_values();
+    row.error.clone().into_iter().chain(stopped).chain(held).collect::<Vec<_>>().join("; ")
+}
+
+fn size(bytes: u64) -> String {
+    show::bytes(i64::try_from(bytes).unwrap_or(i64::MAX))
 }
 
 /// How many nodes each platform has that renders them to files.
@@ -85,6 +103,7 @@ fn status_json(row: &HotNode, batch: Option<i64>, now: i64) -> serde_json::Value
         "address": row.node.address, "state": condition(row, batch, now), "batch": batch, "priority": row.priority,
         "generation": row.generation, "due_at": row.due_at, "attempt": row.attempt, "epoch": row.epoch,
         "succeeded_at": row.succeeded_at, "error": row.error, "changed": row.is_changed, "pods_of": pods_of(&row.host),
+        "stream": stream_health(row),
     })
 }
 

@@ -27,7 +27,7 @@ use arrow::array::{ArrayRef, BooleanArray, Int32Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema};
 use levada_flow::source::{Coverage, Pulled};
-use levada_flow::{FlowError, Retry};
+use levada_flow::{FlowError, Retry, failpoint};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -147,6 +147,7 @@ impl LogReader {
                 Vec::new()
             }
         };
+        failpoint("join.read")?;
         let until = slot::end(&self.session, self.settings.place()).await?;
         self.session.batch_execute("COMMIT").await.during(|| format!("table {} can't be read", table.name))?;
         let spoken_of = HashSet::new();

@@ -1,0 +1,364 @@
+//! A producer, a consumer, a state and a worker that may each be broken, and the proof that nothing was lost.
+
+use super::chance::Chance;
+use super::proxy::Proxy;
+use super::workload;
+use crate::ecosystem::Ecosystem;
+use levada_testbed::PostgresCluster;
+use levada_testbed::postgres::{PASSWORD, SUPERUSER};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long the consumer may take to be as the producer is, once nothing is broken any more.
+const SETTLE_SECONDS_MAX: u64 = 120;
+
+/// How often it is looked at meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How a world is made.
+#[derive(Clone, Copy, Default)]
+pub struct Plan {
+    /// Whether the consumer has a server of its own, which can be killed.
+    pub has_own_consumer: bool,
+    /// Whether the state lies in a server of its own, and several workers may run.
+    pub has_state_server: bool,
+    /// What the ingest says beside its kind, such as `, wal_max: 10MB`.
+    pub ingest: &'static str,
+    /// Settings of the producer's server.
+    pub settings: &'static [(&'static str, &'static str)],
+    /// Rows to begin with.
+    pub rows: u64,
+    /// Whether a transformer sums up what was delivered.
+    pub has_transformer: bool,
+}
+
+pub struct World {
+    pub seed: u64,
+    pub chance: Chance,
+    pub ecosystem: Ecosystem,
+    pub source: PostgresCluster,
+    consumer: Option<PostgresCluster>,
+    pub state: Option<PostgresCluster>,
+    pub to_source: Proxy,
+    pub to_consumer: Proxy,
+    pub workers: Vec<Child>,
+    plan: Plan,
+    datasets: String,
+}
+
+impl World {
+    /// Makes the world of a seed; nothing runs yet.
+    pub fn new(seed: u64, plan: Plan) -> Self {
+        let server = |settings| PostgresCluster::start_with(settings).expect("this machine has a PostgreSQL server");
+        let source = server(plan.settings);
+        let consumer = plan.has_own_consumer.then(|| server(&[]));
+        let state = plan.has_state_server.then(|| server(&[]));
+        let to_source = Proxy::before(source.port());
+        let to_consumer = Proxy::before(consumer.as_ref().unwrap_or(&source).port());
+        source.create_database("shop").expect("a database");
+        consumer.as_ref().unwrap_or(&source).create_database("reports").expect("a database");
+        source.sql("shop", workload::TABLES).expect("tables");
+        source.sql("shop", &workload::first_rows(plan.rows)).expect("rows");
+        let ecosystem = Ecosystem::new();
+        ecosystem.secret("pg", SUPERUSER, PASSWORD);
+        if let Some(state) = &state {
+            state.create_database("levada").expect("a database");
+            let url = state.url("levada");
+            ecosystem.write("levada.toml", &format!("secrets = \"secrets\"\nstate = \"{url}\"\n"));
+        }
+        let chance = Chance::new(seed);
+        let datasets = workload::DATASETS.to_owned();
+        let world = Self {
+            seed,
+            chance,
+            ecosystem,
+            source,
+            consumer,
+            state,
+            to_source,
+            to_consumer,
+            workers: Vec::new(),
+            plan,
+            datasets,
+        };
+        world.write_model();
+        world.ecosystem.levada(&["apply", "--yes"]).succeeded();
+        world
+    }
+
+    fn write_model(&self) {
+        self.ecosystem.write(
+            "ecosystem.yaml",
+            "ecosystem: faults\nvendors: [{ vendor: here, cloud: private, locations: { lab: {} } }]\n\
+             platforms: [{ platform: Stream, kind: embedded, style: streaming, locations: [\"here:lab\"] }]\n",
+        );
+        let container = |name: &str, port: u16, database: &str| {
+            format!(
+                "  - {{ container: {name}, kind: postgres, location: \"here:lab\", host: 127.0.0.1, port: {port}, \
+                 database: {database}, credential: pg }}\n"
+            )
+        };
+        let shop = container("shop", self.to_source.port, "shop");
+        let reports = container("reports", self.to_consumer.port, "reports");
+        let names: Vec<&str> =
+            self.datasets.lines().filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':')).collect();
+        let names: Vec<String> =
+            names.into_iter().filter(|name| !name.starts_with(' ')).map(|name| format!("Shop.{name}")).collect();
+        let ingest = self.plan.ingest;
+        let mut model = format!(
+            "zone: Z\n---\nteam: T\ncontainers:\n{shop}{reports}---\ndatastore: Shop\ncontainer: shop\n\
+             ingest: {{ kind: cdc{ingest} }}\ndatasets:{}---\nworkspace: Reporting\ncontainer: reports\ngroups:\n  All:\n    \
+             requires: {{ latency: seconds, milestoning: both, retention: 1y }}\n    datasets: [{}]\n",
+            self.datasets,
+            names.join(", ")
+        );
+        if self.plan.has_transformer {
+            model.push_str(TRANSFORMER);
+            self.ecosystem.write("totals.sql", TOTALS);
+        }
+        self.ecosystem.write("model.yaml", &model);
+    }
+
+    /// Adds a dataset to the model, and applies it.
+    pub fn add_dataset(&mut self, text: &str) {
+        self.datasets.push_str(text);
+        self.write_model();
+        self.ecosystem.levada(&["apply", "--yes"]).succeeded();
+    }
+
+    /// Starts a worker.
+    pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts a worker with an environment of its own.
+    pub fn start_with(&mut self, environment: &[(&str, String)]) {
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("a log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_levada"));
+        command.arg("run").arg(self.ecosystem.root()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        self.workers.push(command.spawn().expect("the built binary starts"));
+    }
+
+    /// Starts a worker that breaks at a failpoint, such as `ingest.staged:2=kill`.
+    pub fn start_to_fail(&mut self, failpoint: &str) {
+        self.start_with(&[("LEVADA_FAILPOINT", failpoint.to_owned())]);
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.ecosystem.path("worker.log")
+    }
+
+    /// What the workers have said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Kills all workers with SIGKILL.
+    pub fn kill_workers(&mut self) {
+        for mut worker in self.workers.drain(..) {
+            let _ = worker.kill();
+            worker.wait().expect("the worker is ours");
+        }
+    }
+
+    /// Works at the producer until the worker has died by itself.
+    pub fn work_until_the_worker_dies(&mut self) {
+        let until = Instant::now() + Duration::from_secs(SETTLE_SECONDS_MAX);
+        while self.workers.last_mut().expect("a worker").try_wait().expect("the worker is ours").is_none() {
+            assert!(Instant::now() < until, "the worker was to die and did not:\n{}", self.log());
+            self.work(1);
+        }
+        self.workers.pop();
+    }
+
+    /// So many random transactions at the producer.
+    pub fn work(&mut self, transactions: usize) {
+        for _ in 0..transactions {
+            let transaction = workload::transaction(&mut self.chance);
+            self.source.sql("shop", &transaction).unwrap_or_else(|error| panic!("{error} in {transaction}"));
+        }
+    }
+
+    /// The rows of a query on the producer.
+    pub fn at_source(&self, sql: &str) -> Vec<String> {
+        rows(&self.source, "shop", sql)
+    }
+
+    /// The consumer's server.
+    pub fn consumer(&self) -> &PostgresCluster {
+        self.consumer.as_ref().unwrap_or(&self.source)
+    }
+
+    /// The rows of a query on the consumer.
+    pub fn at_consumer(&self, sql: &str) -> Result<Vec<String>, String> {
+        let printed = self.consumer().sql("reports", sql).map_err(|error| error.to_string())?;
+        Ok(printed.lines().map(str::to_owned).collect())
+    }
+
+    /// Waits for something.
+    pub fn wait_until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
+        let until = Instant::now() + Duration::from_secs(SETTLE_SECONDS_MAX);
+        while !holds(self) {
+            assert!(Instant::now() < until, "seed {}: {what} does not come about:\n{}", self.seed, self.log());
+            std::thread::park_timeout(LOOK_EVERY);
+        }
+    }
+
+    /// Waits until the consumer has what the producer has now.
+    pub fn settle(&mut self) {
+        let expected: Vec<_> = self.expected();
+        let mut found = Vec::new();
+        let until = Instant::now() + Duration::from_secs(SETTLE_SECONDS_MAX);
+        loop {
+            found.clear();
+            for (view, columns, rows) in &expected {
+                found.push((view.clone(), self.at_consumer(&sorted(columns, &format!("reporting.{view}"))), rows));
+            }
+            let is_same = found.iter().all(|(_, found, expected)| found.as_ref().is_ok_and(|found| found == *expected));
+            if is_same {
+                return;
+            }
+            if Instant::now() > until {
+                break;
+            }
+            std::thread::park_timeout(LOOK_EVERY);
+        }
+        for (view, found, expected) in found {
+            match found {
+                Ok(found) => assert_same(&format!("seed {}: {view}", self.seed), &found, expected, &self.log()),
+                Err(error) => panic!("seed {}: {view}: {error}\n{}", self.seed, self.log()),
+            }
+        }
+    }
+
+    fn expected(&self) -> Vec<(String, String, Vec<String>)> {
+        let names = self.datasets.lines().filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':'));
+        let names: Vec<&str> = names.filter(|name| !name.starts_with(' ')).collect();
+        let columns =
+            |name: &str| workload::COLUMNS.iter().find(|(of, _)| *of == name).map_or("*", |(_, columns)| *columns);
+        let mut expected: Vec<_> = names
+            .into_iter()
+            .map(|name| {
+                (format!("shop_{name}"), columns(name).to_owned(), self.at_source(&sorted(columns(name), name)))
+            })
+            .collect();
+        if self.plan.has_transformer {
+            let query = "SELECT kind, count(*), sum(n) FROM bag GROUP BY kind";
+            let rows = self.at_source(&format!("SELECT t::text FROM ({query}) AS t ORDER BY t::text COLLATE \"C\""));
+            expected.push(("totals_kinds".to_owned(), "kind, rows, total".to_owned(), rows));
+        }
+        expected
+    }
+
+    /// Ends the worker, and proves that store, consumer and producer agree, row by row, and that no history
+    /// has a gap in it or two versions at once.
+    pub fn prove(&mut self) {
+        self.settle();
+        self.kill_workers();
+        for (name, key) in [("accounts", "id"), ("lines", "account, line"), ("readings", "sensor, at")] {
+            let history = format!("reporting.shop_{name}_history");
+            let overlaps = format!(
+                "SELECT count(*) FROM (SELECT valid_to, lead(valid_from) OVER (PARTITION BY {key} ORDER BY valid_from) \
+                 AS next FROM {history}) AS v WHERE next < valid_to OR (valid_to IS NULL AND next IS NOT NULL)"
+            );
+            assert_eq!(self.at_consumer(&overlaps).expect("the history is there"), ["0"], "seed {}: {name}", self.seed);
+        }
+        for (name, columns) in workload::COLUMNS {
+            let open = format!("reporting.shop_{name}_history WHERE valid_to IS NULL");
+            let open = self.at_consumer(&sorted(columns, &open)).expect("the history is there");
+            let live = self.at_source(&sorted(columns, name));
+            assert_same(&format!("seed {}: open versions of {name}", self.seed), &open, &live, &self.log());
+        }
+        let verified = self.ecosystem.levada(&["verify", "--source"]);
+        assert_eq!(verified.code, 0, "seed {}: {}{}\n{}", self.seed, verified.stdout, verified.stderr, self.log());
+    }
+
+    /// The incarnations of the stream's batches, and how many batches each has.
+    pub fn incarnations(&self) -> BTreeMap<String, usize> {
+        let batches = self.ecosystem.levada(&["batches", "--limit", "100000", "--format", "json"]).succeeded().json();
+        let mut counts = BTreeMap::new();
+        for batch in batches["batches"].as_array().expect("a list").iter().filter(|batch| batch["stream"] == "Shop") {
+            *counts.entry(batch["incarnation"].as_str().expect("a text").to_owned()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The stream's slot.
+    pub fn slot(&self) -> String {
+        let slots = self.at_source("SELECT slot_name FROM pg_replication_slots");
+        assert_eq!(slots.len(), 1, "seed {}: one stream, one slot", self.seed);
+        slots[0].clone()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.kill_workers();
+    }
+}
+
+const TRANSFORMER: &str = "---
+workspace: Totals
+container: reports
+groups:
+  Bag:
+    requires: { latency: seconds, milestoning: live, retention: 30d }
+    datasets: [Shop.bag]
+transformer:
+  transformer: Totals
+  output: Totals
+  trigger: on-change
+  code: { sql: totals.sql }
+datasets:
+  kinds:
+    columns: { kind: { type: text, key: true }, rows: int64, total: int64 }
+---
+workspace: TotalsReport
+container: reports
+groups:
+  Kinds:
+    requires: { latency: seconds, milestoning: live, retention: 30d }
+    datasets: [Totals.kinds]
+";
+
+const TOTALS: &str = "SELECT kind, count(*) AS rows, sum(n) AS total FROM bag GROUP BY kind";
+
+fn sorted(columns: &str, from: &str) -> String {
+    format!("SELECT t::text FROM (SELECT {columns} FROM {from}) AS t ORDER BY t::text COLLATE \"C\"")
+}
+
+fn rows(cluster: &PostgresCluster, database: &str, sql: &str) -> Vec<String> {
+    let printed = cluster.sql(database, sql).unwrap_or_else(|error| panic!("{error} in {sql}"));
+    printed.lines().map(str::to_owned).collect()
+}
+
+/// Compares sorted rows, and shows what differs.
+#[track_caller]
+fn assert_same(what: &str, found: &[String], expected: &[String], log: &str) {
+    if found == expected {
+        return;
+    }
+    let only = |rows: &[String], others: &[String]| {
+        let mut left = others.to_vec();
+        let mut only = Vec::new();
+        for row in rows {
+            match left.iter().position(|other| other == row) {
+                Some(at) => drop(left.swap_remove(at)),
+                None => only.push(row.clone()),
+            }
+        }
+        only.truncate(8);
+        only
+    };
+    panic!(
+        "{what}: the consumer has {} rows, the producer {}; too many: {:#?}; missing: {:#?}\n{log}",
+        found.len(),
+        expected.len(),
+        only(found, expected),
+        only(expected, found),
+    );
+}
