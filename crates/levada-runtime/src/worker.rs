@@ -58,7 +58,7 @@ pub enum Mode {
 /// What a worker tells while it runs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Progress {
-    /// A job has begun; its nodes.
+    /// A job has begun that will end; its nodes.
     Started(Vec<NodeAddress>),
     /// A job did what it had to.
     Done(Vec<NodeAddress>, Report),
@@ -438,7 +438,9 @@ impl Worker {
             self.caps.leave(&permit);
             return Ok(());
         }
-        (self.tell)(Progress::Started(claimed.iter().map(|row| row.node.address.clone()).collect()));
+        if !is_endless {
+            (self.tell)(Progress::Started(claimed.iter().map(|row| row.node.address.clone()).collect()));
+        }
         let (runtime, rows, connections_max) = (self.runtime.clone(), claimed.clone(), permit.connections);
         let turn = Turn { started_at, connections_max, told };
         self.running.insert(key.clone(), Running { rows: claimed, is_endless, permit });

@@ -15,7 +15,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{BatchCoalescer, filter_record_batch};
 use arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
 use futures::StreamExt;
-use levada_flow::{BATCH_ROWS_MAX, FlowError, RowStream};
+use levada_flow::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, FlowError, RowStream};
 use levada_model::Schema;
 use levada_model::address::DatasetRef;
 use levada_state::State;
@@ -148,6 +148,8 @@ struct Output {
     unfiltered: SchemaRef,
     has_hashes: bool,
     coalescer: BatchCoalescer,
+    /// Of what was pushed since the last batch was ended for its size.
+    bytes: usize,
     sender: mpsc::Sender<Result<RecordBatch, FlowError>>,
 }
 
@@ -170,7 +172,7 @@ impl Output {
             Reading::Live { .. } | Reading::History { .. } => with_own(asked.columns()),
         };
         let coalescer = BatchCoalescer::new(schema.clone(), BATCH_ROWS_MAX);
-        Self { schema, unfiltered, has_hashes: asked.has_hashes(), coalescer, sender }
+        Self { schema, unfiltered, has_hashes: asked.has_hashes(), coalescer, bytes: 0, sender }
     }
 
     /// Takes the rows that `shows` says, with the reading's own columns behind them.
@@ -195,7 +197,12 @@ impl Output {
         let options = RecordBatchOptions::new().with_row_count(Some(shown.num_rows()));
         let shown = RecordBatch::try_new_with_options(self.schema.clone(), shown.columns().to_vec(), &options)
             .map_err(|source| StoreError::damaged("a row that is live", source))?;
+        self.bytes += shown.get_array_memory_size();
         self.coalescer.push_batch(shown).expect("the schema is the coalescer's");
+        if self.bytes > BATCH_BYTES_MAX {
+            self.bytes = 0;
+            self.coalescer.finish_buffered_batch().expect("the rows have the coalescer's schema");
+        }
         self.send()
     }
 

@@ -17,14 +17,15 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{Field, Int32Type, Int64Type, Schema as ArrowSchema, SchemaRef};
 use arrow::util::display::FormatOptions;
 use bytes::Bytes;
-use levada_flow::BATCH_ROWS_MAX;
 use levada_flow::arrow_schema::arrow_type;
 use levada_flow::canonical::RowHasher;
+use levada_flow::{BATCH_BYTES_MAX, BATCH_ROWS_MAX};
 use levada_model::Schema;
 use levada_model::address::DatasetRef;
 use levada_state::catalog::{Body, StoredSchema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::ChunkReader;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -211,7 +212,8 @@ impl Part {
             let mask = ProjectionMask::roots(builder.parquet_schema(), taken.iter().map(|(root, _)| *root));
             let rows = builder.metadata().file_metadata().num_rows();
             let places = taken.iter().enumerate().map(|(place, (_, id))| (*id, place)).collect();
-            let reader = builder.with_projection(mask).with_batch_size(BATCH_ROWS_MAX).build()?;
+            let batch_rows = batch_rows(builder.metadata(), &mask);
+            let reader = builder.with_projection(mask).with_batch_size(batch_rows).build()?;
             Ok((rows, places, reader))
         })
         .map(|(rows, places, reader)| Self { path: path.clone(), rows, reader, places })
@@ -281,6 +283,18 @@ impl Part {
     fn damaged(&self, problem: &'static str) -> StoreError {
         StoreError::damaged(&self.path, problem)
     }
+}
+
+/// How many rows to read at once: fewer where they are wide.
+fn batch_rows(metadata: &ParquetMetaData, mask: &ProjectionMask) -> usize {
+    let leaves = |group: &RowGroupMetaData| {
+        let columns = group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf));
+        columns.map(|(_, column)| column.uncompressed_size()).sum::<i64>()
+    };
+    let bytes: i64 = metadata.row_groups().iter().map(leaves).sum();
+    let rows = metadata.file_metadata().num_rows().max(1);
+    let row_bytes = usize::try_from(bytes / rows).unwrap_or(usize::MAX).max(1);
+    (BATCH_BYTES_MAX / row_bytes).clamp(1, BATCH_ROWS_MAX)
 }
 
 fn fixed16(array: &ArrayRef) -> Option<FixedSizeBinaryArray> {

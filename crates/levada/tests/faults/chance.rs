@@ -19,9 +19,4 @@ impl Chance {
     pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
-
-    /// One of several.
-    pub fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len() as u64) as usize]
-    }
 }

@@ -5,6 +5,7 @@
 //! when it fails. `cargo xtask faults [--fault NAME] --seed S` runs them for a seed.
 
 mod chance;
+mod clock;
 mod postgres;
 mod proxy;
 mod workload;

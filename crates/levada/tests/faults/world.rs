@@ -8,7 +8,7 @@ use levada_testbed::PostgresCluster;
 use levada_testbed::postgres::{PASSWORD, SUPERUSER};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -143,6 +143,17 @@ impl World {
         self.workers.push(command.spawn().expect("the built binary starts"));
     }
 
+    /// Starts a worker whose store lies on a disk of eight megabytes, mounted over this folder for it alone.
+    pub fn start_on_a_small_disk(&mut self, data: &Path) {
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("a log");
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+        command.arg("mount -t tmpfs -o size=8m tmpfs \"$LEVADA_DATA\" && exec \"$@\"");
+        command.args(["sh", env!("CARGO_BIN_EXE_levada"), "run"]).arg(self.ecosystem.root());
+        command.env("LEVADA_DATA", data).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.workers.push(command.spawn().expect("unshare, of util-linux, starts"));
+    }
+
     /// Starts a worker that breaks at a failpoint, such as `ingest.staged:2=kill`.
     pub fn start_to_fail(&mut self, failpoint: &str) {
         self.start_with(&[("LEVADA_FAILPOINT", failpoint.to_owned())]);
@@ -216,7 +227,7 @@ impl World {
         loop {
             found.clear();
             for (view, columns, rows) in &expected {
-                found.push((view.clone(), self.at_consumer(&sorted(columns, &format!("reporting.{view}"))), rows));
+                found.push((view.clone(), self.at_consumer(&sorted(columns, view)), rows));
             }
             let is_same = found.iter().all(|(_, found, expected)| found.as_ref().is_ok_and(|found| found == *expected));
             if is_same {
@@ -243,13 +254,17 @@ impl World {
         let mut expected: Vec<_> = names
             .into_iter()
             .map(|name| {
-                (format!("shop_{name}"), columns(name).to_owned(), self.at_source(&sorted(columns(name), name)))
+                (
+                    format!("reporting.shop_{name}"),
+                    columns(name).to_owned(),
+                    self.at_source(&sorted(columns(name), name)),
+                )
             })
             .collect();
         if self.plan.has_transformer {
             let query = "SELECT kind, count(*), sum(n) FROM bag GROUP BY kind";
             let rows = self.at_source(&format!("SELECT t::text FROM ({query}) AS t ORDER BY t::text COLLATE \"C\""));
-            expected.push(("totals_kinds".to_owned(), "kind, rows, total".to_owned(), rows));
+            expected.push(("totalsreport.totals_kinds".to_owned(), "kind, rows, total".to_owned(), rows));
         }
         expected
     }
@@ -257,6 +272,12 @@ impl World {
     /// Ends the worker, and proves that store, consumer and producer agree, row by row, and that no history
     /// has a gap in it or two versions at once.
     pub fn prove(&mut self) {
+        let data = self.ecosystem.path(".levada/data");
+        self.prove_with_data(&data);
+    }
+
+    /// As [`Self::prove`], where the store lies elsewhere.
+    pub fn prove_with_data(&mut self, data: &Path) {
         self.settle();
         self.kill_workers();
         for (name, key) in [("accounts", "id"), ("lines", "account, line"), ("readings", "sensor, at")] {
@@ -273,7 +294,9 @@ impl World {
             let live = self.at_source(&sorted(columns, name));
             assert_same(&format!("seed {}: open versions of {name}", self.seed), &open, &live, &self.log());
         }
-        let verified = self.ecosystem.levada(&["verify", "--source"]);
+        let root = self.ecosystem.root().display().to_string();
+        let arguments = ["verify", "--source", &root].map(str::to_owned);
+        let verified = Ecosystem::run_anywhere(&arguments, &[("LEVADA_DATA".to_owned(), data.display().to_string())]);
         assert_eq!(verified.code, 0, "seed {}: {}{}\n{}", self.seed, verified.stdout, verified.stderr, self.log());
     }
 
