@@ -8,6 +8,7 @@ mod airflow;
 mod aws;
 mod debian;
 mod everything;
+mod faults;
 mod generate;
 mod image;
 mod kubernetes;
@@ -36,7 +37,10 @@ cargo xtask image [--check]      the container image's root filesystem, from a r
 cargo xtask tidy                 the rules that the compiler does not know, within seconds
 cargo xtask gen scale --out DIR [--stores 1000] [--datasets 10] [--columns 10] [--seed 1]
                                  a synthetic ecosystem, the same bytes for the same numbers
-cargo xtask sim|faults ARGS…     starts levada-sim
+cargo xtask faults [--fault NAME] [--seed 1] [--seeds 1]
+                                 what streams come through: the built worker between real databases,
+                                 broken in every way that has a name, for each seed
+cargo xtask sim ARGS…            starts levada-sim
 cargo xtask bench ARGS…          the same, as a release build
 ";
 
@@ -70,7 +74,11 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
             Ok(options) => generate::run(&options),
             Err(complaint) => Ok(usage(&complaint)),
         },
-        ("sim" | "faults", rest) => process::simulation(&root, task, rest, process::Profile::Dev),
+        ("faults", rest) => match faults::Options::parse(rest) {
+            Ok(options) => faults::run(&root, &options),
+            Err(complaint) => Ok(usage(&complaint)),
+        },
+        ("sim", rest) => process::simulation(&root, task, rest, process::Profile::Dev),
         ("bench", rest) => process::simulation(&root, task, rest, process::Profile::Release),
         _ => Ok(usage(&format!("`{}` is not a task", arguments.join(" ")))),
     }
