@@ -2,9 +2,11 @@
 //!
 //! `cargo xtask bench model DIR` loads a folder and runs every pass of the compiler over it, and
 //! prints what each costs: CPU seconds of the process (user and system, all threads) and its peak
-//! resident memory. `cargo xtask bench render` renders Terraform. `cargo xtask bench http HOST:PORT --path …` asks a running server.
+//! resident memory. `cargo xtask bench render` renders Terraform. `cargo xtask bench log` and `latency`
+//! follow a change log on a server that they start. `cargo xtask bench http HOST:PORT --path …` asks a running server.
 
 mod http;
+mod log;
 mod measure;
 mod model;
 mod render;
@@ -47,6 +49,24 @@ enum Bench {
         #[arg(long, default_value_t = 10)]
         columns: usize,
     },
+    /// The CPU of a change log's way, on a PostgreSQL server of its own
+    Log {
+        /// Rows before the changes
+        #[arg(long, default_value_t = 1_000_000)]
+        rows: u64,
+        /// Changes
+        #[arg(long, default_value_t = 1_000_000)]
+        changes: u64,
+    },
+    /// The time from a change at the producer until the consumer sees it
+    Latency {
+        /// Changes a second
+        #[arg(long, default_value_t = 1_000)]
+        rate: u32,
+        /// For how long
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// The answers of a server that runs already
     Http {
         /// HOST:PORT
@@ -67,8 +87,14 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Bench { what: Bench::Model { dir } } => model::run(&dir),
         Command::Bench { what: Bench::Render { stores, datasets, columns } } => render::run(stores, datasets, columns),
+        Command::Bench { what: Bench::Log { rows, changes } } => on_threads(log::cost(rows, changes)),
+        Command::Bench { what: Bench::Latency { rate, seconds } } => on_threads(log::latency(rate, seconds)),
         Command::Bench { what: Bench::Http { address, paths, rate, seconds } } => {
             http::run(&address, &paths, rate, seconds)
         }
     }
+}
+
+fn on_threads(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }

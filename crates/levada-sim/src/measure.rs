@@ -9,12 +9,22 @@ struct Usage {
     peak_rss_mb: f64,
 }
 
+/// CPU seconds of this process so far.
+pub fn cpu_seconds() -> f64 {
+    usage(libc::RUSAGE_SELF).cpu_seconds
+}
+
+/// CPU seconds of the child processes that have ended.
+pub fn children_cpu_seconds() -> f64 {
+    usage(libc::RUSAGE_CHILDREN).cpu_seconds
+}
+
 #[expect(unsafe_code, reason = "getrusage has no safe interface in std")]
-fn usage() -> Usage {
+fn usage(of: libc::c_int) -> Usage {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the pointer is valid for one rusage, and all-zero bytes are a valid one.
     let usage = unsafe {
-        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        libc::getrusage(of, usage.as_mut_ptr());
         usage.assume_init()
     };
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
@@ -27,9 +37,9 @@ fn usage() -> Usage {
 /// Runs one piece of work and prints a line with what it cost.
 #[expect(clippy::print_stdout, reason = "the figures are this program's output")]
 pub fn measure<T>(name: &str, work: impl FnOnce() -> T) -> T {
-    let (before, started) = (usage(), Instant::now());
+    let (before, started) = (usage(libc::RUSAGE_SELF), Instant::now());
     let made = work();
-    let after = usage();
+    let after = usage(libc::RUSAGE_SELF);
     println!(
         "{name:<10} {:>8.3} CPU s  {:>8.3} s  peak {:>6.0} MB",
         after.cpu_seconds - before.cpu_seconds,

@@ -148,6 +148,21 @@ impl PostgresCluster {
         &self.folder
     }
 
+    /// One of the server's programs, such as `psql`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.binaries.join(name)
+    }
+
+    /// The process id of the running server.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pid(&self) -> Result<String, TestbedError> {
+        let path = self.data().join("postmaster.pid");
+        let text = std::fs::read_to_string(&path).map_err(|source| TestbedError::Prepare { path, source })?;
+        Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+    }
+
     /// The URL of a database, for [`SUPERUSER`], over TCP.
     pub fn url(&self, database: &str) -> String {
         format!(
@@ -200,10 +215,7 @@ impl PostgresCluster {
     /// # Errors
     /// It is still there afterwards.
     pub fn kill(&self) -> Result<(), TestbedError> {
-        let pid_file = self.data().join("postmaster.pid");
-        let read = std::fs::read_to_string(&pid_file);
-        let text = read.map_err(|source| TestbedError::Prepare { path: pid_file, source })?;
-        let pid = text.lines().next().unwrap_or_default().trim().to_owned();
+        let pid = self.pid()?;
         let script = r#"kill -9 "$1"; tries=0
             while kill -0 "$1" 2>/dev/null && [ $tries -lt 600 ]; do tries=$((tries + 1)); sleep 0.05; done
             ! kill -0 "$1" 2>/dev/null"#;

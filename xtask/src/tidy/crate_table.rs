@@ -50,9 +50,10 @@ const TABLE: &[(&str, &[&str])] = &[
             "levada-sql",
             "levada-connectors",
             "levada-runtime",
+            "levada-testbed",
         ],
     ),
-    // Starts real servers for tests: a dev-dependency of whoever wants it, and of nothing that ships.
+    // Starts real servers for tests: a dev-dependency of whoever wants it, of the measurements, and of nothing that ships.
     ("levada-testbed", &[]),
     ("xtask", &[]),
 ];
