@@ -51,7 +51,7 @@ pub fn first_rows(rows: u64) -> String {
     format!(
         "INSERT INTO accounts SELECT i, 'name ' || i, CASE i % 3 WHEN 0 THEN repeat(md5(i::text), 200) END, i * 1.5, \
          '2026-01-01'::timestamptz + i * interval '1 second' FROM generate_series(1, {rows}) i;
-         INSERT INTO lines SELECT i, j, 'item ' || j, i % 7 FROM generate_series(1, {rows}) i, generate_series(1, 2) j;
+         INSERT INTO lines (account, line, item, quantity) SELECT i, j, 'item ' || j, i % 7 FROM generate_series(1, {rows}) i, generate_series(1, 2) j;
          INSERT INTO bag SELECT 'kind ' || i % 5, i % 3 FROM generate_series(1, {rows}) i;
          INSERT INTO readings SELECT i % 10, '2025-12-01'::timestamp + i * interval '1 hour', i / 8.0 \
          FROM generate_series(1, {rows}) i;"
@@ -86,7 +86,7 @@ fn statement(chance: &mut Chance) -> String {
             "UPDATE accounts SET id = id + 1000 WHERE id = {id} AND NOT EXISTS (SELECT 1 FROM accounts WHERE id = {id} + 1000)"
         ),
         11 => format!(
-            "INSERT INTO lines VALUES ({id}, {}, 'item {number}', 1) ON CONFLICT (account, line) DO UPDATE SET quantity = lines.quantity + 1",
+            "INSERT INTO lines (account, line, item, quantity) VALUES ({id}, {}, 'item {number}', 1) ON CONFLICT (account, line) DO UPDATE SET quantity = lines.quantity + 1",
             number % 3
         ),
         12 => format!("UPDATE lines SET quantity = quantity - 1 WHERE account % 29 = {}", id % 29),

@@ -5,6 +5,8 @@
 //! Papapanagiotou, "DBLog", 2020): the place of the stream when the chunk is read, and the end of the log
 //! behind it. What the log says of a key between them is newer than the chunk's row, or the same; so the
 //! row is left out, and what is left goes in at the second watermark. Nothing is written at the source.
+//! A transaction is in the log a moment before other sessions see it: a chunk whose snapshot does not see all
+//! that the stream has passed on is not taken, and read again.
 //! A row that moves to a block that was read already is told by the log itself; where the log leaves a
 //! value out that nobody has yet, the row is looked up by its key, as a chunk of its own. At the end all
 //! keys are listed, in the same way, for what is gone.
@@ -16,7 +18,7 @@ use super::lsn::Lsn;
 use super::reader::{LogReader, Pull};
 use super::rows::{Built, UPSERT};
 use super::slot;
-use super::state::{Join, Seen};
+use super::state::{Join, Moment, Seen};
 use super::tables::{Leaf, LogTable};
 use crate::literal::ColumnReader as Printer;
 use crate::postgres::catalog::DatasetPlan;
@@ -129,8 +131,9 @@ impl LogReader {
         if !dataset.has_key() {
             return self.read_whole(pull, index, &table, &plan).await;
         }
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        self.session.batch_execute(begin).await.during(|| format!("table {} can't be read", table.name))?;
+        if self.begin(&table).await?.is_none() {
+            return Ok(());
+        }
         let blocks = match join.leaves.first() {
             Some(leaf) => self.blocks(*leaf).await?,
             None => 0,
@@ -153,6 +156,20 @@ impl LogReader {
         let spoken_of = HashSet::new();
         self.window = Some(Window { dataset: index, until, portion, rows, spoken_of, is_void: false });
         Ok(())
+    }
+
+    /// Takes a snapshot that sees all that the stream has passed on; `None`: there is none yet.
+    async fn begin(&self, table: &LogTable) -> Result<Option<String>, FlowError> {
+        let failed = || format!("table {} can't be read", table.name);
+        self.session.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.during(failed)?;
+        let row = self.session.query_one("SELECT pg_current_snapshot()::text", &[]).await.during(failed)?;
+        let snapshot: String = row.get(0);
+        let moment = Moment::parse(&snapshot);
+        if self.recent.iter().all(|xid| moment.has(*xid)) {
+            return Ok(Some(snapshot));
+        }
+        self.session.batch_execute("ROLLBACK").await.during(failed)?;
+        Ok(None)
     }
 
     /// How many blocks a piece of a table has; none where it is gone.
@@ -251,8 +268,7 @@ impl LogReader {
             return Ok(());
         }
         let failed = || format!("table {} can't be read", table.name);
-        self.session.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.during(failed)?;
-        let moment = self.session.query_one("SELECT pg_current_snapshot()::text", &[]).await.during(failed)?;
+        let Some(snapshot) = self.begin(table).await? else { return Ok(()) };
         let query = format!("SELECT {} FROM {}", select_list(&plan.columns), table.name.quoted());
         let mut reader =
             RowsReader::start(&self.session, &table.name.to_string(), &query, plan.columns.clone()).await?;
@@ -266,7 +282,7 @@ impl LogReader {
         let dataset = &mut self.datasets[index];
         dataset.coverage = Coverage::Complete;
         dataset.standing.join = None;
-        dataset.standing.seen = Some(Seen { snapshot: moment.get(0), until: until.0 });
+        dataset.standing.seen = Some(Seen { snapshot, until: until.0 });
         pull.must_end = true;
         Ok(())
     }

@@ -37,7 +37,11 @@ impl FromStr for Lsn {
     type Err = NoLsn;
 
     fn from_str(text: &str) -> Result<Self, NoLsn> {
-        let parse = |part: &str| u64::from_str_radix(part, 16).ok().filter(|_| (1..=8).contains(&part.len()));
+        let is_hexadecimal = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let parse = |part: &str| match (1..=8).contains(&part.len()) && is_hexadecimal(part) {
+            true => u64::from_str_radix(part, 16).ok(),
+            false => None,
+        };
         let parts = text.split_once('/').and_then(|(high, low)| Some(parse(high)? << 32 | parse(low)?));
         parts.map(Self).ok_or_else(|| NoLsn(text.to_owned()))
     }

@@ -32,6 +32,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How long a dataset stays stopped that its table would let go on: a row may have been corrected.
 const TRY_STOPPED_EVERY: Duration = Duration::from_secs(300);
 
+/// How many transactions are remembered that were read to their end.
+const RECENT_MAX: usize = 10_000;
+
 /// How long to wait for frames before asking the server how far it is.
 const ASK_AFTER: Duration = Duration::from_millis(50);
 
@@ -52,6 +55,8 @@ pub(super) struct LogReader {
     /// What was committed up to here was handed on.
     pub(super) at: Lsn,
     transaction: Option<Transaction>,
+    /// The last transactions that were read to their end.
+    pub(super) recent: VecDeque<u32>,
     pub(super) datasets: Vec<Dataset>,
     /// Which datasets read a piece of a table, by its object id.
     users: HashMap<u32, Vec<usize>>,
@@ -177,6 +182,7 @@ impl LogReader {
             incarnation,
             at,
             transaction: None,
+            recent: VecDeque::new(),
             datasets: request.datasets.iter().map(dataset).collect(),
             users: HashMap::new(),
             types: BTreeMap::new(),
@@ -269,8 +275,12 @@ impl LogReader {
 
     /// Whether something is left of what there was when the pull, or the one before, began.
     fn is_behind(&self) -> bool {
-        self.target.is_some_and(|target| self.at < target)
-            || self.datasets.iter().any(|one| one.standing.join.is_some())
+        self.target.is_some_and(|target| self.at < target) || self.is_joining()
+    }
+
+    /// Whether something is still to be read beside the log.
+    fn is_joining(&self) -> bool {
+        self.datasets.iter().any(|dataset| dataset.standing.join.is_some())
     }
 
     fn end(&mut self, pull: &Pull<'_>) -> PullEnd {
@@ -312,7 +322,7 @@ impl LogReader {
             return Ok(Some(frame));
         }
         let wait = match (pull.until, pull.first_change_at) {
-            _ if self.window.is_some() || pull.until == Until::Now => ASK_AFTER,
+            _ if self.is_joining() || pull.until == Until::Now => ASK_AFTER,
             (Until::News { linger_ms, .. }, Some(at)) => Duration::from_millis(linger_ms).saturating_sub(at.elapsed()),
             (Until::News { idle_ms, .. }, None) => {
                 Duration::from_millis(idle_ms).saturating_sub(pull.began_at.elapsed())
@@ -344,7 +354,12 @@ impl LogReader {
         match message {
             Message::Begin { commit, xid } => self.transaction = Some(Transaction { xid, commit }),
             Message::Commit { end } => {
-                self.transaction = None;
+                if let Some(transaction) = self.transaction.take() {
+                    self.recent.push_back(transaction.xid);
+                    if self.recent.len() > RECENT_MAX {
+                        self.recent.pop_front();
+                    }
+                }
                 self.at = self.at.max(end);
             }
             Message::Relation(relation) => self.meet(pull, &relation).await?,

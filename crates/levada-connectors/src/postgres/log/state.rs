@@ -62,19 +62,40 @@ impl Standing {
 impl Seen {
     /// Whether a transaction of the log, whose id comes without its epoch, was seen.
     pub(super) fn has(&self, xid: u32) -> bool {
-        let mut parts = self.snapshot.split(':');
-        let mut number = || parts.next().and_then(|part| part.parse::<u64>().ok());
-        let (Some(least), Some(next)) = (number(), number()) else { return false };
-        let in_progress = parts.next().unwrap_or_default().split(',').filter_map(|part| part.parse::<u64>().ok());
-        // The whole id is the one nearest to the snapshot's.
-        let epoch = next & !0xFFFF_FFFF;
-        let xid = epoch | u64::from(xid);
-        let xid = match xid.wrapping_sub(next) {
-            ahead if xid > next && ahead > u64::from(u32::MAX / 2) => xid.saturating_sub(1 << 32),
-            _ if xid < next && next - xid > u64::from(u32::MAX / 2) => xid + (1 << 32),
-            _ => xid,
+        Moment::parse(&self.snapshot).has(xid)
+    }
+}
+
+/// Which transactions a snapshot sees.
+pub(super) struct Moment {
+    /// All below it have ended.
+    least: u64,
+    /// None from it on has.
+    next: u64,
+    in_progress: Vec<u64>,
+}
+
+impl Moment {
+    /// Reads what `pg_current_snapshot()` prints; of another text it sees nothing.
+    pub(super) fn parse(snapshot: &str) -> Self {
+        let mut parts = snapshot.split(':');
+        let mut number = || parts.next().and_then(|part| part.parse::<u64>().ok()).unwrap_or(0);
+        let (least, next) = (number(), number());
+        let in_progress = parts.next().unwrap_or_default().split(',').filter_map(|part| part.parse().ok()).collect();
+        Self { least, next, in_progress }
+    }
+
+    /// Whether it sees a transaction of the log, whose id comes without its epoch.
+    pub(super) fn has(&self, xid: u32) -> bool {
+        /// Two ids that are farther from each other are of different epochs.
+        const HALF: u64 = 1 << 31;
+        let whole = (self.next & !0xFFFF_FFFF) | u64::from(xid);
+        let whole = match whole {
+            ahead if ahead > self.next + HALF => ahead.saturating_sub(1 << 32),
+            behind if behind + HALF < self.next => behind + (1 << 32),
+            near => near,
         };
-        xid < least || (xid < next && !in_progress.into_iter().any(|open| open == xid))
+        whole < self.least || (whole < self.next && !self.in_progress.contains(&whole))
     }
 }
 
