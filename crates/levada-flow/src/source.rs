@@ -89,7 +89,8 @@ pub enum Pulled {
         rows: RecordBatch,
     },
     /// Keys that exist at the source: only the key columns, in the schema's order. Where the dataset is read
-    /// by a change log, changes of it come before them, if only none.
+    /// by a change log, changes of it come before them, if only none, and at least one of these, if without
+    /// a key: a key that is not among them is gone, unless changes that come after them say otherwise.
     Keys {
         /// Position in [`PullRequest::datasets`].
         dataset: usize,

@@ -200,6 +200,24 @@ async fn a_part_of_a_dataset_is_stored_and_covers_nothing() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_not_listed_is_gone_unless_something_is_said_of_it_later() {
+    let (schema, mut stand) = (schema(true), Stand::new().await);
+    let mut writer = stand.begin(&schema).await.expect("begins");
+    append(&mut writer, &[1, 2, 3, 4].map(|key| Some((0, row(key, "a", 1), false))), 9).await;
+    let staged = writer.finish(&[Coverage::Changes]).await.expect("finishes");
+    stand.commit(staged).await.expect("a batch");
+    let mut writer = stand.begin(&schema).await.expect("begins");
+    // Said before the list: an update of a row that a part of the table takes with it, and a new one.
+    append(&mut writer, &[Some((1, row(1, "b", 2), false)), Some((0, row(5, "new", 1), false))], 9).await;
+    writer.keys(0, key_batch(&[2])).await.expect("lists");
+    writer.keys(0, key_batch(&[4])).await.expect("lists");
+    append(&mut writer, &[Some((0, row(6, "later", 1), false)), Some((2, row(4, "", 0), false))], 9).await;
+    let staged = writer.finish(&[Coverage::ChangesAndKeys]).await.expect("finishes");
+    stand.commit(staged).await.expect("a batch");
+    assert_eq!(stand.live(&schema, None).await, [row(2, "a", 1), row(6, "later", 1)]);
+}
+
+#[tokio::test]
 async fn what_is_discarded_was_never_said() {
     let (schema, mut stand) = (schema(true), Stand::new().await);
     let mut writer = stand.begin(&schema).await.expect("begins");

@@ -133,7 +133,7 @@ impl Table {
         let kept_from = said.iter().rposition(|one| matches!(one, Pulled::Discard { .. })).map_or(0, |at| at + 1);
         let said = &said[kept_from..];
         let is_strict = self.is_whole && coverage == Coverage::Changes;
-        let (mut touched, mut listed) = (BTreeSet::new(), None);
+        let (mut touched, mut listed, mut is_listing) = (BTreeSet::new(), None::<BTreeSet<Vec<u8>>>, false);
         if coverage == Coverage::Complete {
             self.rows.clear();
         }
@@ -143,17 +143,25 @@ impl Table {
                     assert_eq!(coverage, Coverage::Complete, "rows are the whole dataset");
                     (0..rows.num_rows()).for_each(|row| self.put(schema, rows.slice(row, 1)));
                 }
-                Pulled::Changes { rows, kept, .. } => self.change(schema, rows, kept, is_strict, &mut touched),
+                Pulled::Changes { rows, kept, .. } => {
+                    is_listing = false;
+                    self.change(schema, rows, kept, is_strict, &mut touched);
+                }
                 Pulled::Truncated { .. } => self.rows.clear(),
                 Pulled::Keys { keys, .. } => {
                     let key = Schema { columns: schema.columns.iter().filter(|column| column.key).cloned().collect() };
-                    listed.get_or_insert_with(BTreeSet::new).extend(canonical_rows(&key, keys));
+                    if !std::mem::replace(&mut is_listing, true) {
+                        // What was said before the list is in it, or gone.
+                        touched.clear();
+                        listed = Some(BTreeSet::new());
+                    }
+                    listed.get_or_insert_default().extend(canonical_rows(&key, keys));
                 }
                 Pulled::Discard { .. } => unreachable!("they were passed over"),
             }
         }
-        if coverage == Coverage::ChangesAndKeys || listed.is_some() {
-            let listed = listed.unwrap_or_default();
+        assert!(coverage != Coverage::ChangesAndKeys || listed.is_some(), "who says that keys were listed lists them");
+        if let Some(listed) = listed {
             self.rows.retain(|key, _| listed.contains(key) || touched.contains(key));
         }
         match coverage {

@@ -144,7 +144,7 @@ fn plain_upsert(cluster: &PostgresCluster) -> Result<(f64, f64)> {
     )?;
     cluster.sql("reports", "CREATE UNLOGGED TABLE now_all (LIKE plain)")?;
     cluster.sql("reports", &format!("\\copy now_all FROM '{now}.all' (FORMAT binary)"))?;
-    let net = "SELECT n.*, false AS gone FROM now_all n LEFT JOIN plain p USING (id) WHERE p IS DISTINCT FROM (n.*)::plain \
+    let net = "SELECT n.*, false AS gone FROM now_all n LEFT JOIN plain p USING (id) WHERE (p.name, p.amount, p.changed, p.note) IS DISTINCT FROM (n.name, n.amount, n.changed, n.note) \
                UNION ALL SELECT p.*, true FROM plain p LEFT JOIN now_all n USING (id) WHERE n.id IS NULL";
     cluster.sql("reports", "CREATE UNLOGGED TABLE stage (LIKE plain, gone boolean)")?;
     cluster.sql("reports", &format!("\\copy ({}) TO '{now}' (FORMAT binary)", net.replace('\n', " ")))?;

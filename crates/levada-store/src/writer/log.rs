@@ -47,8 +47,17 @@ struct Told {
     /// Rows before this one were taken away by a TRUNCATE.
     first: u64,
     is_truncated: bool,
-    /// The keys that exist at the source, where they were listed.
-    listed: Option<ByHash<()>>,
+    /// The last list of all keys, where there was one.
+    listing: Option<Listing>,
+}
+
+/// All keys that existed at the source, at a moment between two rows.
+struct Listing {
+    /// The first row after that moment.
+    from: u64,
+    keys: ByHash<()>,
+    /// Whether more of it may come.
+    is_open: bool,
 }
 
 /// What has the value of a cell that did not come.
@@ -77,7 +86,7 @@ impl LogRows {
         let fields: Vec<Field> = columns.chain([field(OPERATION), field(KEY_HASH)]).collect();
         let spool = Spool::new(Arc::new(ArrowSchema::new(fields)), path, memory_bytes_max);
         let (hasher, keys, kept) = (RowHasher::new(schema), ByHash::default(), BTreeMap::new());
-        let told = Told { hasher, keys, kept, gone: None, first: 0, is_truncated: false, listed: None };
+        let told = Told { hasher, keys, kept, gone: None, first: 0, is_truncated: false, listing: None };
         Self { spool, told }
     }
 
@@ -88,6 +97,9 @@ impl LogRows {
         operations: Int32Array,
         kept: &[Kept],
     ) -> Result<(), StoreError> {
+        if let Some(listing) = &mut self.told.listing {
+            listing.is_open = false;
+        }
         let key_hashes = self.told.hasher.key_hashes(data);
         let mut kept = kept.iter().peekable();
         for (row, key) in key_hashes.iter().enumerate() {
@@ -109,10 +121,14 @@ impl LogRows {
         (self.told.first, self.told.is_truncated) = (self.spool.rows(), true);
     }
 
-    /// Notes keys that exist at the source.
+    /// Notes keys that exist at the source; what it said before of others counts no more.
     pub(super) fn list(&mut self, keys: &RecordBatch) {
-        let listed = self.told.listed.get_or_insert_default();
-        listed.extend(self.told.hasher.key_hashes(keys).into_iter().map(|key| (key, ())));
+        let listing = match self.told.listing.take() {
+            Some(listing) if listing.is_open => listing,
+            _ => Listing { from: self.spool.rows(), keys: ByHash::default(), is_open: true },
+        };
+        let listing = self.told.listing.insert(listing);
+        listing.keys.extend(self.told.hasher.key_hashes(keys).into_iter().map(|key| (key, ())));
     }
 }
 
@@ -154,15 +170,24 @@ impl Told {
     /// Whether a row is the net change of its key, and is none that came and went within the batch.
     fn is_net(&self, key: &Hash, number: u64) -> bool {
         let touched = self.keys.get(key).filter(|touched| touched.last == number && number >= self.first);
+        let touched = touched.filter(|touched| touched.is_gone || !self.is_missing(key, Some(touched)));
         touched.is_some_and(|touched| !touched.is_gone || (!touched.is_new && !self.is_truncated))
     }
 
     /// Whether a stored key ends with this batch, and no row of it says so.
     fn ends(&self, key: &Hash) -> bool {
         match self.keys.get(key) {
-            Some(touched) => self.is_truncated && touched.is_gone,
-            None => self.is_truncated || self.listed.as_ref().is_some_and(|listed| !listed.contains_key(key)),
+            Some(touched) if touched.is_gone => self.is_truncated,
+            touched => (touched.is_none() && self.is_truncated) || self.is_missing(key, touched),
         }
+    }
+
+    /// Whether a key was not in the list of all keys, and nothing was said of it since.
+    fn is_missing(&self, key: &Hash, touched: Option<&Touched>) -> bool {
+        let listing = self.listing.as_ref();
+        listing.is_some_and(|listing| {
+            touched.is_none_or(|touched| touched.last < listing.from) && !listing.keys.contains_key(key)
+        })
     }
 
     /// The operation of a net change where nobody looks at what is stored.
@@ -178,12 +203,11 @@ impl Told {
 impl DatasetWriter {
     /// Writes the net changes of a log's rows.
     pub(super) fn finish_log(&mut self, rows: LogRows, coverage: Coverage) -> Result<(), StoreError> {
-        let LogRows { spool, mut told } = rows;
-        if coverage == Coverage::ChangesAndKeys {
-            // Of an empty table no key comes.
-            told.listed.get_or_insert_default();
+        let LogRows { spool, told } = rows;
+        if coverage == Coverage::ChangesAndKeys && told.listing.is_none() {
+            return Err(self.misuse("the keys of a dataset were to be listed, and none came"));
         }
-        let mut index = match told.is_truncated || told.listed.is_some() || self.stores_other_keys() {
+        let mut index = match told.is_truncated || told.listing.is_some() || self.stores_other_keys() {
             true => Some(LiveIndex::load(&self.inner, &self.log, &self.stored.schema)?),
             false => None,
         };

@@ -6,6 +6,7 @@
 
 mod chance;
 mod clock;
+mod endurance;
 mod postgres;
 mod proxy;
 mod workload;
@@ -13,6 +14,11 @@ mod world;
 
 /// The seed of this run.
 fn seed() -> u64 {
-    let seed = std::env::var("LEVADA_FAULT_SEED").ok();
-    seed.map_or(1, |seed| seed.parse().expect("LEVADA_FAULT_SEED is a number"))
+    number_of("LEVADA_FAULT_SEED", 1)
+}
+
+/// A number from the environment.
+fn number_of(variable: &str, otherwise: u64) -> u64 {
+    let text = std::env::var(variable).ok();
+    text.map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number")))
 }

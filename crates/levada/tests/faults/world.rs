@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long the consumer may take to be as the producer is, once nothing is broken any more.
@@ -39,7 +40,7 @@ pub struct World {
     pub seed: u64,
     pub chance: Chance,
     pub ecosystem: Ecosystem,
-    pub source: PostgresCluster,
+    pub source: Arc<PostgresCluster>,
     consumer: Option<PostgresCluster>,
     pub state: Option<PostgresCluster>,
     pub to_source: Proxy,
@@ -53,7 +54,7 @@ impl World {
     /// Makes the world of a seed; nothing runs yet.
     pub fn new(seed: u64, plan: Plan) -> Self {
         let server = |settings| PostgresCluster::start_with(settings).expect("this machine has a PostgreSQL server");
-        let source = server(plan.settings);
+        let source = Arc::new(server(plan.settings));
         let consumer = plan.has_own_consumer.then(|| server(&[]));
         let state = plan.has_state_server.then(|| server(&[]));
         let to_source = Proxy::before(source.port());
@@ -201,7 +202,7 @@ impl World {
 
     /// The consumer's server.
     pub fn consumer(&self) -> &PostgresCluster {
-        self.consumer.as_ref().unwrap_or(&self.source)
+        self.consumer.as_ref().unwrap_or(self.source.as_ref())
     }
 
     /// The rows of a query on the consumer.
@@ -300,11 +301,17 @@ impl World {
         assert_eq!(verified.code, 0, "seed {}: {}{}\n{}", self.seed, verified.stdout, verified.stderr, self.log());
     }
 
+    /// The batches of the stream.
+    pub fn batches(&self) -> Vec<serde_json::Value> {
+        let batches = self.ecosystem.levada(&["batches", "--limit", "1000000", "--format", "json"]).succeeded().json();
+        let all = batches["batches"].as_array().expect("a list").iter();
+        all.filter(|batch| batch["stream"] == "Shop").cloned().collect()
+    }
+
     /// The incarnations of the stream's batches, and how many batches each has.
     pub fn incarnations(&self) -> BTreeMap<String, usize> {
-        let batches = self.ecosystem.levada(&["batches", "--limit", "100000", "--format", "json"]).succeeded().json();
         let mut counts = BTreeMap::new();
-        for batch in batches["batches"].as_array().expect("a list").iter().filter(|batch| batch["stream"] == "Shop") {
+        for batch in self.batches() {
             *counts.entry(batch["incarnation"].as_str().expect("a text").to_owned()).or_default() += 1;
         }
         counts
@@ -350,7 +357,7 @@ groups:
 
 const TOTALS: &str = "SELECT kind, count(*) AS rows, sum(n) AS total FROM bag GROUP BY kind";
 
-fn sorted(columns: &str, from: &str) -> String {
+pub fn sorted(columns: &str, from: &str) -> String {
     format!("SELECT t::text FROM (SELECT {columns} FROM {from}) AS t ORDER BY t::text COLLATE \"C\"")
 }
 

@@ -22,7 +22,7 @@ use super::state::{Join, Moment, Seen};
 use super::tables::{Leaf, LogTable};
 use crate::literal::ColumnReader as Printer;
 use crate::postgres::catalog::DatasetPlan;
-use crate::postgres::copy::{ReadColumn, RowsReader};
+use crate::postgres::copy::{ReadColumn, RowsReader, schema_of};
 use crate::postgres::error::During;
 use crate::postgres::quote;
 use arrow::array::{ArrayRef, BooleanArray, Int32Array, RecordBatch};
@@ -204,6 +204,8 @@ impl LogReader {
         let nothing = nothing_of(plan);
         self.datasets[index].is_told = true;
         pull.send(Pulled::Changes { dataset: index, rows: nothing, kept: Vec::new() }).await?;
+        let no_key = RecordBatch::new_empty(schema_of(&columns));
+        pull.send(Pulled::Keys { dataset: index, keys: no_key }).await?;
         let mut reader = RowsReader::start(&self.session, &table.name.to_string(), &query, columns).await?;
         while let Some(keys) = reader.next().await? {
             pull.send(Pulled::Keys { dataset: index, keys }).await?;
@@ -335,5 +337,5 @@ fn as_upserts(rows: &RecordBatch) -> RecordBatch {
 
 /// No rows, with all the columns of a dataset's changes.
 fn nothing_of(plan: &DatasetPlan) -> RecordBatch {
-    as_upserts(&RecordBatch::new_empty(crate::postgres::copy::schema_of(&plan.columns)))
+    as_upserts(&RecordBatch::new_empty(schema_of(&plan.columns)))
 }
