@@ -55,10 +55,9 @@ struct Reached {
 
 fn run(transaction: &mut dyn Transaction, commit: &BatchCommit) -> Result<Option<i64>, Failure> {
     // A job that goes on leaves no run by which an earlier try would be known.
-    if transaction.is_repeated() && commit.done.outcome == Outcome::Continues {
-        if let Some(batch) = committed_before(transaction, commit)? {
-            return Ok(Some(batch));
-        }
+    let may_be_known = transaction.is_repeated() && commit.done.outcome == Outcome::Continues;
+    if may_be_known && let Some(batch) = committed_before(transaction, commit)? {
+        return Ok(Some(batch));
     }
     let is_output = match complete_job(transaction, &commit.fence, &commit.done, commit.now)? {
         Effect::Recorded { is_output } => is_output,

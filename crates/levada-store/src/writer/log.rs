@@ -280,8 +280,8 @@ impl DatasetWriter {
         if cells.is_empty() {
             return Ok(data);
         }
-        let mut values = from_batch(&cells, sealed)?;
-        values.extend(self.from_store(&cells)?);
+        let mut values = batch_values(&cells, sealed)?;
+        values.extend(self.stored_values(&cells)?);
         let mut columns = data.columns().to_vec();
         for (at, column) in columns.iter_mut().enumerate() {
             let filled: HashMap<usize, &ArrayRef> = cells
@@ -302,7 +302,7 @@ impl DatasetWriter {
     }
 
     /// The values that live versions have, by key and column.
-    fn from_store(&self, cells: &[Cell]) -> Result<HashMap<Place, ArrayRef>, StoreError> {
+    fn stored_values(&self, cells: &[Cell]) -> Result<HashMap<Place, ArrayRef>, StoreError> {
         let mut wanted: ByHash<Vec<usize>> = ByHash::default();
         for cell in cells {
             if let Origin::Stored(key) = cell.from {
@@ -388,7 +388,7 @@ impl Cell {
 }
 
 /// The values that earlier rows of the batch have.
-fn from_batch(cells: &[Cell], sealed: &mut Sealed) -> Result<HashMap<Place, ArrayRef>, StoreError> {
+fn batch_values(cells: &[Cell], sealed: &mut Sealed) -> Result<HashMap<Place, ArrayRef>, StoreError> {
     let place = |cell: &Cell| match cell.from {
         Origin::Row(number) => Some((sealed.batch_of(number), number, cell.column)),
         Origin::Stored(_) => None,

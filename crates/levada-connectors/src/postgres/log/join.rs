@@ -297,7 +297,7 @@ fn select_list(columns: &[ReadColumn]) -> String {
 /// What finds the rows in blocks of a piece; to its end where there is none.
 fn block_range(piece: &Leaf, from: u64, end: Option<u64>) -> String {
     let until = end.map(|end| format!(" AND ctid < '({end},0)'")).unwrap_or_default();
-    format!(" FROM {} WHERE ctid >= '({from},0)'{until}", piece.from_only())
+    format!(" FROM {} WHERE ctid >= '({from},0)'{until}", piece.only())
 }
 
 /// What finds rows by the texts of their keys.

@@ -25,7 +25,7 @@ mod wire;
 use self::lsn::Lsn;
 use self::reader::{LogReader, Opening};
 use self::slot::Slot;
-use self::state::Standing;
+use self::state::{Standing, Standings};
 use self::wire::ReplicationSession;
 use super::catalog;
 use super::config::{Session, Settings};
@@ -33,7 +33,7 @@ use super::quote::TableName;
 use levada_flow::source::{Previous, PullDataset, PullEnd, PullRequest, Pulled};
 use levada_flow::{FlowError, Position};
 use levada_model::model::IngestKind;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 
 /// A stream that is read by the change log.
@@ -131,8 +131,11 @@ fn names(settings: &Settings, request: &PullRequest) -> Vec<TableName> {
     request.datasets.iter().map(name).collect()
 }
 
+/// The last pull, where it ended, and how each dataset stood there.
+type LastPull<'r> = (&'r Previous, Lsn, Standings);
+
 /// The last pull, if it was one of the change log.
-fn previous(request: &PullRequest) -> Result<Option<(&Previous, Lsn, BTreeMap<String, Standing>)>, FlowError> {
+fn previous(request: &PullRequest) -> Result<Option<LastPull<'_>>, FlowError> {
     let Some(previous) = &request.previous else { return Ok(None) };
     Ok(state::from_position(&previous.position)?.map(|(at, standings)| (previous, at, standings)))
 }

@@ -9,7 +9,7 @@ use super::lsn::Lsn;
 use super::message::{self, Message, Old, Relation, Tuple};
 use super::rows::{BadValue, Built, Places, RowsBuilder};
 use super::slot;
-use super::state::{Join, Standing, to_position};
+use super::state::{Join, Standing, Standings, to_position};
 use super::tables::{self, LogTable};
 use super::wire::{Frame, LogStream};
 use crate::postgres::catalog::{self, DatasetPlan};
@@ -167,7 +167,7 @@ impl LogReader {
     pub(super) async fn new(
         opening: Opening,
         request: &PullRequest,
-        mut standings: BTreeMap<String, Standing>,
+        mut standings: Standings,
     ) -> Result<Self, FlowError> {
         let Opening { settings, name, session, stream, incarnation, at, held_max } = opening;
         let dataset =

@@ -25,6 +25,9 @@ pub(super) struct Standing {
     pub(super) seen: Option<Seen>,
 }
 
+/// How each dataset of a stream stands, by name.
+pub(super) type Standings = BTreeMap<String, Standing>;
+
 /// What a dataset has to read beside the log until it is whole.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Join {
@@ -100,7 +103,7 @@ impl Moment {
 }
 
 /// Reads a position of a change log; `None`: it is of another way of reading.
-pub(super) fn from_position(position: &Position) -> Result<Option<(Lsn, BTreeMap<String, Standing>)>, FlowError> {
+pub(super) fn from_position(position: &Position) -> Result<Option<(Lsn, Standings)>, FlowError> {
     let Position::Log { at, datasets } = position else { return Ok(None) };
     let unreadable = || FlowError::never(format!("the stored place in the change log, {at:?}, can't be read"));
     let at = at.parse().map_err(|error| unreadable().because(error))?;

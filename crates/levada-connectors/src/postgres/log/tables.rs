@@ -184,7 +184,7 @@ impl Leaf {
     }
 
     /// The piece in a FROM list, without what inherits from it.
-    pub(super) fn from_only(&self) -> String {
+    pub(super) fn only(&self) -> String {
         format!("ONLY {}", self.quoted)
     }
 }
