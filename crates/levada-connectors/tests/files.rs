@@ -576,7 +576,7 @@ async fn changes_and_the_folder_of_deliveries_are_refused() {
     let folder = Folder::new(FileFormat::Parquet);
     let mut wrong = delivery(1, 1, None);
     let rows = futures::StreamExt::boxed(futures::stream::empty());
-    wrong.content = Content::Changes { rows, times: BTreeMap::new() };
+    wrong.content = Content::Changes { rows, times: BTreeMap::new(), is_net: false };
     folder.sink().deliver(vec![wrong]).await.expect_err("files are replaced");
     let mut wrong = delivery(1, 1, None);
     wrong.table.views[0].workspace = "Levada".parse().expect("a name");

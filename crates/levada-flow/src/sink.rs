@@ -77,6 +77,9 @@ pub enum Content {
         rows: RowStream,
         /// Batch → commit time in µs.
         times: std::collections::BTreeMap<i64, i64>,
+        /// Whether of all batches together only the last change of each key is there, in no order; never
+        /// where there is a history table.
+        is_net: bool,
     },
     /// Everything, built beside and swapped in.
     Everything {

@@ -89,7 +89,7 @@ fn own_columns(reading: Reading) -> Vec<Field> {
     let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     match reading {
         Reading::Live { .. } => Vec::new(),
-        Reading::Changes { .. } => vec![
+        Reading::Changes { .. } | Reading::NetChanges { .. } => vec![
             Field::new(BATCH, DataType::Int64, false),
             Field::new(OPERATION, DataType::Int32, false),
             Field::new(PREVIOUS_BATCH, DataType::Int64, true),

@@ -53,9 +53,9 @@ impl Log {
         Pieces { log: self, after, up_to: self.up_to, ready: VecDeque::new(), is_newest_first: false }
     }
 
-    /// The pieces from the last one back. Blocks.
-    pub(crate) fn newest_first(&self) -> Pieces<'_> {
-        Pieces { log: self, after: 0, up_to: self.up_to, ready: VecDeque::new(), is_newest_first: true }
+    /// The pieces from the last one back to the first one after `after`. Blocks.
+    pub(crate) fn newest_first(&self, after: i64) -> Pieces<'_> {
+        Pieces { log: self, after, up_to: self.up_to, ready: VecDeque::new(), is_newest_first: true }
     }
 
     /// The pieces of these batches only. Blocks.

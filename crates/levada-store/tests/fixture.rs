@@ -156,7 +156,19 @@ impl Stand {
 
     /// The changes after a batch, in the log's order.
     pub async fn changes(&self, schema: &Schema, after: i64) -> Vec<Change> {
-        let batches = self.read(schema, Reading::Changes { after, up_to: None }).await.expect("reads");
+        self.changes_of(schema, Reading::Changes { after, up_to: None }).await
+    }
+
+    /// Of all changes after a batch the last one of each key.
+    pub async fn net_changes(&self, schema: &Schema, after: i64) -> Vec<Change> {
+        let changes = self.changes_of(schema, Reading::NetChanges { after, up_to: None }).await;
+        let keys: std::collections::BTreeSet<_> = changes.iter().map(|change| &change.key_hash).collect();
+        assert_eq!(keys.len(), changes.len(), "each key once");
+        changes
+    }
+
+    async fn changes_of(&self, schema: &Schema, reading: Reading) -> Vec<Change> {
+        let batches = self.read(schema, reading).await.expect("reads");
         let mut changes = Vec::new();
         for batch in &batches {
             let batches = batch["lv_batch"].as_primitive::<Int64Type>();

@@ -143,6 +143,14 @@ async fn every_reading_is_the_source_s(batches: Vec<Vec<Act>>, at_once: usize) {
         let mut valid: Vec<Row> = valid.map(|version| version.row.clone()).collect();
         valid.sort();
         assert_eq!(valid, *expected, "history at batch {batch}");
+        let mut forward: BTreeMap<i32, Row> = expected.iter().map(|row| (row.key, row.clone())).collect();
+        for change in stand.net_changes(&schema, *batch).await {
+            match change.operation {
+                2 => _ = forward.remove(&change.row.key),
+                _ => _ = forward.insert(change.row.key, change.row),
+            }
+        }
+        assert_eq!(forward, source, "net changes since batch {batch}");
     }
 }
 

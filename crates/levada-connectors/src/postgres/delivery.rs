@@ -64,7 +64,10 @@ pub(super) async fn deliver(
         let TableDelivery { table, content, mark, .. } = delivery;
         let (rows, bytes) = match content {
             Content::Nothing => (0, 0),
-            Content::Changes { rows, times } => write_changes(client, number, &table, rows, &times).await?,
+            Content::Changes { rows, times, is_net } => {
+                let is_once = is_net || times.len() == 1;
+                write_changes(client, number, &table, rows, &times, is_once).await?
+            }
             Content::Everything { live, history, .. } => {
                 let live = build(client, &table, false, live, &mut beside).await?;
                 let history = build(client, &table, true, history, &mut beside).await?;
@@ -185,6 +188,7 @@ async fn write_changes(
     table: &DeliveredTable,
     rows: RowStream,
     times: &BTreeMap<i64, i64>,
+    has_each_key_once: bool,
 ) -> Result<(u64, u64), FlowError> {
     let failed = || format!("the changes of {} can't be applied", table.source);
     create_missing(client, table).await?;
@@ -205,10 +209,9 @@ async fn write_changes(
         return Ok((0, bytes));
     }
     let names: Vec<String> = columns[..width].iter().map(|column| identifier(&column.name)).collect();
-    let is_one_batch = times.len() == 1;
     let mut statements = Vec::new();
     if let Some(live) = &table.live {
-        statements.extend(apply_to_live(&physical(live), &stage, &columns[..width], is_one_batch));
+        statements.extend(apply_to_live(&physical(live), &stage, &columns[..width], has_each_key_once));
     }
     if let Some(history) = &table.history {
         statements.extend(apply_to_history(&physical(history), &stage, &names));
@@ -271,10 +274,10 @@ fn with_times(
 }
 
 /// Deletes what is gone, inserts or updates the rest; of several changes of a key the last counts.
-fn apply_to_live(live: &str, stage: &str, columns: &[WriteColumn], is_one_batch: bool) -> [String; 2] {
+fn apply_to_live(live: &str, stage: &str, columns: &[WriteColumn], has_each_key_once: bool) -> [String; 2] {
     let names: Vec<String> = columns.iter().map(|column| identifier(&column.name)).collect();
     let list = names.join(", ");
-    let last = match is_one_batch {
+    let last = match has_each_key_once {
         true => stage.to_owned(),
         false => format!("(SELECT DISTINCT ON (lv_key_hash) * FROM {stage} ORDER BY lv_key_hash, lv_at DESC)"),
     };

@@ -123,7 +123,7 @@ fn deliver(database: &rusqlite::Connection, delivery: TableDelivery) -> Result<D
             make_missing(database, [live.as_ref(), history.as_ref()])?;
             Delivered::default()
         }
-        Content::Changes { rows, times } => {
+        Content::Changes { rows, times, is_net: _ } => {
             make_missing(database, [live.as_ref(), history.as_ref()])?;
             Changes { live: live.as_ref(), history: history.as_ref() }.apply(rows, &times)?
         }

@@ -123,21 +123,27 @@ impl Ledger {
     /// The content that brings a consumer from `after` (0: nothing) to the last batch, as its form wants it.
     pub fn content(&self, form: Form, after: i64, has_live: bool, has_history: bool) -> Content {
         if form == Form::Changes && after > 0 {
-            let (rows, times) = self.changes(after);
-            return Content::Changes { rows, times };
+            let is_net = !has_history && self.batch > after + 1;
+            let (rows, times) = self.changes(after, is_net);
+            return Content::Changes { rows, times, is_net };
         }
         let live: Vec<&Version> = self.versions.iter().filter(|version| version.to.is_none()).collect();
         let versions: Vec<&Version> = self.versions.iter().collect();
         Content::Everything {
-            changes: (form == Form::Everything).then(|| self.changes(after)),
+            changes: (form == Form::Everything).then(|| self.changes(after, false)),
             live: has_live.then(|| stream(with_hashes(&self.concat(live.iter().copied()), &live))),
             history: has_history.then(|| stream(with_hashes(&self.with_times(&versions), &versions))),
         }
     }
 
-    /// The net changes after a batch.
-    fn changes(&self, after: i64) -> (RowStream, BTreeMap<i64, i64>) {
-        let changes: Vec<&Change> = self.changes.iter().filter(|change| change.batch > after).collect();
+    /// The net changes after a batch; of each key the last one only, where `is_net` says so.
+    fn changes(&self, after: i64, is_net: bool) -> (RowStream, BTreeMap<i64, i64>) {
+        let mut changes: Vec<&Change> = self.changes.iter().filter(|change| change.batch > after).collect();
+        if is_net {
+            let last: BTreeMap<[u8; 16], i64> =
+                changes.iter().map(|change| (change.version.hash, change.batch)).collect();
+            changes.retain(|change| last[&change.version.hash] == change.batch);
+        }
         let versions: Vec<&Version> = changes.iter().map(|change| &change.version).collect();
         let rows = self.concat(versions.iter().copied());
         let batches: ArrayRef = Arc::new(changes.iter().map(|change| Some(change.batch)).collect::<Int64Array>());

@@ -297,7 +297,7 @@ async fn a_delivery_that_breaks_off_leaves_nothing(harness: &dyn SinkHarness) {
         rows.chain(end).boxed()
     };
     let content = match further.content(form, 1, true, true) {
-        Content::Changes { rows, times } => Content::Changes { rows: broken(rows), times },
+        Content::Changes { rows, times, is_net } => Content::Changes { rows: broken(rows), times, is_net },
         Content::Everything { changes, live, history } => {
             Content::Everything { changes, live, history: history.map(broken) }
         }

@@ -89,7 +89,7 @@ enum Collected {
 impl Collected {
     async fn new(content: Content) -> Result<Self, FlowError> {
         Ok(match content {
-            Content::Changes { rows, times } => Self::Changes(rows.try_collect().await?, times),
+            Content::Changes { rows, times, is_net: _ } => Self::Changes(rows.try_collect().await?, times),
             Content::Everything { changes: _, live, history } => {
                 Self::Everything(collect(live).await?, collect(history).await?)
             }

@@ -195,8 +195,10 @@ async fn content(
     }
     match form {
         Form::Changes => {
-            let (rows, times) = changes(runtime, spec, from, head).await?;
-            Ok(Content::Changes { rows, times })
+            // Without a history nobody asks for what was between.
+            let is_net = spec.history.is_none();
+            let (rows, times) = changes(runtime, spec, from, head, is_net).await?;
+            Ok(Content::Changes { rows, times, is_net })
         }
         Form::Everything => everything(runtime, spec, head, Some(from)).await,
     }
@@ -213,8 +215,15 @@ fn step_back(spec: &ExportSpec, found: &Mark, head: &StreamHead) -> FlowError {
 
 type Changes = (RowStream, std::collections::BTreeMap<i64, i64>);
 
-async fn changes(runtime: &Runtime, spec: &ExportSpec, from: i64, head: &StreamHead) -> Result<Changes, JobError> {
-    let reading = Reading::Changes { after: from, up_to: Some(head.batch) };
+async fn changes(
+    runtime: &Runtime,
+    spec: &ExportSpec,
+    from: i64,
+    head: &StreamHead,
+    is_net: bool,
+) -> Result<Changes, JobError> {
+    let (after, up_to) = (from, Some(head.batch));
+    let reading = if is_net { Reading::NetChanges { after, up_to } } else { Reading::Changes { after, up_to } };
     let rows = runtime.store.read(&spec.source, &spec.schema, reading).await?;
     let times = runtime.store.times(&spec.source, from, head.batch).await?;
     Ok((keep(rows, spec, &["lv_batch", "lv_op", "lv_key_hash", "lv_row_hash"]), times))
@@ -245,7 +254,7 @@ async fn everything(
     };
     let changes = match from {
         None => None,
-        Some(from) => Some(changes(runtime, spec, from, head).await?),
+        Some(from) => Some(changes(runtime, spec, from, head, false).await?),
     };
     Ok(Content::Everything { changes, live, history })
 }

@@ -23,7 +23,7 @@ pub(super) fn read(
     output: &mut Output,
 ) -> Result<(), StoreError> {
     let mut ended_by: ByHash<i64> = ByHash::default();
-    let mut pieces = log.newest_first().peekable();
+    let mut pieces = log.newest_first(0).peekable();
     while let Some(piece) = pieces.next() {
         let piece = piece?;
         let is_oldest = pieces.peek().is_none();

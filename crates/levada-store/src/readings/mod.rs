@@ -41,6 +41,13 @@ pub enum Reading {
         /// The last one; `None`: the last there is.
         up_to: Option<i64>,
     },
+    /// Of all changes between two batches the last one of each key, in no order.
+    NetChanges {
+        /// The batch before the first one; 0: from the beginning.
+        after: i64,
+        /// The last one; `None`: the last there is.
+        up_to: Option<i64>,
+    },
     /// All versions that were ever live.
     History {
         /// As known at this batch; `None`: the last one.
@@ -88,8 +95,10 @@ pub(crate) async fn read(
         return Err(StoreError::ColumnReserved { dataset: dataset.clone(), column: column.name.to_string() });
     }
     let last = catalog::last_batch(&inner.state, dataset).await?;
-    let (Reading::Live { as_of: up_to } | Reading::History { as_of: up_to, .. } | Reading::Changes { up_to, .. }) =
-        reading;
+    let (Reading::Live { as_of: up_to }
+    | Reading::History { as_of: up_to, .. }
+    | Reading::Changes { up_to, .. }
+    | Reading::NetChanges { up_to, .. }) = reading;
     let up_to = up_to.unwrap_or(last).min(last);
     let log = Log::open(&inner.state, dataset, up_to).await?;
     let times = match reading {
@@ -106,6 +115,7 @@ pub(crate) async fn read(
         let result = match reading {
             Reading::Live { .. } => live::read(&log, &reader, &mut output),
             Reading::Changes { after, .. } => changes::read(&log, &reader, after, &mut output),
+            Reading::NetChanges { after, .. } => changes::read_net(&log, &reader, after, &mut output),
             Reading::History { since, .. } => history::read(&log, &reader, &times, since, &mut output),
         };
         if let Err(error) = result.and_then(|_| output.finish()) {
@@ -157,7 +167,7 @@ impl Output {
     fn new(asked: &Asked, reading: &Reading, sender: mpsc::Sender<Result<RecordBatch, FlowError>>) -> Self {
         let own: &[&str] = match reading {
             Reading::Live { .. } => &[BATCH],
-            Reading::Changes { .. } => &[BATCH, OPERATION, PREVIOUS_BATCH],
+            Reading::Changes { .. } | Reading::NetChanges { .. } => &[BATCH, OPERATION, PREVIOUS_BATCH],
             Reading::History { .. } => &[VALID_FROM, VALID_TO, BATCH],
         };
         let hashes: &[&str] = if asked.has_hashes() { &[KEY_HASH, ROW_HASH] } else { &[] };
@@ -168,7 +178,7 @@ impl Output {
         };
         let unfiltered = with_own(asked.nullable_columns());
         let schema = match reading {
-            Reading::Changes { .. } => unfiltered.clone(),
+            Reading::Changes { .. } | Reading::NetChanges { .. } => unfiltered.clone(),
             Reading::Live { .. } | Reading::History { .. } => with_own(asked.columns()),
         };
         let coalescer = BatchCoalescer::new(schema.clone(), BATCH_ROWS_MAX);

@@ -318,7 +318,7 @@ impl DatasetWriter {
         };
         let (nothing, values) = (asked(&[]), asked(&columns));
         let mut found = HashMap::new();
-        for piece in self.log.newest_first() {
+        for piece in self.log.newest_first(0) {
             if wanted.is_empty() {
                 break;
             }
