@@ -37,6 +37,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "levada-server",
         ],
     ),
+    // Starts real servers for tests: a dev-dependency of whoever wants it, of the measurements, and of nothing that ships.
+    ("levada-testbed", &[]),
     (
         "levada-sim",
         &[
@@ -53,8 +55,6 @@ const TABLE: &[(&str, &[&str])] = &[
             "levada-testbed",
         ],
     ),
-    // Starts real servers for tests: a dev-dependency of whoever wants it, of the measurements, and of nothing that ships.
-    ("levada-testbed", &[]),
     ("xtask", &[]),
 ];
 

@@ -10,7 +10,9 @@ use levada_flow::sink::{DeliveredTable, Mark};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The version of both files.
 const VERSION: u32 = 1;
@@ -192,6 +194,11 @@ pub(super) struct DatasetFolder {
     _lock: Option<File>,
 }
 
+/// How often a folder's lock is tried.
+const LOCK_ATTEMPTS_MAX: u32 = 40;
+/// The pause between tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
+
 impl DatasetFolder {
     /// Names a dataset's folder, to read.
     pub(super) fn new(root: &Path, table: &DeliveredTable) -> Self {
@@ -206,13 +213,18 @@ impl DatasetFolder {
         make_folder(&path)?;
         let lock = path.join("_lock");
         let file = File::create(&lock).map_err(|error| failed("opened", &lock, error))?;
-        match file.try_lock() {
-            Ok(()) => folder._lock = Some(file),
-            Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(FlowError::later(format!("another process is delivering {}", table.source)));
+        for attempt in 1.. {
+            match file.try_lock() {
+                Ok(()) => break,
+                // A process that this one is just starting shares its locks until its program is there.
+                Err(TryLockError::WouldBlock) if attempt < LOCK_ATTEMPTS_MAX => std::thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(FlowError::later(format!("another process is delivering {}", table.source)));
+                }
+                Err(TryLockError::Error(error)) => return Err(failed("locked", &lock, error)),
             }
-            Err(std::fs::TryLockError::Error(error)) => return Err(failed("locked", &lock, error)),
         }
+        folder._lock = Some(file);
         Ok(folder)
     }
 
