@@ -1,5 +1,6 @@
 //! Connectors on real systems.
 
 mod files;
+mod mysql;
 mod postgres;
 mod sqlite;

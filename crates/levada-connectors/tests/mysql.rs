@@ -1,0 +1,317 @@
+//! The connector for MySQL and MariaDB on a real MariaDB: the suites that every connector passes, and
+//! what only these servers have.
+//!
+//! One server serves most of the binary, each test has databases and names of its own. A machine
+//! without MariaDB's server fails these tests by name.
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::*;
+use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt};
+use levada_connectors::literal::{ColumnReader, Scalar, hex};
+use levada_connectors::mysql::{self, quote::identifier};
+use levada_flow::arrow_schema::arrow_schema;
+use levada_flow::conformance::{
+    Ledger, Limits, SinkHarness, SourceHarness, assert_same_rows, check_sink, check_source, pull_all, read_table,
+    schema_of,
+};
+use levada_flow::sink::{Content, DeliveredTable, DeliveredView, Form, Mark, TableDelivery};
+use levada_flow::source::{Previous, PullDataset, PullRequest, Pulled};
+use levada_flow::{BATCH_BYTES_MAX, FlowError, Retry, RowStream, Secret, Sink, Source};
+use levada_model::address::DatasetRef;
+use levada_model::connection::{Connection, ContainerKind, Place, Tls};
+use levada_model::model::{IngestKind, Reader};
+use levada_model::{DataType, Schema};
+use levada_testbed::MariadbServer;
+use levada_testbed::mariadb::{PASSWORD, SUPERUSER};
+use mysql_async::prelude::Queryable;
+use std::sync::{Arc, OnceLock};
+
+/// What MySQL's calendar and floats hold.
+const LIMITS: Limits = Limits {
+    days: (-719_162, 2_932_896),
+    micros: (-62_135_596_800_000_000, 253_402_300_799_999_999),
+    has_nan: false,
+    has_infinity: false,
+    has_nul_in_text: true,
+    has_json_null_inside: false,
+};
+
+fn server() -> &'static MariadbServer {
+    static SERVER: OnceLock<MariadbServer> = OnceLock::new();
+    SERVER.get_or_init(|| MariadbServer::start().unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// A new database of the shared server.
+fn database(name: &str) -> Database {
+    database_of(server(), name)
+}
+
+fn database_of(server: &MariadbServer, name: &str) -> Database {
+    let create = format!("CREATE DATABASE {} CHARACTER SET utf8mb4", identifier(name));
+    server.sql(&create).expect("a database can be created");
+    Database { name: name.to_owned(), port: server.port() }
+}
+
+#[derive(Clone)]
+struct Database {
+    name: String,
+    port: u16,
+}
+
+impl Database {
+    fn connection(&self) -> Connection {
+        self.connection_to(&self.name)
+    }
+
+    fn connection_to(&self, database: &str) -> Connection {
+        Connection {
+            container: "a container".parse().expect("a name"),
+            kind: ContainerKind::Mariadb,
+            place: Place::Server {
+                host: "127.0.0.1".to_owned(),
+                port: Some(self.port),
+                database: database.to_owned(),
+                schema: None,
+                tls: Tls::Prefer,
+            },
+            credential: Some("warehouse".parse().expect("a name")),
+            connections_max: None,
+        }
+    }
+
+    async fn client(&self) -> mysql_async::Conn {
+        let options = mysql_async::OptsBuilder::default()
+            .ip_or_hostname("127.0.0.1")
+            .tcp_port(self.port)
+            .user(Some(SUPERUSER))
+            .pass(Some(PASSWORD))
+            .db_name(Some(&self.name))
+            .prefer_socket(false);
+        let mut client = mysql_async::Conn::new(options).await.expect("the server answers");
+        client.query_drop("SET NAMES utf8mb4, time_zone = '+00:00'").await.expect("a session");
+        client
+    }
+
+    async fn run(&self, statements: &[&str]) {
+        let mut client = self.client().await;
+        for sql in statements {
+            client.query_drop(*sql).await.unwrap_or_else(|error| panic!("{error:?} in {sql:.2000}"));
+        }
+    }
+
+    async fn text(&self, sql: &str) -> String {
+        let row: Option<String> = self.client().await.query_first(sql).await.expect("a query");
+        row.expect("a row")
+    }
+
+    async fn source(&self) -> Box<dyn Source> {
+        let opened = mysql::source::open(&self.connection(), superuser()).await;
+        Box::new(opened.unwrap_or_else(|error| panic!("{}", error.chain())))
+    }
+
+    async fn sink(&self) -> Box<dyn Sink> {
+        let opened = mysql::sink::open(&self.connection(), superuser()).await;
+        Box::new(opened.unwrap_or_else(|error| panic!("{}", error.chain())))
+    }
+}
+
+fn superuser() -> Secret {
+    secret(SUPERUSER, PASSWORD)
+}
+
+fn secret(user: &str, password: &str) -> Secret {
+    Secret { user: Some(user.to_owned()), password: Some(password.to_owned()), token: None }
+}
+
+fn snapshot(datasets: Vec<PullDataset>) -> PullRequest {
+    PullRequest { datasets, kind: IngestKind::Snapshot, previous: None, finds_deletes: false }
+}
+
+fn dataset(name: &str, table: &str, schema: &Schema) -> PullDataset {
+    PullDataset {
+        dataset: name.parse().expect("a name"),
+        table: table.to_owned(),
+        schema: schema.clone(),
+        watermark: None,
+    }
+}
+
+/// One column of a type, and its key.
+fn one(data_type: &str) -> Schema {
+    schema_of(&[("id", "int64", true), ("value", data_type, false)])
+}
+
+/// MySQL's names have no characters beyond U+FFFF.
+fn is_name(name: &str) -> bool {
+    name.chars().all(|character| character <= '\u{ffff}')
+}
+
+#[async_trait]
+impl SourceHarness for Database {
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
+    fn has(&self, _data_type: &DataType) -> bool {
+        true
+    }
+
+    fn has_name(&self, name: &str) -> bool {
+        is_name(name)
+    }
+
+    async fn create(&self, table: &str, schema: &Schema, rows: &RecordBatch) {
+        let name = quoted(table, &self.name);
+        let columns: Vec<String> = schema
+            .columns
+            .iter()
+            .map(|column| format!("{} {}", identifier(column.name.as_str()), source_type(&column.data_type)))
+            .collect();
+        if let Some((database, _)) = table.split_once('.') {
+            self.run(&[&format!("CREATE DATABASE IF NOT EXISTS {}", identifier(database))]).await;
+        }
+        self.run(&[&format!("CREATE TABLE {name} ({}) CHARACTER SET utf8mb4", columns.join(", "))]).await;
+        SourceHarness::insert(self, table, schema, rows).await;
+    }
+
+    async fn insert(&self, table: &str, schema: &Schema, rows: &RecordBatch) {
+        let mut client = self.client().await;
+        let name = quoted(table, &self.name);
+        let all: Vec<usize> = (0..rows.num_rows()).collect();
+        for some in all.chunks(1_000) {
+            let tuples: Vec<String> = some
+                .iter()
+                .map(|row| {
+                    let columns = schema.columns.iter().zip(rows.columns());
+                    let values: Vec<String> =
+                        columns.map(|(column, array)| sql_value(array, *row, &column.data_type)).collect();
+                    format!("({})", values.join(", "))
+                })
+                .collect();
+            let insert = format!("INSERT INTO {name} VALUES {}", tuples.join(", "));
+            client.query_drop(&insert).await.unwrap_or_else(|error| panic!("{error:?} in {insert:.2000}"));
+        }
+    }
+
+    async fn clear(&self, table: &str) {
+        // DELETE, not TRUNCATE: that would wait for the pull.
+        self.run(&[&format!("DELETE FROM {}", quoted(table, &self.name))]).await;
+    }
+
+    async fn open(&self) -> Box<dyn Source> {
+        self.source().await
+    }
+}
+
+fn quoted(table: &str, database: &str) -> String {
+    mysql::quote::TableName::parse(table, database).quoted()
+}
+
+/// What a producer's table would have; here on purpose not what the sink creates.
+fn source_type(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Boolean => "tinyint(1)".to_owned(),
+        DataType::Int8 => "int".to_owned(),
+        DataType::Int16 => "mediumint".to_owned(),
+        DataType::Int32 => "int".to_owned(),
+        DataType::Int64 => "bigint".to_owned(),
+        DataType::Float32 => "float".to_owned(),
+        DataType::Float64 => "double".to_owned(),
+        DataType::Decimal(precision, scale) => format!("decimal({precision},{scale})"),
+        DataType::Date => "date".to_owned(),
+        DataType::Time => "time(6)".to_owned(),
+        DataType::Timestamp | DataType::Timestamptz => "datetime(6)".to_owned(),
+        DataType::Interval => "varchar(100)".to_owned(),
+        DataType::Char(length) => format!("char({length})"),
+        DataType::Varchar(length) => format!("varchar({length})"),
+        DataType::Text => "longtext".to_owned(),
+        DataType::Binary => "longblob".to_owned(),
+        DataType::BinaryFixed(length) => format!("binary({length})"),
+        DataType::Uuid => "uuid".to_owned(),
+        _ => "json".to_owned(),
+    }
+}
+
+/// A value as SQL, by another way than the connector's binary one.
+fn sql_value(array: &dyn Array, row: usize, data_type: &DataType) -> String {
+    if array.is_null(row) {
+        return "NULL".to_owned();
+    }
+    let scalar = ColumnReader::new(array, data_type).expect("the type's array").scalar(row);
+    match (data_type, scalar) {
+        (DataType::Date, _) => {
+            format!("'1970-01-01' + INTERVAL {} DAY", array.as_primitive::<Date32Type>().value(row))
+        }
+        (DataType::Time, Scalar::Text(text)) => format!("CAST('{text}' AS TIME(6))"),
+        (DataType::Timestamp | DataType::Timestamptz, _) => {
+            let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);
+            let (days, rest) = (micros.div_euclid(86_400_000_000), micros.rem_euclid(86_400_000_000));
+            format!("TIMESTAMP'1970-01-01 00:00:00' + INTERVAL {days} DAY + INTERVAL {rest} MICROSECOND")
+        }
+        (DataType::Float32, _) => format!("{:?}", f64::from(array.as_primitive::<Float32Type>().value(row))),
+        (DataType::Float64, _) => format!("{:?}", array.as_primitive::<Float64Type>().value(row)),
+        (DataType::Decimal(..), _) => array.as_primitive::<Decimal128Type>().value_as_string(row),
+        (_, Scalar::Integer(number)) => number.to_string(),
+        (_, Scalar::Text(text)) => format!("_utf8mb4 x'{}'", hex(text.as_bytes())),
+        (_, Scalar::Bytes(bytes)) => format!("x'{}'", hex(&bytes)),
+        (_, other) => panic!("{data_type} as {other:?}"),
+    }
+}
+
+/// A consumer's server, seen through the eyes of a user who may only read views.
+struct Consumer(Database);
+
+impl Consumer {
+    fn reader(&self) -> String {
+        format!("reader of {}", self.0.name)
+    }
+}
+
+#[async_trait]
+impl SinkHarness for Consumer {
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
+    fn has(&self, _data_type: &DataType) -> bool {
+        true
+    }
+
+    fn has_name(&self, name: &str) -> bool {
+        is_name(name)
+    }
+
+    fn readers(&self) -> Vec<Reader> {
+        vec![Reader::User(self.reader())]
+    }
+
+    async fn open(&self) -> Box<dyn Sink> {
+        self.0.sink().await
+    }
+
+    async fn read_view(&self, _: &DeliveredTable, view: &DeliveredView, schema: &Schema) -> Option<Vec<RecordBatch>> {
+        let exists = "SELECT 1 FROM information_schema.views WHERE table_schema = ? AND table_name = ?";
+        let exists: Option<i64> =
+            self.0.client().await.exec_first(exists, (&view.schema, &view.name)).await.expect("a query");
+        exists?;
+        let connection = self.0.connection_to(&view.schema);
+        let opened = mysql::source::open(&connection, secret(&self.reader(), "reads")).await;
+        let mut source = opened.unwrap_or_else(|error| panic!("the reader is let in: {}", error.chain()));
+        let table = format!("{}.{}", identifier(&view.schema), identifier(&view.name));
+        Some(read_table(&mut source, &table, schema).await.unwrap_or_else(|error| panic!("{}", error.chain())))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_source_keeps_the_contract_of_sources() {
+    check_source(&database("contract of sources")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sink_keeps_the_contract_of_sinks() {
+    let consumer = Consumer(database("contract of sinks"));
+    let user = identifier(&consumer.reader());
+    consumer.0.run(&[&format!("CREATE USER {user}@`%` IDENTIFIED BY 'reads'")]).await;
+    check_sink(&consumer).await;
+}
