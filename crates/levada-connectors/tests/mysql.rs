@@ -168,9 +168,8 @@ impl SourceHarness for Database {
             .iter()
             .map(|column| format!("{} {}", identifier(column.name.as_str()), source_type(&column.data_type)))
             .collect();
-        if let Some((database, _)) = table.split_once('.') {
-            self.run(&[&format!("CREATE DATABASE IF NOT EXISTS {}", identifier(database))]).await;
-        }
+        let database = mysql::quote::TableName::parse(table, &self.name).schema;
+        self.run(&[&format!("CREATE DATABASE IF NOT EXISTS {}", identifier(&database))]).await;
         self.run(&[&format!("CREATE TABLE {name} ({}) CHARACTER SET utf8mb4", columns.join(", "))]).await;
         SourceHarness::insert(self, table, schema, rows).await;
     }

@@ -111,6 +111,7 @@ pub(super) async fn deliver(
     }
     if let Some(second) = &mut second {
         second.work();
+        begin(second, place).await?;
     }
     if !work.in_place.is_empty() {
         work.change(second.as_mut().unwrap_or(session), place).await?;
@@ -176,8 +177,15 @@ async fn lock(session: &mut Session, place: &str, all: &[&DeliveredTable]) -> Re
             return Err(FlowError::later(format!("another delivery of the same datasets runs at {place}")));
         }
     }
-    let isolation = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
-    session.run(isolation, || format!("no delivery can be started at {place}")).await
+    begin(session, place).await
+}
+
+/// Prepares a session for changing rows.
+async fn begin(session: &mut Session, place: &str) -> Result<(), FlowError> {
+    let failed = || format!("no delivery can be started at {place}");
+    session.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", failed).await?;
+    // Every name is a whole one, and still MariaDB asks for a database where a statement joins.
+    session.run(&format!("USE {}", tables::DATABASE), failed).await
 }
 
 async fn unlock(session: &mut Session, place: &str) -> Result<(), FlowError> {
@@ -335,7 +343,6 @@ impl Work {
     /// Opens the transaction on rows, and does all that belongs into it but its commit.
     async fn change(&mut self, session: &mut Session, place: &str) -> Result<(), FlowError> {
         let failed = || format!("no changes can be made at {place}");
-        session.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", failed).await?;
         session.run("START TRANSACTION", failed).await?;
         let names: Vec<String> =
             self.in_place.iter().flat_map(|part| part.found.tokens.keys().cloned()).collect();
