@@ -22,6 +22,7 @@ use levada_model::address::DatasetRef;
 use levada_model::connection::{Connection, ContainerKind, Place, Tls};
 use levada_model::model::{IngestKind, Reader};
 use levada_model::{DataType, Schema};
+use crate::interrupt::{Death, Interrupt};
 use levada_testbed::MariadbServer;
 use levada_testbed::mariadb::{PASSWORD, SUPERUSER};
 use mysql_async::prelude::Queryable;
@@ -313,4 +314,239 @@ async fn the_sink_keeps_the_contract_of_sinks() {
     let user = identifier(&consumer.reader());
     consumer.0.run(&[&format!("CREATE USER {user}@`%` IDENTIFIED BY 'reads'")]).await;
     check_sink(&consumer).await;
+}
+
+fn people(rows: &[(i64, &str)]) -> RecordBatch {
+    let ids: ArrayRef = Arc::new(rows.iter().map(|row| Some(row.0)).collect::<Int64Array>());
+    let values: ArrayRef = Arc::new(rows.iter().map(|row| Some(row.1)).collect::<StringArray>());
+    RecordBatch::try_new(arrow_schema(&one("text")), vec![ids, values]).expect("two columns")
+}
+
+/// A dataset of a test: everything that it has on the server carries the test's name.
+fn table(test: &str, dataset: &str, schema: &Schema, readers: &[&str]) -> DeliveredTable {
+    let view = |name: String, is_history| DeliveredView {
+        workspace: "Workspace".parse().expect("a name"),
+        schema: test.to_owned(),
+        name,
+        is_history,
+        since: None,
+        readers: readers.iter().map(|name| Reader::User((*name).to_owned())).collect(),
+    };
+    DeliveredTable {
+        platform: "P".parse().expect("a name"),
+        source: DatasetRef::new(test.parse().expect("a name"), dataset.parse().expect("a name")),
+        schema: schema.clone(),
+        live: Some(format!("{test}_{dataset}")),
+        history: None,
+        views: vec![view(format!("store_{dataset}"), false)],
+    }
+}
+
+fn with_history(mut table: DeliveredTable) -> DeliveredTable {
+    let live = table.views[0].clone();
+    table.history = table.live.as_ref().map(|name| format!("{name}_history"));
+    table.views.push(DeliveredView { name: format!("{}_history", live.name), is_history: true, ..live });
+    table
+}
+
+fn mark(batch: i64, shape: &str) -> Mark {
+    Mark { batch, incarnation: "i".to_owned(), epoch: 1, shape: shape.to_owned() }
+}
+
+fn everything(table: DeliveredTable, rows: &RecordBatch, mark: Mark, expected: Option<Mark>) -> TableDelivery {
+    let mut ledger = Ledger::new(&table.schema);
+    ledger.commit(rows);
+    let content = ledger.content(Form::Everything, 0, true, table.history.is_some());
+    TableDelivery { table, content, mark, expected }
+}
+
+async fn delivered(sink: &mut dyn Sink, delivery: TableDelivery) {
+    sink.deliver(vec![delivery]).await.unwrap_or_else(|error| panic!("{}", error.chain()));
+}
+
+async fn read_back(sink: &mut dyn Sink, table: &DeliveredTable, is_history: bool) -> Vec<RecordBatch> {
+    sink.read_back(table, is_history).await.expect("it is there").try_collect().await.expect("all of it")
+}
+
+/// Two datasets of one delivery. Both have the batches 1 and 2; `reshaped` also gets a column with
+/// the second one, and is built anew then, while the other is changed.
+struct Crash {
+    test: String,
+    database: Database,
+    ledgers: [Ledger; 2],
+    wider: Ledger,
+    is_reshaped: bool,
+    is_changed: bool,
+}
+
+const SHAPES: [&str; 2] = ["narrow", "wide"];
+
+impl Crash {
+    fn new(test: &str, database: &Database, is_changed: bool, is_reshaped: bool) -> Self {
+        let batches = [people(&[(1, "one"), (2, "two"), (3, "three")]), people(&[(1, "one"), (2, "zwei"), (4, "four")])];
+        let ledger = || {
+            let mut ledger = Ledger::new(&one("text"));
+            batches.iter().for_each(|batch| ledger.commit(batch));
+            ledger
+        };
+        let wide = schema_of(&[("id", "int64", true), ("value", "text", false), ("more", "int64", false)]);
+        let mut wider = Ledger::new(&wide);
+        for batch in &batches {
+            let mut columns = batch.columns().to_vec();
+            columns.push(Arc::clone(batch.column(0)));
+            wider.commit(&RecordBatch::try_new(arrow_schema(&wide), columns).expect("three columns"));
+        }
+        let (test, database) = (test.to_owned(), database.clone());
+        Self { test, database, ledgers: [ledger(), ledger()], wider, is_reshaped, is_changed }
+    }
+
+    /// The datasets as they are at a batch.
+    fn tables(&self, batch: i64) -> Vec<DeliveredTable> {
+        let schema = if batch == 2 { self.wider.schema().clone() } else { one("text") };
+        let changed = with_history(table(&self.test, "changed", &one("text"), &[]));
+        let reshaped = with_history(table(&self.test, "reshaped", &schema, &[]));
+        let is_in = [self.is_changed, self.is_reshaped];
+        [changed, reshaped].into_iter().zip(is_in).filter(|(_, is_in)| *is_in).map(|(table, _)| table).collect()
+    }
+
+    fn target(&self, table: &DeliveredTable, batch: i64) -> Mark {
+        let is_wide = table.schema.columns.len() > 2;
+        mark(batch, SHAPES[usize::from(is_wide)])
+    }
+
+    /// What a worker delivers who finds these marks and wants this batch.
+    fn deliveries(&self, batch: i64, found: Vec<Option<Mark>>) -> Vec<TableDelivery> {
+        let of = |(table, expected): (DeliveredTable, Option<Mark>)| {
+            let mark = self.target(&table, batch);
+            let is_wide = table.schema.columns.len() > 2;
+            let content = match &expected {
+                Some(found) if *found == mark => Content::Nothing,
+                Some(found) if found.shape == mark.shape => {
+                    self.ledgers[0].content(Form::Changes, found.batch, true, true)
+                }
+                _ if is_wide => self.wider.content(Form::Everything, 0, true, true),
+                _ => self.at(batch).content(Form::Everything, 0, true, true),
+            };
+            TableDelivery { table, content, mark, expected }
+        };
+        self.tables(batch).into_iter().zip(found).map(of).collect()
+    }
+
+    /// The narrow ledger as it was at a batch.
+    fn at(&self, batch: i64) -> Ledger {
+        let mut ledger = Ledger::new(&one("text"));
+        ledger.commit(&people(&[(1, "one"), (2, "two"), (3, "three")]));
+        if batch == 2 {
+            ledger.commit(&people(&[(1, "one"), (2, "zwei"), (4, "four")]));
+        }
+        ledger
+    }
+
+    /// Delivers a batch as the runtime does: as often as it has to be tried.
+    async fn deliver(&self, batch: i64) {
+        for _ in 0..20 {
+            let mut sink = self.database.sink().await;
+            let marks = sink.marks(&self.tables(batch)).await.expect("marks can be read");
+            match sink.deliver(self.deliveries(batch, marks)).await {
+                Ok(_) => return,
+                Err(error) => assert_eq!(error.retry, Retry::Later, "{}: {}", self.test, error.chain()),
+            }
+        }
+        panic!("{}: nothing helps", self.test);
+    }
+
+    /// Views show whole states, and are where their marks say.
+    async fn check_whole(&self) {
+        let mut sink = self.database.sink().await;
+        let marks = sink.marks(&self.tables(2)).await.expect("marks can be read");
+        for (table, mark) in self.tables(1).iter().zip(marks) {
+            let mark = mark.expect("it was delivered");
+            for view in &table.views {
+                let narrow = if view.is_history { levada_flow::sink::history_schema(&one("text")) } else { one("text") };
+                let name = format!("{}.{}", view.schema, view.name);
+                let mut source = self.database.source().await;
+                let rows = read_table(source.as_mut(), &name, &narrow).await;
+                let rows = rows.unwrap_or_else(|error| panic!("{}: {}", self.test, error.chain()));
+                let ledger = self.at(mark.batch);
+                let expected = if view.is_history { ledger.history(None) } else { ledger.live() };
+                assert_same_rows(&narrow, &rows, &[expected], &format!("{name} at batch {}", mark.batch));
+            }
+        }
+    }
+
+    /// Everything is at batch 2, and nothing is left over.
+    async fn check_done(&self) {
+        let tables = self.tables(2);
+        let mut sink = self.database.sink().await;
+        let marks = sink.marks(&tables).await.expect("marks can be read");
+        for (table, found) in tables.iter().zip(marks) {
+            assert_eq!(found, Some(self.target(table, 2)), "{}", self.test);
+            for view in &table.views {
+                let ledger = if table.schema.columns.len() > 2 { &self.wider } else { &self.ledgers[0] };
+                let schema = match view.is_history {
+                    true => levada_flow::sink::history_schema(&table.schema),
+                    false => table.schema.clone(),
+                };
+                let mut source = self.database.source().await;
+                let name = format!("{}.{}", view.schema, view.name);
+                let rows = read_table(source.as_mut(), &name, &schema).await;
+                let rows = rows.unwrap_or_else(|error| panic!("{}: {}", self.test, error.chain()));
+                let expected = if view.is_history { ledger.history(None) } else { ledger.live() };
+                assert_same_rows(&schema, &rows, &[expected], &name);
+            }
+        }
+        let rows = format!("SELECT CAST(COUNT(*) AS CHAR) FROM levada.applied WHERE dataset LIKE '{}.%'", self.test);
+        let tables = tables.len() * 2;
+        assert_eq!(self.database.text(&rows).await, tables.to_string(), "{}: what was built and replaced is gone", self.test);
+    }
+
+    /// Lets the worker of the second batch die at a command; gives whether it came so far.
+    async fn run(&self, at: usize, death: Death, on_death: impl Fn() + Send + Sync + 'static) -> bool {
+        let marks = self.database.sink().await.marks(&self.tables(2)).await.expect("marks can be read");
+        let interrupt = Interrupt::start(self.database.port, at, death, on_death).await;
+        let worker = Database { port: interrupt.port, ..self.database.clone() };
+        let opened = mysql::sink::open(&worker.connection(), superuser()).await;
+        let delivered = match opened {
+            Ok(mut sink) => sink.deliver(self.deliveries(2, marks)).await.map(drop),
+            Err(error) => Err(error),
+        };
+        match delivered {
+            Ok(()) => assert!(!interrupt.is_dead() || interrupt.commands() == at, "a dead worker tells nothing"),
+            Err(error) => assert_eq!(error.retry, Retry::Later, "{}: {}", self.test, error.chain()),
+        }
+        interrupt.is_dead()
+    }
+}
+
+/// Lets workers die at each command of a delivery.
+async fn dies_at_every_command(name: &str, is_changed: bool, is_reshaped: bool) {
+    let database = database(name);
+    for at in 1.. {
+        let death = if at % 2 == 0 { Death::Before } else { Death::After };
+        let crash = Crash::new(&format!("{name}_{at}"), &database, is_changed, is_reshaped);
+        crash.deliver(1).await;
+        let is_dead = crash.run(at, death, || {}).await;
+        crash.check_whole().await;
+        crash.deliver(2).await;
+        crash.check_done().await;
+        if !is_dead {
+            assert!(at > 20, "a delivery has more commands than {at}");
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_may_die_at_every_command_of_a_delivery_of_changes() {
+    dies_at_every_command("changes", true, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_may_die_at_every_command_while_tables_are_built_anew() {
+    dies_at_every_command("everything", false, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_may_die_at_every_command_of_a_delivery_of_both() {
+    dies_at_every_command("both", true, true).await;
 }
