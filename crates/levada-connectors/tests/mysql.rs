@@ -558,3 +558,247 @@ async fn a_worker_may_die_at_every_command_while_tables_are_built_anew() {
 async fn a_worker_may_die_at_every_command_of_a_delivery_of_both() {
     dies_at_every_command("both", true, true).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_in_the_middle_of_a_delivery_comes_back_to_whole_states() {
+    let own = Arc::new(MariadbServer::start().unwrap_or_else(|error| panic!("{error}")));
+    let database = database_of(&own, "power");
+    let mut source = database.source().await;
+    database.run(&["CREATE TABLE t (id BIGINT, value TEXT)"]).await;
+    let request = snapshot(vec![dataset("d", "t", &one("text"))]);
+    let before = pull_all(source.as_mut(), &request).await.expect("it is there").2;
+    // Building beside, applying, swapping, committing, publishing: the commands around the swap.
+    let mut at = 20;
+    loop {
+        let crash = Crash::new(&format!("power_{at}"), &database, true, true);
+        crash.deliver(1).await;
+        let killed = Arc::clone(&own);
+        let is_dead = crash.run(at, Death::After, move || killed.kill().expect("it can be killed")).await;
+        if is_dead {
+            let error = pull_all(source.as_mut(), &request).await.expect_err("nobody answers");
+            assert_eq!(error.retry, Retry::Later, "{}", error.chain());
+            own.restart().expect("it recovers");
+        }
+        crash.check_whole().await;
+        crash.deliver(2).await;
+        crash.check_done().await;
+        if !is_dead {
+            break;
+        }
+        at += 9;
+    }
+    assert!(at > 60, "a delivery has more commands than {at}");
+    let after = pull_all(source.as_mut(), &request).await.expect("it is back").2;
+    assert_eq!(before.incarnation, after.incarnation, "a restart is no new source");
+}
+
+#[tokio::test]
+async fn types_of_others_are_read_as_the_models() {
+    let database = database("others");
+    database
+        .run(&[
+            "SET sql_mode = ''",
+            "CREATE TABLE t (
+                 id TINYINT UNSIGNED, a ENUM('sad', 'it''s fine'), b SET('x', 'y'), c BIGINT UNSIGNED, d YEAR, e BIT(12),
+                 f BIT(1), g TINYINT(1), h UUID, i BINARY(16), j INET6, k CHAR(8) CHARACTER SET latin1, l TIMESTAMP(6) NULL,
+                 m DATETIME, n DATE, o TIME(3), p FLOAT, q DECIMAL(30,2), r MEDIUMTEXT, s JSON, t DECIMAL(9,0),
+                 u VARCHAR(40), v VARCHAR(20) CHARACTER SET ucs2, w MEDIUMINT UNSIGNED)",
+            "INSERT INTO t VALUES (255, 'it''s fine', 'x,y', 18446744073709551615, 2155, b'100000000001', b'1', 1,
+                 '00112233-4455-6677-8899-aabbccddeeff', x'00112233445566778899aabbccddeeff', '::1', 'padd\u{e9}  ',
+                 '2038-01-19 03:14:07.999999', '2026-02-28 13:05:00', '2000-02-29', '-838:59:59', 0.1,
+                 1234567890123456789012345678.90, '[1, null]', '{\"a\": 1.50}', 7, '12.50', 'ä€', 16777215)",
+        ])
+        .await;
+    let schema = schema_of(&[
+        ("id", "int16", true),
+        ("a", "text", false),
+        ("b", "text", false),
+        ("c", "decimal(20,0)", false),
+        ("d", "int16", false),
+        ("e", "int32", false),
+        ("f", "boolean", false),
+        ("g", "boolean", false),
+        ("h", "uuid", false),
+        ("i", "uuid", false),
+        ("j", "text", false),
+        ("k", "varchar(8)", false),
+        ("l", "timestamptz", false),
+        ("m", "timestamp", false),
+        ("n", "timestamp", false),
+        ("o", "interval", false),
+        ("p", "float64", false),
+        ("q", "decimal(38,4)", false),
+        ("r", "list<int32>", false),
+        ("s", "struct<a: decimal(5,2)>", false),
+        ("t", "int8", false),
+        ("u", "decimal(9,2)", false),
+        ("v", "text", false),
+        ("w", "int32", false),
+    ]);
+    let mut source = database.source().await;
+    let rows = read_table(source.as_mut(), "t", &schema).await.unwrap_or_else(|error| panic!("{}", error.chain()));
+    let row = &rows[0];
+    let shown: Vec<String> = schema
+        .columns
+        .iter()
+        .zip(row.columns())
+        .map(|(column, array)| ColumnReader::new(array, &column.data_type).expect("its type").text(0).expect("a value"))
+        .collect();
+    let uuid = "00112233-4455-6677-8899-aabbccddeeff";
+    assert_eq!(
+        shown,
+        [
+            "255",
+            "it's fine",
+            "x,y",
+            "18446744073709551615",
+            "2155",
+            "2049",
+            "true",
+            "true",
+            uuid,
+            uuid,
+            "::1",
+            "padd\u{e9}",
+            "2038-01-19 03:14:07.999999+00:00",
+            "2026-02-28 13:05:00",
+            "2000-02-29 00:00:00",
+            "PT-3020399S",
+            "0.10000000149011612",
+            "1234567890123456789012345678.9000",
+            "[1,null]",
+            r#"{"a":1.5}"#,
+            "7",
+            "12.5",
+            "ä€",
+            "16777215",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_value_without_an_image_stops_the_pull_and_is_named() {
+    let database = database("no image");
+    let cases = [
+        ("date", "'0000-00-00'", "date", "is 0000-00-00, which is no day of the calendar"),
+        ("date", "'2026-00-10'", "timestamp", "is 2026-00-10, which is no day of the calendar"),
+        ("datetime", "'0000-00-00 00:00:00'", "timestamp", "is 0000-00-00"),
+        ("timestamp", "'0000-00-00 00:00:00'", "timestamptz", "is 0000-00-00"),
+        ("time", "'24:00:01'", "time", "outside of 00:00:00 to 24:00:00"),
+        ("time", "'-00:00:01'", "time", "outside of 00:00:00 to 24:00:00"),
+        ("varchar(9)", "'too long'", "varchar(5)", "has 8 characters, 5 are allowed"),
+        ("bigint", "3000000000", "int32", "is 3000000000, outside of"),
+        ("bigint unsigned", "18446744073709551615", "int64", "is 18446744073709551615, outside of"),
+        ("smallint", "128", "int8", "is 128, outside of"),
+        ("tinyint(1)", "2", "boolean", "is 2, outside of 0 and 1"),
+        ("decimal(9,2)", "1.50", "int64", "is 1.50, and a whole number can't hold all its digits"),
+        ("decimal(9,3)", "1.001", "decimal(9,2)", "more digits behind the point"),
+        ("varbinary(4)", "x'0001'", "binary(4)", "has 2 bytes instead of 4"),
+        ("text", "'{\"a\": '", "json", "not valid JSON"),
+        ("text", "'[1, 2]'", "vector(3)", "another length"),
+        ("bigint", "9007199254740993", "float64", "can't hold all its digits"),
+        ("binary(15)", "''", "uuid", "neither 16 bytes"),
+    ];
+    for (number, (sql_type, value, model, expected)) in cases.into_iter().enumerate() {
+        let table = format!("case_{number}");
+        database
+            .run(&[
+                "SET sql_mode = ''",
+                &format!("CREATE TABLE {table} (id BIGINT, value {sql_type} NULL)"),
+                &format!("INSERT INTO {table} VALUES (42, {value})"),
+            ])
+            .await;
+        let mut source = database.source().await;
+        let request = snapshot(vec![dataset("d", &table, &one(model))]);
+        source.inspect(&request).await.unwrap_or_else(|error| panic!("{model}: {}", error.chain()));
+        let error = pull_all(source.as_mut(), &request).await.expect_err(model);
+        assert_eq!(error.retry, Retry::Never, "{model}");
+        let named = format!("table no image.{table}, row (id = 42): column \"value\"");
+        assert!(error.chain().contains(&named), "{named} is missing in: {}", error.chain());
+        assert!(error.chain().contains(expected), "{expected} is missing in: {}", error.chain());
+        // The same source goes on.
+        let request = snapshot(vec![dataset("d", &table, &schema_of(&[("id", "int64", true)]))]);
+        pull_all(source.as_mut(), &request).await.expect("the other column is fine");
+    }
+    database.run(&["CREATE TABLE holes AS SELECT 'a' AS id, NULL AS value"]).await;
+    let mut schema = schema_of(&[("id", "text", true), ("value", "binary", false)]);
+    schema.columns[1].nullable = false;
+    let request = snapshot(vec![dataset("d", "holes", &schema)]);
+    let error = pull_all(database.source().await.as_mut(), &request).await.expect_err("no NULL where none may be");
+    assert!(error.chain().contains("row (id = 'a'): column \"value\" is NULL"), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn every_mismatch_is_named_at_once() {
+    let database = database("mismatches");
+    database
+        .run(&[
+            "CREATE TABLE t (id BIGINT, a TEXT, b TIMESTAMP, c DOUBLE, d POINT, e FLOAT)",
+            "CREATE TABLE u (id BIGINT, a TEXT)",
+            "CREATE USER curious IDENTIFIED BY 'x'",
+            "GRANT SELECT (id) ON mismatches.t TO curious",
+        ])
+        .await;
+    let schema = schema_of(&[
+        ("id", "int64", true),
+        ("a", "int32", false),
+        ("b", "timestamp", false),
+        ("c", "float32", false),
+        ("d", "text", false),
+    ]);
+    let kind = IngestKind::Watermark { column: Some("e".parse().expect("a name")), overlap: None, deletes: None };
+    let request = PullRequest { kind, ..snapshot(vec![dataset("t", "t", &schema)]) };
+    let error = database.source().await.inspect(&request).await.expect_err("no type fits").chain();
+    for part in [
+        "column \"a\" of table mismatches.t is text, the model says int32",
+        "column \"b\" of table mismatches.t is timestamp, the model says timestamp",
+        "column \"c\" of table mismatches.t is double, the model says float32",
+        "column \"d\" of table mismatches.t is point, the model says text",
+        "watermark column \"e\" of table mismatches.t is float",
+    ] {
+        assert!(error.contains(part), "{part} is missing in: {error}");
+    }
+    let opened = mysql::source::open(&database.connection(), secret("curious", "x")).await;
+    let mut curious = opened.unwrap_or_else(|error| panic!("{}", error.chain()));
+    let narrow = schema_of(&[("id", "int64", true), ("a", "text", false)]);
+    let request = snapshot(vec![dataset("t", "t", &narrow), dataset("u", "u", &narrow)]);
+    let error = curious.inspect(&request).await.expect_err("nothing was granted").chain();
+    assert!(error.contains("table mismatches.t has no column \"a\"") || error.contains("column \"a\""), "{error}");
+    assert!(error.contains("table mismatches.u does not exist, or this user may read nothing of it"), "{error}");
+
+    let change_log = PullRequest {
+        kind: IngestKind::Cdc { wal_max_bytes: None },
+        ..snapshot(vec![dataset("t", "t", &narrow)])
+    };
+    let error = database.source().await.inspect(&change_log).await.expect_err("not yet");
+    assert!(error.chain().contains("reads no binary log"), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn a_watermark_is_compared_as_its_type_and_rows_without_one_come_each_time() {
+    let database = database("watermarks");
+    database
+        .run(&[
+            "CREATE TABLE t (id BIGINT PRIMARY KEY, big BIGINT UNSIGNED, exact DECIMAL(38,10), changed TIMESTAMP(6) NULL)",
+            "INSERT INTO t VALUES (1, 18446744073709551614, 12345678901234567890.0000000001, '2026-01-01 00:00:00.000001'),
+                 (2, NULL, NULL, NULL)",
+        ])
+        .await;
+    for column in ["big", "exact", "changed"] {
+        let schema = schema_of(&[("id", "int64", true)]);
+        let kind = IngestKind::Watermark { column: Some(column.parse().expect("a name")), overlap: None, deletes: None };
+        let mut request = PullRequest { kind, ..snapshot(vec![dataset("t", "t", &schema)]) };
+        let mut source = database.source().await;
+        let (rows, _, end) = pull_all(source.as_mut(), &request).await.expect("everything");
+        assert_eq!(rows[0][0].num_rows(), 2, "{column}");
+        database.run(&["INSERT INTO t VALUES (3, 18446744073709551615, 12345678901234567890.0000000002, '2026-01-01 00:00:00.000002')"]).await;
+        request.previous = Some(Previous { position: end.position, incarnation: end.incarnation });
+        let (rows, _, end) = pull_all(source.as_mut(), &request).await.expect("what is new");
+        assert_eq!(rows[0][0].num_rows(), 3, "{column}: the greatest, the new one, the one without");
+        request.previous = Some(Previous { position: end.position, incarnation: end.incarnation });
+        let (rows, ..) = pull_all(source.as_mut(), &request).await.expect("nothing new");
+        let ids: Vec<i64> = rows[0][0].column(0).as_primitive::<Int64Type>().values().to_vec();
+        assert_eq!(ids, [2, 3], "{column}: the greatest, the one without");
+        database.run(&["DELETE FROM t WHERE id = 3"]).await;
+    }
+}
