@@ -36,7 +36,8 @@ fn find() -> Option<PathBuf> {
 }
 
 fn find_in(folders: &[PathBuf]) -> Option<PathBuf> {
-    let path_of = |program: &str| folders.iter().map(|folder| folder.join(program)).find(|path: &PathBuf| is_file(path));
+    let path_of =
+        |program: &str| folders.iter().map(|folder| folder.join(program)).find(|path: &PathBuf| is_file(path));
     PROGRAMS.map(path_of).into_iter().collect::<Option<Vec<_>>>().map(|mut paths| paths.swap_remove(0))
 }
 

@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn what_is_no_day_is_refused() {
-        for (year, month, day) in [(0, 0, 0), (2026, 0, 10), (2026, 2, 0), (2026, 2, 29), (1900, 2, 29), (2026, 13, 1)] {
+        for (year, month, day) in [(0, 0, 0), (2026, 0, 10), (2026, 2, 0), (2026, 2, 29), (1900, 2, 29), (2026, 13, 1)]
+        {
             assert_eq!(days(year, month, day), None, "{year}-{month}-{day}");
         }
         assert_eq!(days(0, 1, 1), Some(-719_528));

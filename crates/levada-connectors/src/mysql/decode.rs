@@ -84,10 +84,9 @@ impl ColumnDecoder {
             Values::Int64(builder) => {
                 let found = integer(value, self.wire)?;
                 let fits = i64::try_from(found);
-                builder.append_value(fits.map_err(|_| Problem::OutOfRange {
-                    value: found.to_string(),
-                    range: "64 bits with a sign",
-                })?);
+                builder.append_value(
+                    fits.map_err(|_| Problem::OutOfRange { value: found.to_string(), range: "64 bits with a sign" })?,
+                );
             }
             Values::Float32(builder) => match value {
                 Value::Float(value) => builder.append_value(*value),

@@ -344,8 +344,7 @@ impl Work {
     async fn change(&mut self, session: &mut Session, place: &str) -> Result<(), FlowError> {
         let failed = || format!("no changes can be made at {place}");
         session.run("START TRANSACTION", failed).await?;
-        let names: Vec<String> =
-            self.in_place.iter().flat_map(|part| part.found.tokens.keys().cloned()).collect();
+        let names: Vec<String> = self.in_place.iter().flat_map(|part| part.found.tokens.keys().cloned()).collect();
         // A table that a transaction has read can't be renamed or dropped by anybody until it ends.
         for name in &names {
             session.run(&format!("SELECT 1 FROM {} LIMIT 1", physical(name)), failed).await?;
@@ -451,7 +450,9 @@ fn apply_to_live(live: &str, stage: &str, columns: &[WriteColumn], is_one_batch:
         sets.push("lv_key_hash = VALUES(lv_key_hash)".to_owned());
     }
     [
-        format!("DELETE live FROM {live} AS live JOIN {last} AS s ON s.lv_key_hash = live.lv_key_hash WHERE s.lv_op = 2"),
+        format!(
+            "DELETE live FROM {live} AS live JOIN {last} AS s ON s.lv_key_hash = live.lv_key_hash WHERE s.lv_op = 2"
+        ),
         format!(
             "INSERT INTO {live} ({list}, lv_key_hash) SELECT {list}, lv_key_hash FROM {last} AS s WHERE s.lv_op <> 2 \
              ON DUPLICATE KEY UPDATE {}",

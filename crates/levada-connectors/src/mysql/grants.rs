@@ -294,9 +294,7 @@ async fn revoke(session: &mut Session, view: &ViewName, account: &Account) -> Re
     match session.query_drop(format!("REVOKE {} FROM {}", right(view), account.quoted())).await {
         Ok(()) => Ok(()),
         Err(error) if code(&error).is_some_and(|code| NOTHING_TO_REVOKE.contains(&code)) => Ok(()),
-        Err(error) => {
-            Err(failed(format!("view {}.{} can't be taken from {:?}", view.0, view.1, account.name), error))
-        }
+        Err(error) => Err(failed(format!("view {}.{} can't be taken from {:?}", view.0, view.1, account.name), error)),
     }
 }
 
@@ -313,8 +311,7 @@ async fn remember(
 }
 
 async fn forget(session: &mut Session, (schema, view): &ViewName, account: &Account) -> Result<(), FlowError> {
-    let statement =
-        "DELETE FROM levada.grants WHERE view_schema = ? AND view_name = ? AND account = ? AND host = ?";
+    let statement = "DELETE FROM levada.grants WHERE view_schema = ? AND view_name = ? AND account = ? AND host = ?";
     let forgotten = session.exec_drop(statement, (schema, view, &account.name, &account.host)).await;
     forgotten.during(|| format!("the grant to {:?} can't be forgotten", account.name))
 }
@@ -329,8 +326,13 @@ mod tests {
 
     #[test]
     fn a_reader_is_every_account_of_the_user_or_the_one_that_is_named() {
-        let known =
-            [account("eva", "%"), account("eva", "localhost"), account("eva", ""), account("i@d", "%"), account("i", "d")];
+        let known = [
+            account("eva", "%"),
+            account("eva", "localhost"),
+            account("eva", ""),
+            account("i@d", "%"),
+            account("i", "d"),
+        ];
         let of = |reader: Reader, is_mariadb| known_accounts(&reader, &known, is_mariadb);
         assert_eq!(of(Reader::User("eva".to_owned()), true), known[..2]);
         assert_eq!(of(Reader::User("eva@localhost".to_owned()), true), known[1..2]);

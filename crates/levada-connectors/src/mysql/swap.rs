@@ -58,8 +58,7 @@ impl Publication {
         views::check_owners(&wanted, &own, &there)?;
         let is_same = |name: &ViewName, view: &WantedView| {
             let is_there = there.contains_key(name);
-            own.get(name)
-                .is_some_and(|own| is_there && own.table == view.table && own.definition == view.definition())
+            own.get(name).is_some_and(|own| is_there && own.table == view.table && own.definition == view.definition())
         };
         let changed: Vec<ViewName> =
             wanted.iter().filter(|(name, view)| !is_same(name, view)).map(|(name, _)| name.clone()).collect();

@@ -153,9 +153,9 @@ struct AppliedRow {
 pub(super) async fn applied(session: &mut Session, tables: &[&DeliveredTable]) -> Result<Vec<Applied>, FlowError> {
     let names: Vec<&str> = tables.iter().flat_map(|table| physical_names(table)).collect();
     let mut parameters: Vec<Value> = names.iter().map(|name| Value::from(*name)).collect();
-    parameters.extend(tables.iter().flat_map(|table| {
-        [Value::from(table.platform.as_str()), Value::from(table.source.to_string())]
-    }));
+    parameters.extend(
+        tables.iter().flat_map(|table| [Value::from(table.platform.as_str()), Value::from(table.source.to_string())]),
+    );
     let conditions = [
         (!names.is_empty()).then(|| format!("table_name IN ({})", placeholders(names.len()))),
         (!tables.is_empty()).then(|| format!("(platform, dataset) IN ({})", vec!["(?, ?)"; tables.len()].join(", "))),
@@ -222,11 +222,8 @@ fn applied_of(table: &DeliveredTable, rows: &[AppliedRow], there: &BTreeMap<Stri
     let is_own = |row: &&AppliedRow| row.platform == table.platform.as_str() && row.dataset == dataset;
     let is_ours = |row: &&AppliedRow| is_wanted(&row.table_name) || is_own(row);
     let (current, leftovers): (Vec<&AppliedRow>, Vec<&AppliedRow>) = rows.iter().filter(is_ours).partition(is_current);
-    let mut former: Vec<String> = current
-        .iter()
-        .filter(|row| !is_wanted(&row.table_name))
-        .map(|row| row.table_name.clone())
-        .collect();
+    let mut former: Vec<String> =
+        current.iter().filter(|row| !is_wanted(&row.table_name)).map(|row| row.table_name.clone()).collect();
     former.sort();
     let newest = current.iter().map(|row| &row.mark).max_by_key(|mark| mark.epoch);
     // A table that somebody dropped has a mark that nothing fits; one that was never swapped in has none.
@@ -398,7 +395,9 @@ fn create_table(schema: &Schema, is_history: bool, token: &str) -> String {
         columns.push("valid_to datetime(6)".to_owned());
     }
     columns.push("lv_key_hash binary(16) NOT NULL".to_owned());
-    columns.push(if is_history { "PRIMARY KEY (lv_key_hash, valid_from)" } else { "PRIMARY KEY (lv_key_hash)" }.to_owned());
+    columns.push(
+        if is_history { "PRIMARY KEY (lv_key_hash, valid_from)" } else { "PRIMARY KEY (lv_key_hash)" }.to_owned(),
+    );
     let name = physical(&next_name(token));
     format!("CREATE TABLE {name} ({}) ENGINE = InnoDB COMMENT '{COMMENT}{token}'", columns.join(", "))
 }

@@ -83,8 +83,7 @@ pub(super) fn wanted(tables: &[&DeliveredTable]) -> Result<BTreeMap<ViewName, Wa
 }
 
 fn wanted_view(table: &DeliveredTable, view: &DeliveredView, physical_name: &str) -> WantedView {
-    let mut columns: Vec<String> =
-        table.schema.columns.iter().map(|column| column.name.as_str().to_owned()).collect();
+    let mut columns: Vec<String> = table.schema.columns.iter().map(|column| column.name.as_str().to_owned()).collect();
     if view.is_history {
         columns.extend(["valid_from".to_owned(), "valid_to".to_owned()]);
     }
@@ -122,17 +121,14 @@ pub(super) async fn own(
     let rows: Result<Vec<(String, String, String, String, String)>, _> =
         session.exec(&query, Params::Positional(parameters)).await;
     let rows = rows.during(|| "levada.views can't be read".to_owned())?;
-    let own = rows.into_iter().map(|(schema, name, table, dataset, definition)| {
-        ((schema, name), OwnView { table, dataset, definition })
-    });
+    let own = rows
+        .into_iter()
+        .map(|(schema, name, table, dataset, definition)| ((schema, name), OwnView { table, dataset, definition }));
     Ok(own.collect())
 }
 
 /// What is there under these names: whether it is a view. What is missing is not there.
-pub(super) async fn there(
-    session: &mut Session,
-    names: &[&ViewName],
-) -> Result<BTreeMap<ViewName, bool>, FlowError> {
+pub(super) async fn there(session: &mut Session, names: &[&ViewName]) -> Result<BTreeMap<ViewName, bool>, FlowError> {
     let mut found = BTreeMap::new();
     for some in names.chunks(VIEWS_AT_ONCE_MAX) {
         let one = |number| {
@@ -228,10 +224,8 @@ async fn prepare_schema(session: &mut Session, schema: &str) -> Result<(), FlowE
     if found.is_some() {
         return Ok(());
     }
-    let create = format!(
-        "CREATE DATABASE IF NOT EXISTS {} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-        identifier(schema)
-    );
+    let create =
+        format!("CREATE DATABASE IF NOT EXISTS {} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", identifier(schema));
     session.run(&create, failed).await
 }
 
