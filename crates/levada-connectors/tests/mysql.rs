@@ -8,7 +8,7 @@ use crate::interrupt::{Death, Interrupt};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::*;
 use async_trait::async_trait;
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use levada_connectors::literal::{ColumnReader, Scalar, hex};
 use levada_connectors::mysql::{self, quote::identifier};
 use levada_flow::arrow_schema::arrow_schema;
@@ -18,7 +18,7 @@ use levada_flow::conformance::{
 };
 use levada_flow::sink::{Content, DeliveredTable, DeliveredView, Form, Mark, TableDelivery};
 use levada_flow::source::{Previous, PullDataset, PullRequest, Pulled};
-use levada_flow::{BATCH_BYTES_MAX, FlowError, Retry, RowStream, Secret, Sink, Source};
+use levada_flow::{BATCH_BYTES_MAX, FlowError, Retry, Secret, Sink, Source};
 use levada_model::address::DatasetRef;
 use levada_model::connection::{Connection, ContainerKind, Place, Tls};
 use levada_model::model::{IngestKind, Reader};
@@ -564,4 +564,565 @@ async fn a_worker_may_die_at_every_command_while_tables_are_built_anew() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_may_die_at_every_command_of_a_delivery_of_both() {
     dies_at_every_command("both", true, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_in_the_middle_of_a_delivery_comes_back_to_whole_states() {
+    let own = Arc::new(MariadbServer::start().unwrap_or_else(|error| panic!("{error}")));
+    let database = database_of(&own, "power");
+    let mut source = database.source().await;
+    database.run(&["CREATE TABLE t (id BIGINT, value TEXT)"]).await;
+    let request = snapshot(vec![dataset("d", "t", &one("text"))]);
+    let before = pull_all(source.as_mut(), &request).await.expect("it is there").2;
+    // Building beside, applying, swapping, committing, publishing: the commands around the swap.
+    let mut at = 20;
+    loop {
+        let crash = Crash::new(&format!("power_{at}"), &database, true, true);
+        crash.deliver(1).await;
+        let killed = Arc::clone(&own);
+        let is_dead = crash.run(at, Death::After, move || killed.kill().expect("it can be killed")).await;
+        if is_dead {
+            let error = pull_all(source.as_mut(), &request).await.expect_err("nobody answers");
+            assert_eq!(error.retry, Retry::Later, "{}", error.chain());
+            own.restart().expect("it recovers");
+        }
+        crash.check_whole().await;
+        crash.deliver(2).await;
+        crash.check_done().await;
+        if !is_dead {
+            break;
+        }
+        at += 9;
+    }
+    assert!(at > 60, "a delivery has more commands than {at}");
+    let after = pull_all(source.as_mut(), &request).await.expect("it is back").2;
+    assert_eq!(before.incarnation, after.incarnation, "a restart is no new source");
+}
+
+#[tokio::test]
+async fn types_of_others_are_read_as_the_models() {
+    let database = database("others");
+    database
+        .run(&[
+            "SET sql_mode = ''",
+            "CREATE TABLE t (
+                 id TINYINT UNSIGNED, a ENUM('sad', 'it''s fine'), b SET('x', 'y'), c BIGINT UNSIGNED, d YEAR, e BIT(12),
+                 f BIT(1), g TINYINT(1), h UUID, i BINARY(16), j INET6, k CHAR(8) CHARACTER SET latin1, l TIMESTAMP(6) NULL,
+                 m DATETIME, n DATE, o TIME(3), p FLOAT, q DECIMAL(30,2), r MEDIUMTEXT, s JSON, t DECIMAL(9,0),
+                 u VARCHAR(40), v VARCHAR(20) CHARACTER SET ucs2, w MEDIUMINT UNSIGNED)",
+            "INSERT INTO t VALUES (255, 'it''s fine', 'x,y', 18446744073709551615, 2155, b'100000000001', b'1', 1,
+                 '00112233-4455-6677-8899-aabbccddeeff', x'00112233445566778899aabbccddeeff', '::1', 'padd\u{e9}  ',
+                 '2038-01-19 03:14:07.999999', '2026-02-28 13:05:00', '2000-02-29', '-838:59:59', 0.1,
+                 1234567890123456789012345678.90, '[1, null]', '{\"a\": 1.50}', 7, '12.50', 'ä€', 16777215)",
+        ])
+        .await;
+    let schema = schema_of(&[
+        ("id", "int16", true),
+        ("a", "text", false),
+        ("b", "text", false),
+        ("c", "decimal(20,0)", false),
+        ("d", "int16", false),
+        ("e", "int32", false),
+        ("f", "boolean", false),
+        ("g", "boolean", false),
+        ("h", "uuid", false),
+        ("i", "uuid", false),
+        ("j", "text", false),
+        ("k", "varchar(8)", false),
+        ("l", "timestamptz", false),
+        ("m", "timestamp", false),
+        ("n", "timestamp", false),
+        ("o", "interval", false),
+        ("p", "float64", false),
+        ("q", "decimal(38,4)", false),
+        ("r", "list<int32>", false),
+        ("s", "struct<a: decimal(5,2)>", false),
+        ("t", "int8", false),
+        ("u", "decimal(9,2)", false),
+        ("v", "text", false),
+        ("w", "int32", false),
+    ]);
+    let mut source = database.source().await;
+    let rows = read_table(source.as_mut(), "t", &schema).await.unwrap_or_else(|error| panic!("{}", error.chain()));
+    let row = &rows[0];
+    let shown: Vec<String> = schema
+        .columns
+        .iter()
+        .zip(row.columns())
+        .map(|(column, array)| ColumnReader::new(array, &column.data_type).expect("its type").text(0).expect("a value"))
+        .collect();
+    let uuid = "00112233-4455-6677-8899-aabbccddeeff";
+    assert_eq!(
+        shown,
+        [
+            "255",
+            "it's fine",
+            "x,y",
+            "18446744073709551615",
+            "2155",
+            "2049",
+            "true",
+            "true",
+            uuid,
+            uuid,
+            "::1",
+            "padd\u{e9}",
+            "2038-01-19 03:14:07.999999+00:00",
+            "2026-02-28 13:05:00",
+            "2000-02-29 00:00:00",
+            "PT-3020399S",
+            "0.10000000149011612",
+            "1234567890123456789012345678.9000",
+            "[1,null]",
+            r#"{"a":1.5}"#,
+            "7",
+            "12.5",
+            "ä€",
+            "16777215",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_value_without_an_image_stops_the_pull_and_is_named() {
+    let database = database("no image");
+    let cases = [
+        ("date", "'0000-00-00'", "date", "is 0000-00-00, which is no day of the calendar"),
+        ("date", "'2026-00-10'", "timestamp", "is 2026-00-10, which is no day of the calendar"),
+        ("datetime", "'0000-00-00 00:00:00'", "timestamp", "is 0000-00-00"),
+        ("timestamp", "'0000-00-00 00:00:00'", "timestamptz", "is 0000-00-00"),
+        ("time", "'24:00:01'", "time", "outside of 00:00:00 to 24:00:00"),
+        ("time", "'-00:00:01'", "time", "outside of 00:00:00 to 24:00:00"),
+        ("varchar(9)", "'too long'", "varchar(5)", "has 8 characters, 5 are allowed"),
+        ("bigint", "3000000000", "int32", "is 3000000000, outside of"),
+        ("bigint unsigned", "18446744073709551615", "int64", "is 18446744073709551615, outside of"),
+        ("smallint", "128", "int8", "is 128, outside of"),
+        ("tinyint(1)", "2", "boolean", "is 2, outside of 0 and 1"),
+        ("decimal(9,2)", "1.50", "int64", "is 1.50, and a whole number can't hold all its digits"),
+        ("decimal(9,3)", "1.001", "decimal(9,2)", "more digits behind the point"),
+        ("varbinary(4)", "x'0001'", "binary(4)", "has 2 bytes instead of 4"),
+        ("text", "'{\"a\": '", "json", "not valid JSON"),
+        ("text", "'[1, 2]'", "vector(3)", "another length"),
+        ("bigint", "9007199254740993", "float64", "can't hold all its digits"),
+        ("binary(15)", "''", "uuid", "neither 16 bytes"),
+    ];
+    for (number, (sql_type, value, model, expected)) in cases.into_iter().enumerate() {
+        let table = format!("case_{number}");
+        database
+            .run(&[
+                "SET sql_mode = ''",
+                &format!("CREATE TABLE {table} (id BIGINT, value {sql_type} NULL)"),
+                &format!("INSERT INTO {table} VALUES (42, {value})"),
+            ])
+            .await;
+        let mut source = database.source().await;
+        let request = snapshot(vec![dataset("d", &table, &one(model))]);
+        source.inspect(&request).await.unwrap_or_else(|error| panic!("{model}: {}", error.chain()));
+        let error = pull_all(source.as_mut(), &request).await.expect_err(model);
+        assert_eq!(error.retry, Retry::Never, "{model}");
+        let named = format!("table no image.{table}, row (id = 42): column \"value\"");
+        assert!(error.chain().contains(&named), "{named} is missing in: {}", error.chain());
+        assert!(error.chain().contains(expected), "{expected} is missing in: {}", error.chain());
+        // The same source goes on.
+        let request = snapshot(vec![dataset("d", &table, &schema_of(&[("id", "int64", true)]))]);
+        pull_all(source.as_mut(), &request).await.expect("the other column is fine");
+    }
+    database.run(&["CREATE TABLE holes AS SELECT 'a' AS id, NULL AS value"]).await;
+    let mut schema = schema_of(&[("id", "text", true), ("value", "binary", false)]);
+    schema.columns[1].nullable = false;
+    let request = snapshot(vec![dataset("d", "holes", &schema)]);
+    let error = pull_all(database.source().await.as_mut(), &request).await.expect_err("no NULL where none may be");
+    assert!(error.chain().contains("row (id = 'a'): column \"value\" is NULL"), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn every_mismatch_is_named_at_once() {
+    let database = database("mismatches");
+    database
+        .run(&[
+            "CREATE TABLE t (id BIGINT, a TEXT, b TIMESTAMP, c DOUBLE, d POINT, e FLOAT)",
+            "CREATE TABLE u (id BIGINT, a TEXT)",
+            "CREATE USER curious IDENTIFIED BY 'x'",
+            "GRANT SELECT (id) ON mismatches.t TO curious",
+        ])
+        .await;
+    let schema = schema_of(&[
+        ("id", "int64", true),
+        ("a", "int32", false),
+        ("b", "timestamp", false),
+        ("c", "float32", false),
+        ("d", "text", false),
+    ]);
+    let kind = IngestKind::Watermark { column: Some("e".parse().expect("a name")), overlap: None, deletes: None };
+    let request = PullRequest { kind, ..snapshot(vec![dataset("t", "t", &schema)]) };
+    let error = database.source().await.inspect(&request).await.expect_err("no type fits").chain();
+    for part in [
+        "column \"a\" of table mismatches.t is text, the model says int32",
+        "column \"b\" of table mismatches.t is timestamp, the model says timestamp",
+        "column \"c\" of table mismatches.t is double, the model says float32",
+        "column \"d\" of table mismatches.t is point, the model says text",
+        "watermark column \"e\" of table mismatches.t is float",
+    ] {
+        assert!(error.contains(part), "{part} is missing in: {error}");
+    }
+    let opened = mysql::source::open(&database.connection(), secret("curious", "x")).await;
+    let mut curious = opened.unwrap_or_else(|error| panic!("{}", error.chain()));
+    let narrow = schema_of(&[("id", "int64", true), ("a", "text", false)]);
+    let request = snapshot(vec![dataset("t", "t", &narrow), dataset("u", "u", &narrow)]);
+    let error = curious.inspect(&request).await.expect_err("nothing was granted").chain();
+    assert!(error.contains("table mismatches.t has no column \"a\"") || error.contains("column \"a\""), "{error}");
+    assert!(error.contains("table mismatches.u does not exist, or this user may read nothing of it"), "{error}");
+
+    let change_log =
+        PullRequest { kind: IngestKind::Cdc { wal_max_bytes: None }, ..snapshot(vec![dataset("t", "t", &narrow)]) };
+    let error = database.source().await.inspect(&change_log).await.expect_err("not yet");
+    assert!(error.chain().contains("reads no binary log"), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn a_watermark_is_compared_as_its_type_and_rows_without_one_come_each_time() {
+    let database = database("watermarks");
+    database
+        .run(&[
+            "CREATE TABLE t (id BIGINT PRIMARY KEY, big BIGINT UNSIGNED, exact DECIMAL(38,10), changed TIMESTAMP(6) NULL)",
+            "INSERT INTO t VALUES (1, 18446744073709551614, 12345678901234567890.0000000001, '2026-01-01 00:00:00.000001'),
+                 (2, NULL, NULL, NULL)",
+        ])
+        .await;
+    for column in ["big", "exact", "changed"] {
+        let schema = schema_of(&[("id", "int64", true)]);
+        let kind =
+            IngestKind::Watermark { column: Some(column.parse().expect("a name")), overlap: None, deletes: None };
+        let mut request = PullRequest { kind, ..snapshot(vec![dataset("t", "t", &schema)]) };
+        let mut source = database.source().await;
+        let (rows, _, end) = pull_all(source.as_mut(), &request).await.expect("everything");
+        assert_eq!(rows[0][0].num_rows(), 2, "{column}");
+        database.run(&["INSERT INTO t VALUES (3, 18446744073709551615, 12345678901234567890.0000000002, '2026-01-01 00:00:00.000002')"]).await;
+        request.previous = Some(Previous { position: end.position, incarnation: end.incarnation });
+        let (rows, _, end) = pull_all(source.as_mut(), &request).await.expect("what is new");
+        assert_eq!(rows[0][0].num_rows(), 3, "{column}: the greatest, the new one, the one without");
+        request.previous = Some(Previous { position: end.position, incarnation: end.incarnation });
+        let (rows, ..) = pull_all(source.as_mut(), &request).await.expect("nothing new");
+        let ids: Vec<i64> = rows[0][0].column(0).as_primitive::<Int64Type>().values().to_vec();
+        assert_eq!(ids, [2, 3], "{column}: the greatest, the one without");
+        database.run(&["DELETE FROM t WHERE id = 3"]).await;
+    }
+}
+
+/// Whether a user may run a statement.
+async fn may(database: &Database, user: &str, sql: &str) -> bool {
+    let options = mysql_async::OptsBuilder::default()
+        .ip_or_hostname("127.0.0.1")
+        .tcp_port(database.port)
+        .user(Some(user))
+        .pass(Some("reads"))
+        .prefer_socket(false);
+    let mut client = mysql_async::Conn::new(options).await.expect("the user is let in");
+    client.query_drop(sql).await.is_ok()
+}
+
+fn nothing(table: DeliveredTable, mark: Mark) -> TableDelivery {
+    TableDelivery { table, content: Content::Nothing, mark: mark.clone(), expected: Some(mark) }
+}
+
+#[tokio::test]
+async fn readers_get_the_views_alone_and_lose_what_they_no_longer_have() {
+    let database = database("grants");
+    let hostile = "b'`\"; DROP USER ana; --";
+    for user in ["ana", hostile, "foreigner"] {
+        database.run(&[&format!("CREATE USER {}@`%` IDENTIFIED BY 'reads'", identifier(user))]).await;
+    }
+    database.run(&["CREATE USER ana@`10.0.0.1` IDENTIFIED BY 'reads'", "CREATE ROLE analysts"]).await;
+    let may = async |user: &str, sql: &str| may(&database, user, sql).await;
+    let (first, second) = ("SELECT * FROM grants.store_first", "SELECT * FROM grants.store_second");
+    let mut sink = database.sink().await;
+    let rows = people(&[(1, "one")]);
+    let mut tables =
+        [table("grants", "first", &one("text"), &["ana", hostile]), table("grants", "second", &one("text"), &["ana"])];
+    tables[1].views[0].readers.push(Reader::Role("analysts".to_owned()));
+    let [one_delivery, other_delivery] = tables.clone().map(|table| everything(table, &rows, mark(1, "s"), None));
+    sink.deliver(vec![one_delivery, other_delivery]).await.unwrap_or_else(|error| panic!("{}", error.chain()));
+    assert!(may("ana", first).await && may("ana", second).await && may(hostile, first).await);
+    assert!(!may(hostile, second).await, "only what was granted");
+    assert!(!may("ana", "SELECT * FROM levada.grants_first").await, "never the tables");
+    assert!(!may("ana", "INSERT INTO grants.store_first VALUES (2, 'x')").await, "reading only");
+    let grants = "SELECT GROUP_CONCAT(CONCAT(user, '@', host) ORDER BY host) FROM mysql.tables_priv WHERE table_name = 'store_second'";
+    assert_eq!(database.text(grants).await, "analysts@,ana@%,ana@10.0.0.1", "every account, and a role");
+    database.run(&["GRANT SELECT ON grants.store_first TO foreigner@`%`"]).await;
+
+    delivered(sink.as_mut(), nothing(table("grants", "first", &one("text"), &["ana"]), mark(1, "s"))).await;
+    assert!(may("ana", first).await && !may(hostile, first).await);
+    assert!(may("foreigner", first).await, "what others granted stays");
+    delivered(sink.as_mut(), nothing(table("grants", "first", &one("text"), &["foreigner"]), mark(1, "s"))).await;
+    assert!(!may("ana", first).await && may("ana", second).await, "the other view is still hers");
+    delivered(sink.as_mut(), nothing(table("grants", "first", &one("text"), &[]), mark(1, "s"))).await;
+    assert!(may("foreigner", first).await, "its grant was never ours");
+
+    // A swap, and a new shape, keep what others granted, and what we granted.
+    delivered(sink.as_mut(), everything(tables[1].clone(), &rows, mark(2, "s"), Some(mark(1, "s")))).await;
+    let wider = schema_of(&[("id", "text", true), ("value", "text", false)]);
+    let ids: ArrayRef = Arc::new(StringArray::from(vec!["1"]));
+    let wide = RecordBatch::try_new(arrow_schema(&wider), vec![ids, Arc::clone(rows.column(1))]).expect("two columns");
+    let wide = everything(table("grants", "first", &wider, &[]), &wide, mark(2, "t"), Some(mark(1, "s")));
+    delivered(sink.as_mut(), wide).await;
+    assert!(may("foreigner", first).await && may("ana", second).await);
+
+    let unknown = table("grants", "second", &one("text"), &["ana", "nobody known"]);
+    let answer = sink.deliver(vec![nothing(unknown.clone(), mark(2, "s"))]).await;
+    let answer = answer.unwrap_or_else(|error| panic!("{}", error.chain()));
+    let [nobody] = &answer.unknown_readers[..] else { panic!("one is unknown: {:?}", answer.unknown_readers) };
+    assert_eq!((nobody.workspace.as_str(), nobody.reader.as_str()), ("Workspace", "nobody known"));
+    assert!(may("ana", second).await, "who is known reads all the same");
+    database.run(&["CREATE USER `nobody known`@`%` IDENTIFIED BY 'reads'"]).await;
+    let answer = sink.deliver(vec![nothing(unknown, mark(2, "s"))]).await.expect("a user has come");
+    assert_eq!(answer.unknown_readers, []);
+    assert!(may("nobody known", second).await);
+
+    sink.remove(&[table("grants", "second", &one("text"), &[])], 1).await.expect("it goes");
+    let left = "SELECT CAST(COUNT(*) AS CHAR) FROM mysql.tables_priv WHERE table_name = 'store_second'";
+    assert_eq!(database.text(left).await, "0", "grants outlive their view in MySQL, ours do not");
+}
+
+#[tokio::test]
+async fn a_user_without_eyes_for_accounts_delivers_all_the_same() {
+    let database = database("blind");
+    database
+        .run(&[
+            "CREATE USER blind_levada IDENTIFIED BY 'reads'",
+            "CREATE USER blind_ana IDENTIFIED BY 'reads'",
+            "GRANT ALL ON levada.* TO blind_levada WITH GRANT OPTION",
+            "GRANT ALL ON blind.* TO blind_levada WITH GRANT OPTION",
+        ])
+        .await;
+    let opened = mysql::sink::open(&database.connection(), secret("blind_levada", "reads")).await;
+    let mut sink = opened.unwrap_or_else(|error| panic!("{}", error.chain()));
+    let people_table = table("blind", "people", &one("text"), &["blind_ana", "blind_nobody"]);
+    let answer = sink.deliver(vec![everything(people_table, &people(&[(1, "one")]), mark(1, "s"), None)]).await;
+    let answer = answer.unwrap_or_else(|error| panic!("{}", error.chain()));
+    let unknown: Vec<&str> = answer.unknown_readers.iter().map(|one| one.reader.as_str()).collect();
+    assert_eq!(unknown, ["blind_nobody"], "a GRANT makes no user");
+    assert!(may(&database, "blind_ana", "SELECT * FROM blind.store_people").await);
+    delivered(&mut sink, nothing(table("blind", "people", &one("text"), &[]), mark(1, "s"))).await;
+    assert!(!may(&database, "blind_ana", "SELECT * FROM blind.store_people").await);
+}
+
+#[tokio::test]
+async fn a_view_of_somebody_else_is_never_taken_and_one_of_another_platform_is_taken_over() {
+    let database = database("owners");
+    let mut sink = database.sink().await;
+    let people_table = table("owners", "people", &one("text"), &[]);
+    delivered(sink.as_mut(), everything(people_table.clone(), &people(&[(1, "one")]), mark(1, "s"), None)).await;
+    database.run(&["CREATE VIEW mine AS SELECT value FROM store_people"]).await;
+    let mut other = table("owners", "other", &one("text"), &[]);
+    other.views[0].name = "store_people".to_owned();
+    let taking = everything(other, &people(&[(1, "other")]), mark(1, "s"), None);
+    let error = sink.deliver(vec![taking]).await.expect_err("the view is another dataset's").chain();
+    assert!(error.contains("view owners.store_people shows owners.people already"), "{error}");
+
+    for foreign in ["CREATE TABLE store_taken (a INT)", "CREATE VIEW store_taken AS SELECT 1 AS a"] {
+        database.run(&[foreign]).await;
+        let taken = everything(table("owners", "taken", &one("text"), &[]), &people(&[]), mark(1, "s"), None);
+        let error = sink.deliver(vec![taken]).await.expect_err("it is somebody else's").chain();
+        assert!(error.contains("owners.store_taken is there already, and is not ours"), "{error}");
+        let marks = sink.marks(&[table("owners", "taken", &one("text"), &[])]).await.expect("marks");
+        assert_eq!(marks, [None], "nothing happened");
+        database
+            .run(&[&foreign.replace("CREATE", "DROP").replace(" (a INT)", "").replace(" AS SELECT 1 AS a", "")])
+            .await;
+    }
+
+    let mut moved = people_table.clone();
+    (moved.platform, moved.live) = ("Q".parse().expect("a name"), Some("owners_moved".to_owned()));
+    delivered(sink.as_mut(), everything(moved, &people(&[(1, "moved")]), mark(1, "s"), None)).await;
+    sink.remove(&[people_table], 1).await.expect("the first platform leaves");
+    assert_eq!(database.text("SELECT value FROM store_people").await, "moved");
+    assert_eq!(database.text("SELECT value FROM mine").await, "moved", "a user's view lives on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swap_waits_for_a_reader_and_lets_others_read_meanwhile() {
+    let database = database("waits");
+    let mut sink = database.sink().await;
+    let people_table = table("waits", "people", &one("text"), &[]);
+    delivered(sink.as_mut(), everything(people_table.clone(), &people(&[(1, "old")]), mark(1, "s"), None)).await;
+    let query = "SELECT value FROM store_people";
+    let mut reader = database.client().await;
+    reader.query_drop("START TRANSACTION").await.expect("a transaction");
+    assert_eq!(reader.query_first(query).await.expect("a row"), Some("old".to_owned()));
+    let swap = tokio::spawn(async move {
+        let new = everything(people_table, &people(&[(1, "new")]), mark(2, "s"), Some(mark(1, "s")));
+        sink.deliver(vec![new]).await.map_err(|error| error.chain())
+    });
+    let waits = "SELECT CAST(COUNT(*) AS CHAR) FROM information_schema.processlist
+                 WHERE state = 'Waiting for table metadata lock' AND info LIKE 'RENAME TABLE levada.`waits%'";
+    while database.text(waits).await == "0" {
+        assert!(!swap.is_finished(), "the swap waits for the reader");
+    }
+    assert_eq!(database.text(query).await, "old", "others are let through");
+    assert_eq!(reader.query_first(query).await.expect("a row"), Some("old".to_owned()));
+    reader.query_drop("COMMIT").await.expect("the reader ends");
+    swap.await.expect("no panic").expect("the swap goes through");
+    assert_eq!(database.text(query).await, "new");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pull_that_is_given_up_ends_at_the_server_too() {
+    let database = database("given_up");
+    database.run(&["CREATE VIEW slow AS SELECT 1 AS id, CONCAT(SLEEP(600), '') AS value"]).await;
+    let asleep = "SELECT CAST(COUNT(*) AS CHAR) FROM information_schema.processlist
+                  WHERE state = 'User sleep' AND db = 'given_up'";
+    let request = snapshot(vec![dataset("d", "slow", &one("text"))]);
+    let mut source = database.source().await;
+    let pull = tokio::spawn(async move { pull_all(source.as_mut(), &request).await.map(|_| ()) });
+    while database.text(asleep).await != "1" {
+        assert!(!pull.is_finished(), "the view is being read");
+    }
+    pull.abort();
+    let given_up = std::time::Instant::now();
+    while database.text(asleep).await != "0" {
+        assert!(given_up.elapsed().as_secs() < 60, "the server goes on with what nobody waits for");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wide_rows_come_in_bounded_batches_and_go_in_bounded_statements() {
+    const ROW: usize = 3 << 20;
+    let database = database("wide");
+    let values: Vec<String> = (0..9).map(|number| format!("{number}").repeat(ROW)).collect();
+    let rows: Vec<(i64, &str)> = (0..).zip(values.iter().map(String::as_str)).collect();
+    let rows = people(&rows);
+    let mut sink = database.sink().await;
+    let people_table = table("wide", "people", &one("text"), &[]);
+    delivered(sink.as_mut(), everything(people_table.clone(), &rows, mark(1, "s"), None)).await;
+    assert_same_rows(&one("text"), &read_back(sink.as_mut(), &people_table, false).await, &[rows], "wide rows");
+    let (out, mut pulled) = tokio::sync::mpsc::channel(1);
+    let request = snapshot(vec![dataset("d", "store_people", &one("text"))]);
+    let mut source = database.source().await;
+    let measure = async {
+        let mut batches = 0;
+        while let Some(Pulled::Rows { rows, .. }) = pulled.recv().await {
+            assert!(rows.get_array_memory_size() <= 2 * (BATCH_BYTES_MAX + ROW), "a batch ends early");
+            batches += 1;
+        }
+        assert!(batches >= 3, "{batches} batches");
+    };
+    let (end, ()) = futures::join!(source.pull(&request, out), measure);
+    end.unwrap_or_else(|error| panic!("{}", error.chain()));
+}
+
+#[tokio::test]
+async fn what_mysql_can_not_hold_is_named_with_its_row() {
+    let database = database("hold");
+    let mut sink = database.sink().await;
+    let floats = |value: f64| {
+        let ids: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+        let values: ArrayRef = Arc::new(arrow::array::Float64Array::from(vec![value]));
+        RecordBatch::try_new(arrow_schema(&one("float64")), vec![ids, values]).expect("two columns")
+    };
+    for (value, said) in [(f64::NAN, "is NaN"), (f64::NEG_INFINITY, "is -infinity")] {
+        let delivery = everything(table("hold", "floats", &one("float64"), &[]), &floats(value), mark(1, "s"), None);
+        let error = sink.deliver(vec![delivery]).await.expect_err("MySQL has no such float");
+        assert_eq!(error.retry, Retry::Never);
+        let named = format!("hold.floats, row (id = 7): column \"value\" {said}");
+        assert!(error.chain().contains(&named), "{}", error.chain());
+    }
+    let schemas = [
+        (schema_of(&[("lv_key_hash", "text", true)]), "can't be named \"lv_key_hash\""),
+        (schema_of(&[("a", "text", true), ("A", "text", false)]), "can't tell column \"A\""),
+        (schema_of(&[("😀", "text", true)]), "can't keep the name"),
+        (schema_of(&[("ends ", "text", true)]), "can't keep the name"),
+    ];
+    for (schema, said) in schemas {
+        let delivery = nothing(table("hold", "names", &schema, &[]), mark(1, "s"));
+        let error: FlowError = sink.deliver(vec![delivery]).await.expect_err("a name that is none");
+        assert!(error.chain().contains(said), "{}", error.chain());
+    }
+    let long = table("hold", &"l".repeat(60), &one("text"), &[]);
+    let error = sink.deliver(vec![nothing(long, mark(1, "s"))]).await.expect_err("65 characters").chain();
+    assert!(error.contains("can't keep the name"), "{error}");
+}
+
+#[tokio::test]
+async fn who_can_not_be_reached_is_named_with_what_helps() {
+    let known = database("reached");
+    let open = async |connection: &Connection, secret: Secret| match mysql::source::open(connection, secret).await {
+        Ok(_) => panic!("nobody should be let in"),
+        Err(error) => {
+            assert!(!error.chain().contains("wrong-secret"), "a password is never told: {}", error.chain());
+            error
+        }
+    };
+    let error = open(&known.connection(), secret(SUPERUSER, "wrong-secret")).await;
+    assert_eq!(error.retry, Retry::Never);
+    assert!(error.chain().contains("refused user or password"), "{}", error.chain());
+    assert!(error.chain().contains("LEVADA_CREDENTIAL_WAREHOUSE_PASSWORD"), "{}", error.chain());
+    let error = open(&known.connection(), Secret::default()).await;
+    assert!(error.chain().contains("no user is known"), "{}", error.chain());
+    let error = open(&known.connection_to("no such"), superuser()).await;
+    assert_eq!(error.retry, Retry::Never);
+    assert!(error.chain().contains("/no such has no such database"), "{}", error.chain());
+    let closed = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port").local_addr().expect("bound").port();
+    let error = open(&Database { port: closed, ..known.clone() }.connection(), superuser()).await;
+    assert_eq!(error.retry, Retry::Later);
+    assert!(error.chain().contains(&format!("127.0.0.1:{closed}/reached can't be reached")), "{}", error.chain());
+    let mut encrypted = known.connection();
+    if let Place::Server { tls, .. } = &mut encrypted.place {
+        *tls = Tls::Require;
+    }
+    let error = open(&encrypted, superuser()).await;
+    assert_eq!(error.retry, Retry::Never);
+    assert!(error.chain().contains("offers no encryption"), "{}", error.chain());
+    let mut socket = known.connection();
+    if let Place::Server { host, .. } = &mut socket.place {
+        *host = server().socket().display().to_string();
+    }
+    assert!(mysql::source::open(&socket, superuser()).await.is_ok(), "a socket is a host, too");
+}
+
+#[tokio::test]
+async fn connections_are_encrypted_where_the_server_can_and_certificates_checked_where_asked() {
+    let own = MariadbServer::start_encrypted(include_str!("tls/server.crt"), include_str!("tls/server.key"));
+    let own = own.unwrap_or_else(|error| panic!("{error}"));
+    let database = database_of(&own, "encrypted");
+    database
+        .run(&["CREATE VIEW tls AS SELECT 1 AS id, variable_value AS value FROM information_schema.session_status \
+                WHERE variable_name = 'Ssl_version'"])
+        .await;
+    let with = |wanted: Tls| {
+        let mut connection = database.connection();
+        if let Place::Server { tls, .. } = &mut connection.place {
+            *tls = wanted;
+        }
+        connection
+    };
+    for tls in [Tls::Prefer, Tls::Require] {
+        let opened = mysql::source::open(&with(tls), superuser()).await;
+        let mut source = opened.unwrap_or_else(|error| panic!("{}", error.chain()));
+        let rows = read_table(&mut source, "tls", &one("text")).await;
+        let rows = rows.unwrap_or_else(|error| panic!("{}", error.chain()));
+        let version = rows[0].column(1).as_string::<i32>().value(0);
+        assert!(version.starts_with("TLS"), "{tls:?}: {version}");
+    }
+    let Err(error) = mysql::source::open(&with(Tls::VerifyFull), superuser()).await else {
+        panic!("nobody vouches for this certificate")
+    };
+    assert_eq!(error.retry, Retry::Never, "{}", error.chain());
+    assert!(error.chain().contains("certificate"), "{}", error.chain());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_workers_prepare_a_new_server_at_once() {
+    let own = MariadbServer::start().unwrap_or_else(|error| panic!("{error}"));
+    let database = database_of(&own, "two");
+    let deliver = async |name: &str| {
+        let mut sink = database.sink().await;
+        let delivery = everything(table("two", name, &one("text"), &[]), &people(&[(1, name)]), mark(1, "s"), None);
+        delivered(sink.as_mut(), delivery).await;
+    };
+    futures::join!(deliver("left"), deliver("right"), deliver("middle"));
+    assert_eq!(database.text("SELECT CAST(COUNT(*) AS CHAR) FROM levada.applied").await, "3");
+    database.run(&["UPDATE levada.format SET version = 2"]).await;
+    let error = database.sink().await.marks(&[table("two", "left", &one("text"), &[])]).await;
+    let error = error.expect_err("a later build was here").chain();
+    assert!(error.contains("deliver with the newer build"), "{error}");
 }

@@ -93,6 +93,28 @@ impl MariadbServer {
     /// # Errors
     /// No server is installed, or it does not start.
     pub fn start_with(settings: &[(&str, &str)]) -> Result<Self, MariadbError> {
+        let mut server = Self::create(settings)?;
+        server.start_first()?;
+        Ok(server)
+    }
+
+    /// As [`Self::start`], with encryption on: a certificate and its key as PEM.
+    ///
+    /// # Errors
+    /// No server is installed, or it does not start.
+    pub fn start_encrypted(certificate: &str, key: &str) -> Result<Self, MariadbError> {
+        let mut server = Self::create(&[])?;
+        for (name, setting, pem) in [("server.crt", "ssl-cert", certificate), ("server.key", "ssl-key", key)] {
+            let path = server.folder.join(name);
+            system::write_private(&path, pem, server.owner)?;
+            server.settings.push(format!("--{setting}={}", path.display()));
+        }
+        server.start_first()?;
+        Ok(server)
+    }
+
+    /// Creates a server that does not run yet.
+    fn create(settings: &[(&str, &str)]) -> Result<Self, MariadbError> {
         if let Some(missing) = PROGRAMS.iter().find(|program| find(program).is_none()) {
             return Err(MariadbError::NoServer { missing });
         }
@@ -104,9 +126,8 @@ impl MariadbServer {
             system::Owner::Nobody => return Err(MariadbError::NoUser),
         };
         let settings = settings.iter().map(|(name, value)| format!("--{name}={value}")).collect();
-        let mut server = Self { folder, port: 0, settings, owner, server: Mutex::new(None), _guard: guard };
+        let server = Self { folder, port: 0, settings, owner, server: Mutex::new(None), _guard: guard };
         server.initialize()?;
-        server.start_first()?;
         Ok(server)
     }
 
