@@ -112,6 +112,13 @@ impl PostgresCluster {
 
     /// Creates a cluster that does not run yet.
     fn create(settings: &[(&str, &str)]) -> Result<Self, TestbedError> {
+        let cluster = Self::prepare()?;
+        cluster.initialize(settings)?;
+        Ok(cluster)
+    }
+
+    /// Creates a guarded folder without data.
+    fn prepare() -> Result<Self, TestbedError> {
         let binaries = find_binaries().ok_or(TestbedError::NoServer)?;
         let folder = tempfile::Builder::new()
             .prefix("levada-pg-")
@@ -121,8 +128,44 @@ impl PostgresCluster {
         let mut cluster = Self { binaries, folder, port: 0, owner: None, guard: None };
         cluster.guard = Some(cluster.spawn_guard()?);
         cluster.prepare_folder()?;
-        cluster.initialize(settings)?;
         Ok(cluster)
+    }
+
+    /// What a failover leaves: a standby with what this running server has now, promoted. As every standby
+    /// before PostgreSQL 17 it has no logical slots.
+    ///
+    /// # Errors
+    /// The copy can't be made, or does not start.
+    pub fn promoted_copy(&self) -> Result<Self, TestbedError> {
+        let mut copy = Self::prepare()?;
+        self.run("pg_basebackup", |command| {
+            command.args(self.login()).args(["--no-sync", "--checkpoint=fast", "--pgdata"]).arg(copy.data())
+        })?;
+        copy.write_private(&copy.data().join("standby.signal"), "")?;
+        copy.start_server()?;
+        copy.control("promote", &[])?;
+        Ok(copy)
+    }
+
+    /// Copies the data folder aside, as a backup of the stopped server; it runs again afterwards.
+    ///
+    /// # Errors
+    /// The server does not stop or start, or its folder can't be copied.
+    pub fn back_up(&self) -> Result<(), TestbedError> {
+        self.stop()?;
+        output_of(Command::new("cp").arg("-a").arg(self.data()).arg(self.backup()))?;
+        self.restart()
+    }
+
+    /// Puts the copy of [`Self::back_up`] in the place of what there is now, and starts it.
+    ///
+    /// # Errors
+    /// The server does not stop or start, or there is no copy.
+    pub fn restore(&self) -> Result<(), TestbedError> {
+        self.stop()?;
+        output_of(Command::new("rm").arg("-r").arg(self.data()))?;
+        output_of(Command::new("mv").arg(self.backup()).arg(self.data()))?;
+        self.restart()
     }
 
     /// As [`Self::start`], with encryption on: a certificate and its key as PEM.
@@ -235,6 +278,10 @@ impl PostgresCluster {
 
     fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    fn backup(&self) -> PathBuf {
+        self.folder.join("backup")
     }
 
     fn login(&self) -> Vec<String> {
