@@ -15,7 +15,7 @@ async fn a_column_that_is_renamed_stops_its_dataset_until_it_has_its_name_back()
     stream.run("ALTER TABLE orders RENAME n TO number").await;
     stream.run("INSERT INTO orders VALUES (3, 'three', 3); INSERT INTO others VALUES (1, 'one', 1)").await;
     let reason = stream.stops(0, "renamed").await;
-    assert!(reason.contains("\"n\"") && reason.contains("\"number\""), "{reason}");
+    assert!(reason.contains("orders") && reason.contains("\"n\""), "{reason}");
     stream.assert_same_one(1, "the other one goes on").await;
 
     stream.run("UPDATE orders SET number = 33 WHERE id = 3; DELETE FROM orders WHERE id = 1").await;
@@ -48,7 +48,9 @@ async fn two_columns_that_swap_their_names_are_read_anew() {
     let schema = schema_of(&[("id", "int64", true), ("a", "int64", false), ("b", "int64", false)]);
     let mut stream = Stream::begin(&database, vec![dataset("orders", &schema)]).await;
     stream.run("INSERT INTO orders VALUES (3, 3, 30)").await;
-    stream.run("ALTER TABLE orders RENAME a TO c; ALTER TABLE orders RENAME b TO a; ALTER TABLE orders RENAME c TO b").await;
+    stream
+        .run("ALTER TABLE orders RENAME a TO c; ALTER TABLE orders RENAME b TO a; ALTER TABLE orders RENAME c TO b")
+        .await;
     stream.run("INSERT INTO orders (id, a, b) VALUES (4, 40, 4)").await;
     stream.follow("swapped").await;
 }
@@ -238,9 +240,9 @@ async fn a_replica_identity_that_no_longer_has_the_key_stops_its_dataset() {
     stream.run("ALTER TABLE orders REPLICA IDENTITY FULL").await;
     stream.reopen().await;
     stream.follow("whole rows").await;
-    stream.step("UPDATE orders SET id = id + 1").await;
-    stream.step("ALTER TABLE orders REPLICA IDENTITY DEFAULT; UPDATE orders SET id = id + 1").await;
-    stream.step("UPDATE orders SET id = id + 1; DELETE FROM orders WHERE name = 'one'").await;
+    stream.step("UPDATE orders SET id = id + 10").await;
+    stream.step("ALTER TABLE orders REPLICA IDENTITY DEFAULT; UPDATE orders SET id = id + 10").await;
+    stream.step("UPDATE orders SET id = id + 10; DELETE FROM orders WHERE name = 'one'").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,9 +282,16 @@ async fn many_changes_of_a_table_with_rows_between_them_come_in_one_pull() {
     ];
     for (number, change) in changes.into_iter().enumerate() {
         let id = 100 + number;
-        stream.run(&format!("INSERT INTO orders (id, name) VALUES ({id}, 'r'); DELETE FROM orders WHERE id = {number}")).await;
-        stream.run(&format!("BEGIN; UPDATE orders SET name = 'u' WHERE id = {id}; ALTER TABLE orders {change}; \
-                             INSERT INTO orders (id, name) VALUES ({}, 'same'); COMMIT", id + 100)).await;
+        stream
+            .run(&format!("INSERT INTO orders (id, name) VALUES ({id}, 'r'); DELETE FROM orders WHERE id = {number}"))
+            .await;
+        stream
+            .run(&format!(
+                "BEGIN; UPDATE orders SET name = 'u' WHERE id = {id}; ALTER TABLE orders {change}; \
+                             INSERT INTO orders (id, name) VALUES ({}, 'same'); COMMIT",
+                id + 100
+            ))
+            .await;
         stream.run(&format!("INSERT INTO others VALUES ({number}, 'o', 1)")).await;
     }
     stream.follow("all changes").await;
@@ -311,7 +320,10 @@ async fn a_table_that_is_changed_while_it_joins_is_whole_in_the_end() {
     let write = async {
         for (number, change) in changes.into_iter().enumerate() {
             let rows = format!("SELECT {number} * 10000 + n, 'r', n FROM generate_series(100001, 105000) n");
-            writer.batch_execute(&format!("INSERT INTO joining (id, name) SELECT id, name FROM ({rows}) AS r (id, name)")).await.expect("rows");
+            writer
+                .batch_execute(&format!("INSERT INTO joining (id, name) SELECT id, name FROM ({rows}) AS r (id, name)"))
+                .await
+                .expect("rows");
             writer.batch_execute(change).await.expect(change);
             writer.batch_execute(&format!("DELETE FROM joining WHERE id % 10 = {number}")).await.expect("rows go");
         }
@@ -324,4 +336,14 @@ async fn a_table_that_is_changed_while_it_joins_is_whole_in_the_end() {
     futures::join!(follow, write);
     stream.reopen().await;
     stream.follow("at the end").await;
+}
+
+// The server rewrites the table without logging its rows, and the catalog looks as before but for the file.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the layout does not know that a column was rewritten with the same type"]
+async fn a_column_that_was_rewritten_with_the_same_type_is_read_anew() {
+    let mut stream = Stream::of_plain(&roomy("ddl_rewritten_same"), "orders").await;
+    stream.run("ALTER TABLE orders ALTER name TYPE text USING upper(name)").await;
+    stream.reopen().await;
+    stream.follow("upper case").await;
 }

@@ -41,10 +41,14 @@ fn statement(numbers: &mut Numbers) -> String {
         ),
         3 | 4 => format!("UPDATE {table} SET n = {value} WHERE id % 3 = {}", id % 3),
         5 => format!("UPDATE {table} SET name = {text} WHERE id = {id}"),
-        6 => format!("UPDATE {table} SET id = {other} WHERE id = {id} AND NOT EXISTS (SELECT FROM {table} WHERE id = {other})"),
+        6 => format!(
+            "UPDATE {table} SET id = {other} WHERE id = {id} AND NOT EXISTS (SELECT FROM {table} WHERE id = {other})"
+        ),
         7 | 8 => format!("DELETE FROM {table} WHERE id = {id}"),
         _ if numbers.below(4) == 0 => format!("TRUNCATE {table}"),
-        _ => format!("UPDATE {table} SET id = id + 20 WHERE id = {id} AND NOT EXISTS (SELECT FROM {table} WHERE id = {id} + 20)"),
+        _ => format!(
+            "UPDATE {table} SET id = id + 20 WHERE id = {id} AND NOT EXISTS (SELECT FROM {table} WHERE id = {id} + 20)"
+        ),
     }
 }
 
@@ -104,7 +108,10 @@ async fn a_random_life_of_a_stream_ends_as_its_tables() {
         let mut life = Vec::new();
         for _ in 0..STEPS {
             let transaction = transaction(&mut numbers);
-            writer.batch_execute(&transaction).await.unwrap_or_else(|error| panic!("seed {seed}: {error:?} in {transaction}"));
+            writer
+                .batch_execute(&transaction)
+                .await
+                .unwrap_or_else(|error| panic!("seed {seed}: {error:?} in {transaction}"));
             life.push(transaction);
             if numbers.below(3) == 0 {
                 let pulled = pull(&mut numbers, &mut stream).await;

@@ -12,7 +12,12 @@ async fn a_server_that_was_killed_loses_and_doubles_nothing() {
     for round in 0..4 {
         let id = 10 * (round + 1);
         stream.step(&format!("INSERT INTO orders VALUES ({id}, 'pulled', {round})")).await;
-        stream.run(&format!("INSERT INTO orders VALUES ({}, 'lost', {round}); DELETE FROM orders WHERE id = {id}", id + 1)).await;
+        stream
+            .run(&format!(
+                "INSERT INTO orders VALUES ({}, 'lost', {round}); DELETE FROM orders WHERE id = {id}",
+                id + 1
+            ))
+            .await;
         if round % 2 == 0 {
             stream.mirror.pull_in_vain(stream.source.as_mut()).await.expect("the log goes on");
         }
@@ -21,8 +26,11 @@ async fn a_server_that_was_killed_loses_and_doubles_nothing() {
         assert!(!error.is_empty());
         cluster.restart().expect("recovers");
         stream.tables = stream.database.source().await;
-        if round == 1 {
+        if round % 2 == 1 {
             stream.reopen().await;
+        } else {
+            // A log that was open is found broken once.
+            let _ = stream.mirror.pull(stream.source.as_mut()).await;
         }
         stream.run(&format!("UPDATE orders SET n = {round} WHERE id <= 3")).await;
         stream.follow("after the server was killed").await;
@@ -35,9 +43,10 @@ async fn a_server_that_was_restarted_goes_on() {
     let cluster = PostgresCluster::start().expect("a server");
     let mut stream = Stream::of_plain(&Database::create(&cluster, "server_restarted"), "orders").await;
     let before = stream.incarnation();
-    // The connection stays open until the server ends it.
+    // A stream that nobody pulls must not keep the server from shutting down.
     stream.run("INSERT INTO orders VALUES (4, 'four', 4)").await;
-    cluster.restart().expect("restarts");
+    cluster.stop().expect("it shuts down, though not everything was read");
+    cluster.restart().expect("starts");
     stream.tables = stream.database.source().await;
     stream.run("DELETE FROM orders WHERE id = 1").await;
     stream.mirror.pull(stream.source.as_mut()).await.expect_err("its connection was ended");
@@ -67,14 +76,36 @@ async fn a_backup_that_ends_before_what_was_read_is_a_new_incarnation() {
     let cluster = PostgresCluster::start().expect("a server");
     let mut stream = Stream::of_plain(&Database::create(&cluster, "server_restored"), "orders").await;
     stream.step("UPDATE orders SET n = 11 WHERE id = 1").await;
+    stream.free_slot().await;
     cluster.back_up().expect("a backup");
     stream.reopen().await;
     stream.tables = stream.database.source().await;
     stream.step("INSERT INTO orders SELECT n, repeat('x', 200), n FROM generate_series(10, 5000) n").await;
+    stream.free_slot().await;
     cluster.restore().expect("the backup");
     stream.tables = stream.database.source().await;
     stream.reopen().await;
     let end = stream.follow_anew("a restored backup").await;
     assert!(end.news.join(" ").contains("restored"), "{end:?}");
     stream.step("INSERT INTO orders VALUES (4, 'four', 4)").await;
+}
+
+// Same system, same timeline, and positions that go on: nothing that the server tells shows its other history. A
+// copy of the whole slot comes back with the data folder; pg_basebackup and recovery to a point in time are found.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a data folder that was put back, and has grown past what was read, can't be told from the server itself"]
+async fn a_backup_that_has_grown_past_what_was_read_is_a_new_incarnation() {
+    let cluster = PostgresCluster::start().expect("a server");
+    let mut stream = Stream::of_plain(&Database::create(&cluster, "server_outgrown"), "orders").await;
+    stream.free_slot().await;
+    cluster.back_up().expect("a backup");
+    stream.tables = stream.database.source().await;
+    stream.reopen().await;
+    stream.step("INSERT INTO orders VALUES (4, 'only before', 4)").await;
+    stream.free_slot().await;
+    cluster.restore().expect("the backup");
+    stream.tables = stream.database.source().await;
+    stream.reopen().await;
+    stream.run("INSERT INTO orders SELECT n, repeat('x', 200), n FROM generate_series(10, 5000) n").await;
+    stream.follow_anew("a restored backup").await;
 }

@@ -101,11 +101,8 @@ async fn a_first_pull_that_was_cut_off_begins_again_with_one_slot() {
     let database = roomy("slot_cut_off");
     create_plain(&database, "orders").await;
     database.run("INSERT INTO orders SELECT n, repeat('x', 200), n FROM generate_series(1, 100000) n").await;
-    let request = PullRequest::new(
-        IngestKind::Cdc { wal_max_bytes: None },
-        vec![dataset("orders", &plain())],
-        "slot_cut_off",
-    );
+    let request =
+        PullRequest::new(IngestKind::Cdc { wal_max_bytes: None }, vec![dataset("orders", &plain())], "slot_cut_off");
 
     // Its future is dropped when the first rows have come.
     let mut source = database.source().await;

@@ -103,11 +103,13 @@ async fn an_identity_that_is_more_than_the_key_tells_no_more_than_the_key() {
     let database = roomy("toast_identity");
     create_large(&database, "large", "id bigint NOT NULL, part bigint NOT NULL").await;
     database
-        .run("CREATE UNIQUE INDEX both ON large (part, id); ALTER TABLE large REPLICA IDENTITY USING INDEX both")
+        .run("CREATE UNIQUE INDEX by_part ON large (part, id); ALTER TABLE large REPLICA IDENTITY USING INDEX by_part")
         .await;
     let schema = schema_of(&[("id", "int64", true), ("part", "int64", false), ("big", "text", false)]);
     let mut stream = Stream::begin(&database, vec![dataset("large", &schema)]).await;
-    stream.step("INSERT INTO large VALUES (1, 1, repeat('a', 9000), NULL, 1), (2, 1, repeat('b', 9000), NULL, 1)").await;
+    stream
+        .step("INSERT INTO large VALUES (1, 1, repeat('a', 9000), NULL, 1), (2, 1, repeat('b', 9000), NULL, 1)")
+        .await;
     stream.step("UPDATE large SET part = 2 WHERE id = 1").await;
     stream.step("UPDATE large SET id = 3 WHERE id = 1").await;
     stream.step("UPDATE large SET n = 3").await;
@@ -138,7 +140,7 @@ async fn a_row_of_a_table_that_joins_is_looked_up_by_its_key_of_any_type() {
     let mut datasets = Vec::new();
     for (number, (definition, key, values)) in KEYS.iter().enumerate() {
         let table = format!("large_{number}");
-        create_large(&database, &table, &definition.replace(',', " NOT NULL,")).await;
+        create_large(&database, &table, definition).await;
         let names: Vec<String> = key.iter().map(|(name, _)| format!("{name:?}")).collect();
         database.run(&format!("ALTER TABLE {table} ADD PRIMARY KEY ({})", names.join(", "))).await;
         for value in values.iter().filter(|value| !value.contains("24:00:00")) {
@@ -188,7 +190,8 @@ async fn rows_that_the_log_did_not_tell_whole_while_a_table_joins_are_looked_up(
             }
             let id = number * 7 % 3_000 + 1;
             let update = format!("UPDATE large SET n = -{number} WHERE id % 50 = {}", number % 50);
-            let swap = format!("DELETE FROM large WHERE id = {id}; UPDATE large SET id = {id} WHERE id = {} + 1", id % 3_000);
+            let swap =
+                format!("DELETE FROM large WHERE id = {id}; UPDATE large SET id = {id} WHERE id = {} + 1", id % 3_000);
             writer.batch_execute(&format!("{update}; {swap}")).await.expect("rows change");
         }
     };

@@ -116,7 +116,8 @@ async fn savepoints_that_were_rolled_back_never_were() {
     for number in 0..60 {
         let id = 100 + number;
         statements.push(format!("SAVEPOINT s{number}; INSERT INTO orders VALUES ({id}, 'kept', {number})"));
-        statements.push(format!("SAVEPOINT t{number}; UPDATE orders SET n = -{number} - 1; DELETE FROM orders WHERE id < 3"));
+        statements
+            .push(format!("SAVEPOINT t{number}; UPDATE orders SET n = -{number} - 1; DELETE FROM orders WHERE id < 3"));
         statements.push(format!("ROLLBACK TO SAVEPOINT t{number}"));
         match number % 3 {
             0 => statements.push(format!("ROLLBACK TO SAVEPOINT s{number}")),
@@ -132,7 +133,9 @@ async fn savepoints_that_were_rolled_back_never_were() {
 async fn a_transaction_in_two_phases_comes_with_its_second() {
     let mut stream = Stream::of_plain(&roomy("tx_two_phases"), "orders").await;
     let prepare = |id: i32| {
-        format!("BEGIN; INSERT INTO orders VALUES ({id}, 'p', 1); UPDATE orders SET n = {id}; PREPARE TRANSACTION 'p{id}'")
+        format!(
+            "BEGIN; INSERT INTO orders VALUES ({id}, 'p', 1); UPDATE orders SET n = {id}; PREPARE TRANSACTION 'p{id}'"
+        )
     };
     stream.step(&prepare(20)).await;
     stream.reopen().await;
@@ -163,5 +166,7 @@ async fn a_truncate_takes_all_that_depend_on_it() {
     let datasets = vec![dataset("parents", &plain()), dataset("children", &children)];
     let mut stream = Stream::begin(&database, datasets).await;
     stream.step("TRUNCATE parents CASCADE; INSERT INTO parents VALUES (2, 'c', 3)").await;
-    stream.step("INSERT INTO children VALUES (7, 2); TRUNCATE parents CASCADE; INSERT INTO parents VALUES (9, 'd', 3)").await;
+    stream
+        .step("INSERT INTO children VALUES (7, 2); TRUNCATE parents CASCADE; INSERT INTO parents VALUES (9, 'd', 3)")
+        .await;
 }

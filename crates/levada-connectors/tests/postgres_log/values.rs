@@ -32,7 +32,9 @@ async fn bad_stream(name: &str, identity: &str) -> Stream {
     for (number, Bad { column, model, .. }) in BAD.iter().enumerate() {
         let table = format!("bad_{number}");
         let columns = format!("id bigint PRIMARY KEY, value {column}");
-        database.run(&format!("CREATE TABLE {table} ({columns}); ALTER TABLE {table} REPLICA IDENTITY {identity}")).await;
+        database
+            .run(&format!("CREATE TABLE {table} ({columns}); ALTER TABLE {table} REPLICA IDENTITY {identity}"))
+            .await;
         datasets.push(dataset(&table, &schema_of(&[("id", "int64", true), ("value", model, false)])));
     }
     Stream::begin(&database, datasets).await
@@ -73,12 +75,16 @@ async fn a_value_stops_its_dataset_until_it_is_corrected(name: &str, identity: &
     for number in 0..BAD.len() {
         let correct = if number % 2 == 0 { "DELETE FROM" } else { "UPDATE" };
         let set = if number % 2 == 0 { "" } else { "SET value = NULL" };
-        stream.run(&format!("{correct} bad_{number} {set} WHERE id = 4711; INSERT INTO bad_{number} VALUES (5, NULL)")).await;
+        stream
+            .run(&format!("{correct} bad_{number} {set} WHERE id = 4711; INSERT INTO bad_{number} VALUES (5, NULL)"))
+            .await;
     }
     stream.reopen().await;
     stream.follow("corrected").await;
     for number in 0..BAD.len() {
-        stream.run(&format!("DELETE FROM bad_{number} WHERE id = 1; UPDATE bad_{number} SET id = 6 WHERE id = 5")).await;
+        stream
+            .run(&format!("DELETE FROM bad_{number} WHERE id = 1; UPDATE bad_{number} SET id = 6 WHERE id = 5"))
+            .await;
     }
     let end = stream.follow("they go on").await;
     assert!(end.coverage.iter().all(|coverage| *coverage == Coverage::Changes), "{end:?}");
@@ -131,20 +137,61 @@ async fn a_value_without_an_image_at_the_beginning_names_its_row_and_leaves_no_s
 
 /// A type at the source, the model's, and values as SQL.
 const TEXTS: [(&str, &str, &[&str]); 26] = [
-    ("inet", "text", &["'10.1.2.3'", "'10.1.2.3/24'", "'0.0.0.0/0'", "'::1'", "'fe80::1/64'", "'::ffff:1.2.3.4'", "'::1.2.3.4'", "'::2'", "'2001:db8:0:0:1:0:0:1'", "'1:0:2:3:4:5:6:7'", "'::'"]),
+    (
+        "inet",
+        "text",
+        &[
+            "'10.1.2.3'",
+            "'10.1.2.3/24'",
+            "'0.0.0.0/0'",
+            "'::1'",
+            "'fe80::1/64'",
+            "'::ffff:1.2.3.4'",
+            "'::1.2.3.4'",
+            "'::2'",
+            "'2001:db8:0:0:1:0:0:1'",
+            "'1:0:2:3:4:5:6:7'",
+            "'::'",
+        ],
+    ),
     ("cidr", "text", &["'10.1.2.0/24'", "'10.1.2.3/32'", "'2001:db8::/32'", "'::1/128'", "'::/0'"]),
     ("macaddr", "text", &["'08:00:2b:01:02:03'"]),
     ("macaddr8", "text", &["'08:00:2b:01:02:03:04:05'"]),
     ("bit(10)", "text", &["B'1010000001'", "B'0000000000'"]),
     ("bit varying", "text", &["B''", "B'1'", "B'10101010101010101'"]),
-    ("numeric", "text", &["'NaN'", "'Infinity'", "'-Infinity'", "0", "-0.000", "1e20", "1e-20", "-12345.6700", "10000", "0.0001", "100000000.00010000"]),
+    (
+        "numeric",
+        "text",
+        &[
+            "'NaN'",
+            "'Infinity'",
+            "'-Infinity'",
+            "0",
+            "-0.000",
+            "1e20",
+            "1e-20",
+            "-12345.6700",
+            "10000",
+            "0.0001",
+            "100000000.00010000",
+        ],
+    ),
     ("numeric(10,-3)", "text", &["12345", "-999", "0"]),
     ("numeric(5,4)", "text", &["1.2", "-0.0001"]),
     ("numeric(10,-3)", "int64", &["12345", "-99999"]),
     ("numeric(10,2)", "decimal(20,4)", &["12345.67", "-0.01", "0"]),
     ("uuid", "text", &["'12345678-9ABC-def0-1122-334455667788'"]),
     ("citext", "text", &["'MiXed'", "''"]),
-    ("xml", "text", &["'<a>1</a>'", "'<?xml version=\"1.0\"?><a/>'", "'<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?><a>ä</a>'", "XMLPARSE(CONTENT 'text <b/>')"]),
+    (
+        "xml",
+        "text",
+        &[
+            "'<a>1</a>'",
+            "'<?xml version=\"1.0\"?><a/>'",
+            "'<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?><a>ä</a>'",
+            "XMLPARSE(CONTENT 'text <b/>')",
+        ],
+    ),
     ("pg_lsn", "text", &["'0/0'", "'16/B374D848'", "'FFFFFFFF/FFFFFFFF'"]),
     ("oid", "int64", &["0", "4294967295", "2147483648"]),
     ("\"char\"", "text", &["'a'", "''"]),
@@ -243,7 +290,9 @@ async fn a_column_that_becomes_what_the_log_can_not_give_stops_its_dataset_alone
     stream.run("INSERT INTO orders VALUES (1, 'one', 1)").await;
     stream.run("ALTER TABLE orders ALTER name TYPE tsvector USING to_tsvector('simple', name)").await;
     for id in 2..5 {
-        stream.run(&format!("INSERT INTO orders VALUES ({id}, 'two', 2); INSERT INTO others VALUES ({id}, 'o', 1)")).await;
+        stream
+            .run(&format!("INSERT INTO orders VALUES ({id}, 'two', 2); INSERT INTO others VALUES ({id}, 'o', 1)"))
+            .await;
         let reason = stream.stops(0, "a tsvector").await;
         assert!(reason.contains("tsvector") && reason.contains("\"name\""), "{reason}");
         stream.assert_same_one(1, "the other one goes on").await;
@@ -256,7 +305,8 @@ async fn two_datasets_of_one_table_have_their_own_columns_and_names() {
     create_plain(&database, "orders").await;
     database.run("ALTER TABLE orders ADD extra text, ADD \"Strange Name\" numeric(10,2)").await;
     database.run("INSERT INTO orders VALUES (1, 'one', 1, 'x', 1.5), (2, 'two', 2, 'y', NULL)").await;
-    let mut renamed = schema_of(&[("number", "int64", true), ("strange", "decimal(10,2)", false), ("amount", "int64", false)]);
+    let mut renamed =
+        schema_of(&[("number", "int64", true), ("strange", "decimal(10,2)", false), ("amount", "int64", false)]);
     for (column, from) in renamed.columns.iter_mut().zip(["id", "Strange Name", "n"]) {
         column.from = Some(from.parse().expect("a name"));
     }
@@ -267,7 +317,8 @@ async fn two_datasets_of_one_table_have_their_own_columns_and_names() {
     let keyless = Schema { columns: schema_of(&[("n", "int64", false), ("name", "text", false)]).columns };
     let of = |name: &str, schema: &Schema| postgres::dataset(name, "orders", schema);
     database.run("ALTER TABLE orders REPLICA IDENTITY FULL").await;
-    let datasets = vec![of("whole", &plain()), of("renamed", &renamed), of("crossed", &crossed), of("keyless", &keyless)];
+    let datasets =
+        vec![of("whole", &plain()), of("renamed", &renamed), of("crossed", &crossed), of("keyless", &keyless)];
     let mut stream = Stream::begin(&database, datasets).await;
     let steps = [
         "INSERT INTO orders VALUES (3, 'three', 3, 'z', 3.25)",
