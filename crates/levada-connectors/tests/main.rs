@@ -1,8 +1,6 @@
 //! Connectors on real systems.
 
 mod files;
-mod interrupt;
-mod mysql;
 mod postgres;
 mod postgres_log;
 mod sqlite;
