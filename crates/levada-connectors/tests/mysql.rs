@@ -939,6 +939,27 @@ async fn a_view_of_somebody_else_is_never_taken_and_one_of_another_platform_is_t
     assert_eq!(database.text("SELECT value FROM mine").await, "moved", "a user's view lives on");
 }
 
+#[tokio::test]
+async fn two_containers_on_one_server_leave_each_other_alone() {
+    let database = database("neighbours");
+    let mut sink = database.sink().await;
+    let here = table("neighbours", "people", &one("text"), &[]);
+    delivered(sink.as_mut(), everything(here.clone(), &people(&[(1, "here")]), mark(1, "s"), None)).await;
+    let mut connection = database.connection();
+    connection.container = "another".parse().expect("a name");
+    let opened = mysql::sink::open(&connection, superuser()).await;
+    let mut other = opened.unwrap_or_else(|error| panic!("{}", error.chain()));
+    let mut there = here.clone();
+    there.live = Some("neighbours_elsewhere".to_owned());
+    there.views[0].schema = "neighbours_elsewhere".to_owned();
+    assert_eq!(other.marks(std::slice::from_ref(&there)).await.expect("marks"), [None]);
+    database.run(&["DROP DATABASE IF EXISTS neighbours_elsewhere"]).await;
+    delivered(&mut other, everything(there.clone(), &people(&[(1, "there")]), mark(7, "s"), None)).await;
+    other.remove(&[there], 1).await.expect("it goes");
+    assert_eq!(database.text("SELECT value FROM store_people").await, "here");
+    assert_eq!(sink.marks(&[here]).await.expect("marks"), [Some(mark(1, "s"))]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_swap_waits_for_a_reader_and_lets_others_read_meanwhile() {
     let database = database("waits");

@@ -48,6 +48,8 @@ pub struct Settings {
     pub default_schema: String,
     /// The container's database.
     pub database: String,
+    /// The container's name: several may be on one server.
+    pub container: String,
 }
 
 impl Settings {
@@ -86,6 +88,7 @@ impl Settings {
             credential,
             default_schema,
             database: database.clone(),
+            container: connection.container.as_str().to_owned(),
         })
     }
 

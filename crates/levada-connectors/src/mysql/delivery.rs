@@ -80,8 +80,8 @@ pub(super) async fn deliver(
     let all: Vec<DeliveredTable> = deliveries.iter().map(|delivery| delivery.table.clone()).collect();
     let all: Vec<&DeliveredTable> = all.iter().collect();
     let place = settings.place();
-    lock(session, place, &all).await?;
-    let found = tables::applied(session, &all).await?;
+    lock(session, settings, &all).await?;
+    let found = tables::applied(session, &settings.container, &all).await?;
     for (delivery, found) in deliveries.iter().zip(&found) {
         check_mark(delivery, found.mark.as_ref())?;
     }
@@ -105,7 +105,7 @@ pub(super) async fn deliver(
     let mut second = if is_mixed && !built.is_empty() { Some(settings.connect().await?) } else { None };
     for (number, (delivery, found)) in deliveries.into_iter().zip(found).enumerate() {
         match is_built(&delivery.content, &found) {
-            true => work.build(session, delivery).await?,
+            true => work.build(session, &settings.container, delivery).await?,
             false => work.stage(second.as_mut().unwrap_or(session), number, delivery, found).await?,
         }
     }
@@ -141,8 +141,8 @@ pub(super) async fn remove(
 ) -> Result<(), FlowError> {
     let all: Vec<&DeliveredTable> = gone.iter().collect();
     let place = settings.place();
-    lock(session, place, &all).await?;
-    let found = tables::applied(session, &all).await?;
+    lock(session, settings, &all).await?;
+    let found = tables::applied(session, &settings.container, &all).await?;
     for (table, found) in all.iter().zip(&found) {
         if let Some(mark) = &found.mark {
             fence_epoch(&table.source, mark, epoch)?;
@@ -162,9 +162,11 @@ fn is_built(content: &Content, found: &Applied) -> bool {
 }
 
 /// Waits for whoever delivers the same exports, and keeps others waiting until the session ends.
-async fn lock(session: &mut Session, place: &str, all: &[&DeliveredTable]) -> Result<(), FlowError> {
+async fn lock(session: &mut Session, settings: &Settings, all: &[&DeliveredTable]) -> Result<(), FlowError> {
+    let (place, container) = (settings.place(), &settings.container);
     // In one order everywhere, so that two deliveries never wait for each other in a circle.
-    let exports: BTreeSet<String> = all.iter().map(|table| format!("{}/{}", table.platform, table.source)).collect();
+    let exports: BTreeSet<String> =
+        all.iter().map(|table| format!("{}/{container}/{}", table.platform, table.source)).collect();
     let exports: Vec<String> = exports.into_iter().collect();
     for some in exports.chunks(LOCKS_AT_ONCE_MAX) {
         // Left to right; a name of a lock has at most 64 characters.
@@ -216,20 +218,25 @@ struct Work {
 
 impl Work {
     /// Fills new tables beside those that they will replace.
-    async fn build(&mut self, session: &mut Session, delivery: TableDelivery) -> Result<(), FlowError> {
+    async fn build(
+        &mut self,
+        session: &mut Session,
+        container: &str,
+        delivery: TableDelivery,
+    ) -> Result<(), FlowError> {
         let TableDelivery { table, content, mark, .. } = delivery;
         match content {
             Content::Nothing => {}
             Content::Everything { live, history, .. } => {
-                self.build_one(session, &table, &mark, false, live).await?;
-                self.build_one(session, &table, &mark, true, history).await?;
+                self.build_one(session, container, (&table, false), &mark, live).await?;
+                self.build_one(session, container, (&table, true), &mark, history).await?;
             }
             Content::Changes { rows, times } => {
                 let mut targets = [None, None];
                 for (target, is_history) in targets.iter_mut().zip([false, true]) {
                     let name = if is_history { &table.history } else { &table.live };
                     if let Some(name) = name {
-                        let token = tables::create_beside(session, &table, name, is_history, &mark).await?;
+                        let token = tables::create_beside(session, container, &table, name, is_history, &mark).await?;
                         *target = Some(next_name(&token));
                         self.beside.push(Beside { name: name.clone(), token });
                     }
@@ -250,9 +257,9 @@ impl Work {
     async fn build_one(
         &mut self,
         session: &mut Session,
-        table: &DeliveredTable,
+        container: &str,
+        (table, is_history): (&DeliveredTable, bool),
         mark: &Mark,
-        is_history: bool,
         rows: Option<RowStream>,
     ) -> Result<(), FlowError> {
         let name = if is_history { &table.history } else { &table.live };
@@ -264,7 +271,7 @@ impl Work {
                 return Err(FlowError::never(format!("{source} is to be built anew without rows for table {name}")));
             }
         };
-        let token = tables::create_beside(session, table, name, is_history, mark).await?;
+        let token = tables::create_beside(session, container, table, name, is_history, mark).await?;
         let mut columns = tables::write_columns(&table.schema);
         if is_history {
             columns.push(tables::own_column("valid_from", DataType::Timestamptz));

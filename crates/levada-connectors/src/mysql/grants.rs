@@ -20,7 +20,7 @@ use levada_flow::FlowError;
 use levada_flow::sink::{DeliveredTable, UnknownReader};
 use levada_model::model::Reader;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Params, Value};
+use mysql_async::{Params, Row, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// No right to a table, a column or a database.
@@ -182,11 +182,12 @@ async fn recorded(
         "SELECT view_schema, view_name, account, host, is_ours FROM levada.grants \
          WHERE (view_schema, view_name) IN ({pairs})"
     );
-    let rows: Result<Vec<(String, String, String, String, bool)>, _> =
-        session.exec(&query, Params::Positional(name_values(names))).await;
+    let rows: Result<Vec<Row>, _> = session.exec(&query, Params::Positional(name_values(names))).await;
     let rows = rows.during(|| "levada.grants can't be read".to_owned())?;
-    let recorded =
-        rows.into_iter().map(|(schema, view, name, host, is_ours)| (((schema, view), Account { name, host }), is_ours));
+    let recorded = rows.into_iter().map(|row| {
+        let (schema, view, name, host, is_ours) = mysql_async::from_row(row);
+        (((schema, view), Account { name, host }), is_ours)
+    });
     Ok(recorded.collect())
 }
 

@@ -47,7 +47,8 @@ impl Sink for MysqlSink {
         let mut session = self.take_session().await?;
         let marks = match tables::is_prepared(&mut session, self.settings.place()).await? {
             true => {
-                let applied = tables::applied(&mut session, &tables.iter().collect::<Vec<_>>()).await?;
+                let applied =
+                    tables::applied(&mut session, &self.settings.container, &tables.iter().collect::<Vec<_>>()).await?;
                 applied.into_iter().map(|applied| applied.mark).collect()
             }
             false => vec![None; tables.len()],

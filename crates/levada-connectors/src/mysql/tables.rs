@@ -45,6 +45,7 @@ const CREATE: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS levada.applied (
         token CHAR(32) CHARACTER SET ascii COLLATE ascii_bin PRIMARY KEY,
         table_name VARCHAR(64) NOT NULL,
+        container VARCHAR(255) NOT NULL,
         platform VARCHAR(255) NOT NULL,
         dataset VARCHAR(600) NOT NULL,
         batch BIGINT NOT NULL,
@@ -144,28 +145,34 @@ pub(super) struct Applied {
 struct AppliedRow {
     token: String,
     table_name: String,
+    container: String,
     platform: String,
     dataset: String,
     mark: Mark,
 }
 
-/// What was delivered of these datasets.
-pub(super) async fn applied(session: &mut Session, tables: &[&DeliveredTable]) -> Result<Vec<Applied>, FlowError> {
+/// What was delivered of these datasets into this container; others may be on the same server.
+pub(super) async fn applied(
+    session: &mut Session,
+    container: &str,
+    tables: &[&DeliveredTable],
+) -> Result<Vec<Applied>, FlowError> {
     let names: Vec<&str> = tables.iter().flat_map(|table| physical_names(table)).collect();
     let mut parameters: Vec<Value> = names.iter().map(|name| Value::from(*name)).collect();
-    parameters.extend(
-        tables.iter().flat_map(|table| [Value::from(table.platform.as_str()), Value::from(table.source.to_string())]),
-    );
+    parameters.extend(tables.iter().flat_map(|table| {
+        [Value::from(container), Value::from(table.platform.as_str()), Value::from(table.source.to_string())]
+    }));
     let conditions = [
         (!names.is_empty()).then(|| format!("table_name IN ({})", placeholders(names.len()))),
-        (!tables.is_empty()).then(|| format!("(platform, dataset) IN ({})", vec!["(?, ?)"; tables.len()].join(", "))),
+        (!tables.is_empty())
+            .then(|| format!("(container, platform, dataset) IN ({})", vec!["(?, ?, ?)"; tables.len()].join(", "))),
     ];
     let conditions: Vec<String> = conditions.into_iter().flatten().collect();
     if conditions.is_empty() {
         return Ok(Vec::new());
     }
     let query = format!(
-        "SELECT token, table_name, platform, dataset, batch, incarnation, epoch, shape FROM levada.applied \
+        "SELECT token, table_name, container, platform, dataset, batch, incarnation, epoch, shape FROM levada.applied \
          WHERE {} ORDER BY token",
         conditions.join(" OR ")
     );
@@ -177,7 +184,7 @@ pub(super) async fn applied(session: &mut Session, tables: &[&DeliveredTable]) -
     all.sort();
     all.dedup();
     let there = tokens(session, &all).await?;
-    Ok(tables.iter().map(|table| applied_of(table, &rows, &there)).collect())
+    Ok(tables.iter().map(|table| applied_of(container, table, &rows, &there)).collect())
 }
 
 /// The tokens that these tables carry now; a table that is not there is missing.
@@ -206,20 +213,28 @@ pub(super) async fn tokens(
 
 impl AppliedRow {
     fn of(row: Row) -> Self {
-        let (token, table_name, platform, dataset, batch, incarnation, epoch, shape) = mysql_async::from_row(row);
-        Self { token, table_name, platform, dataset, mark: Mark { batch, incarnation, epoch, shape } }
+        let (token, table_name, container, platform, dataset, batch, incarnation, epoch, shape) =
+            mysql_async::from_row(row);
+        Self { token, table_name, container, platform, dataset, mark: Mark { batch, incarnation, epoch, shape } }
     }
 }
 
 /// One mark for a dataset's tables. Where they don't agree, its shape is empty: nothing fits it, so
 /// everything is built anew.
-fn applied_of(table: &DeliveredTable, rows: &[AppliedRow], there: &BTreeMap<String, Option<String>>) -> Applied {
+fn applied_of(
+    container: &str,
+    table: &DeliveredTable,
+    rows: &[AppliedRow],
+    there: &BTreeMap<String, Option<String>>,
+) -> Applied {
     let dataset = table.source.to_string();
     let is_current = |row: &&AppliedRow| {
         there.get(&row.table_name).is_some_and(|token| token.as_deref() == Some(row.token.as_str()))
     };
     let is_wanted = |name: &str| physical_names(table).any(|wanted| wanted == name);
-    let is_own = |row: &&AppliedRow| row.platform == table.platform.as_str() && row.dataset == dataset;
+    let is_own = |row: &&AppliedRow| {
+        (&*row.container, &*row.platform, &row.dataset) == (container, table.platform.as_str(), &dataset)
+    };
     let is_ours = |row: &&AppliedRow| is_wanted(&row.table_name) || is_own(row);
     let (current, leftovers): (Vec<&AppliedRow>, Vec<&AppliedRow>) = rows.iter().filter(is_ours).partition(is_current);
     let mut former: Vec<String> =
@@ -260,13 +275,13 @@ pub(super) async fn lock_marks(session: &mut Session, tokens: &[&str]) -> Result
         placeholders(tokens.len())
     );
     let parameters = tokens.iter().map(|token| Value::from(*token)).collect();
-    let rows: Result<Vec<(String, i64, String, i64, String)>, _> =
-        session.exec(&query, Params::Positional(parameters)).await;
+    let rows: Result<Vec<Row>, _> = session.exec(&query, Params::Positional(parameters)).await;
     let rows = rows.during(|| "the marks can't be locked".to_owned())?;
-    let marks: BTreeMap<String, Mark> = rows
-        .into_iter()
-        .map(|(token, batch, incarnation, epoch, shape)| (token, Mark { batch, incarnation, epoch, shape }))
-        .collect();
+    let marks = rows.into_iter().map(|row| {
+        let (token, batch, incarnation, epoch, shape): (String, _, _, _, _) = mysql_async::from_row(row);
+        (token, Mark { batch, incarnation, epoch, shape })
+    });
+    let marks: BTreeMap<String, Mark> = marks.collect();
     Ok(tokens.iter().map(|token| marks.get(*token).cloned()).collect())
 }
 
@@ -289,6 +304,7 @@ pub(super) async fn leave_mark(
 /// name, and then the table itself. Gives its token.
 pub(super) async fn create_beside(
     session: &mut Session,
+    container: &str,
     table: &DeliveredTable,
     name: &str,
     is_history: bool,
@@ -298,10 +314,11 @@ pub(super) async fn create_beside(
     let token: Option<String> = session.query_first("SELECT REPLACE(UUID(), '-', '')").await.during(failed)?;
     let token = token.ok_or_else(|| FlowError::later(failed()))?;
     let statement = "INSERT INTO levada.applied \
-                     (token, table_name, platform, dataset, batch, incarnation, epoch, shape, applied_at) \
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(6))";
+                     (token, table_name, container, platform, dataset, batch, incarnation, epoch, shape, applied_at) \
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(6))";
     let (platform, dataset) = (table.platform.as_str(), table.source.to_string());
-    let parameters = (&token, name, platform, dataset, mark.batch, &mark.incarnation, mark.epoch, &mark.shape);
+    let parameters =
+        (&token, name, container, platform, dataset, mark.batch, &mark.incarnation, mark.epoch, &mark.shape);
     session.exec_drop(statement, parameters).await.during(failed)?;
     session.run(&create_table(&table.schema, is_history, &token), failed).await?;
     Ok(token)

@@ -11,7 +11,7 @@ use super::tables::{DATABASE, physical, placeholders};
 use levada_flow::FlowError;
 use levada_flow::sink::{DeliveredTable, DeliveredView};
 use mysql_async::prelude::Queryable;
-use mysql_async::{Params, Value};
+use mysql_async::{Params, Row, Value};
 use std::collections::BTreeMap;
 
 /// A view by database and name.
@@ -118,12 +118,12 @@ pub(super) async fn own(
         "SELECT view_schema, view_name, table_name, dataset, definition FROM levada.views WHERE {}",
         conditions.join(" OR ")
     );
-    let rows: Result<Vec<(String, String, String, String, String)>, _> =
-        session.exec(&query, Params::Positional(parameters)).await;
+    let rows: Result<Vec<Row>, _> = session.exec(&query, Params::Positional(parameters)).await;
     let rows = rows.during(|| "levada.views can't be read".to_owned())?;
-    let own = rows
-        .into_iter()
-        .map(|(schema, name, table, dataset, definition)| ((schema, name), OwnView { table, dataset, definition }));
+    let own = rows.into_iter().map(|row| {
+        let (schema, name, table, dataset, definition) = mysql_async::from_row(row);
+        ((schema, name), OwnView { table, dataset, definition })
+    });
     Ok(own.collect())
 }
 
