@@ -574,6 +574,7 @@ async fn a_server_killed_in_the_middle_of_a_delivery_comes_back_to_whole_states(
     database.run(&["CREATE TABLE t (id BIGINT, value TEXT)"]).await;
     let request = snapshot(vec![dataset("d", "t", &one("text"))]);
     let before = pull_all(source.as_mut(), &request).await.expect("it is there").2;
+    database.run(&["CREATE USER newcomer IDENTIFIED BY 'x'", "GRANT SELECT ON power.* TO newcomer"]).await;
     // Building beside, applying, swapping, committing, publishing: the commands around the swap.
     let mut at = 20;
     loop {
@@ -596,7 +597,8 @@ async fn a_server_killed_in_the_middle_of_a_delivery_comes_back_to_whole_states(
     }
     assert!(at > 60, "a delivery has more commands than {at}");
     let after = pull_all(source.as_mut(), &request).await.expect("it is back").2;
-    assert_eq!(before.incarnation, after.incarnation, "a restart is no new source");
+    assert_eq!(before.incarnation, after.incarnation, "a restart is no new source, nor is a new user");
+    assert!(!before.incarnation.contains("unknown"), "the server tells when it was made: {}", before.incarnation);
 }
 
 #[tokio::test]
