@@ -49,6 +49,14 @@ impl Position {
         }
     }
 
+    /// How each dataset stands in a change log; `None`: it is no place in one.
+    pub fn in_log(&self) -> Option<&BTreeMap<String, String>> {
+        match self {
+            Self::Log { datasets, .. } => Some(datasets),
+            _ => None,
+        }
+    }
+
     /// What a batch remembers of it, for people: without what only the next pull needs.
     #[must_use]
     pub fn brief(&self) -> Self {

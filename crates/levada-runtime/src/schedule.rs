@@ -68,6 +68,11 @@ pub fn calendars(node: &Node) -> &[CalendarSpec] {
     }
 }
 
+/// Whether the calendars of a node let it run at a moment.
+pub(crate) fn may_run(node: &Node, at: i64) -> bool {
+    next_open(calendars(node), at) == Some(at)
+}
+
 /// The first moment from `at` on at which every calendar is open; `None`: never.
 pub fn next_open(calendars: &[CalendarSpec], at: i64) -> Option<i64> {
     let mut at = at;

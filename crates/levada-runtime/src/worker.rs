@@ -347,7 +347,7 @@ impl Worker {
 
     /// Moves rows whose calendars are closed to their next opening; gives the others.
     async fn postpone_closed(&self, rows: Vec<HotNode>, now: i64) -> Result<Vec<HotNode>, StateError> {
-        let (open, closed): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| is_open(row, now));
+        let (open, closed): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| schedule::may_run(&row.node, now));
         let until = |row: &HotNode| {
             schedule::next_open(schedule::calendars(&row.node), now).unwrap_or(now.saturating_add(NEVER_OPEN_US))
         };
@@ -398,7 +398,7 @@ impl Worker {
         if self.mode == Mode::UntilDone && is_source(row) {
             return Ok(false);
         }
-        if self.pulled.contains(&row.node.address) || !is_open(row, now) {
+        if self.pulled.contains(&row.node.address) || !schedule::may_run(&row.node, now) {
             return Ok(false);
         }
         // A transformer waits until its last output is committed, so that no run replaces another's;
@@ -605,11 +605,6 @@ fn is_source(row: &HotNode) -> bool {
 
 fn has_cron_trigger(row: &HotNode) -> bool {
     matches!(&row.node.spec, NodeSpec::Trigger(spec) if matches!(spec.trigger, TransformTrigger::Cron(_)))
-}
-
-/// Whether the calendars of a row let it run now.
-fn is_open(row: &HotNode, now: i64) -> bool {
-    schedule::next_open(schedule::calendars(&row.node), now) == Some(now)
 }
 
 /// Whether the state or the store may be back a moment later.

@@ -8,7 +8,7 @@
 //! worker stops. Whatever happens to it, the next claim goes on from the last commit.
 
 use super::deliver::is_pulled;
-use super::{Report, Turn, done, fence, successors};
+use super::{Report, Turn, done, fence, memory, successors};
 use crate::{JobError, Runtime, schedule};
 use levada_flow::source::{Coverage, Held, Previous, PullDataset, PullEnd, PullRequest, Pulled, Source, Until};
 use levada_flow::{FlowError, Position, failpoint};
@@ -77,11 +77,7 @@ impl StreamHealth {
 
 /// What an ingest's row says of its stream.
 pub fn stream_health(row: &HotNode) -> StreamHealth {
-    memory(row).health
-}
-
-fn memory(row: &HotNode) -> Memory {
-    row.memory.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    memory::<Memory>(row).unwrap_or_default().health
 }
 
 /// Whether a node's stream is read without an end.
@@ -146,7 +142,7 @@ impl<'j> Pulls<'j> {
             unreachable!("the caller matched the origin")
         };
         let head = runtime.state.head(&spec.stream).await?;
-        let mut memory = memory(row);
+        let mut memory: Memory = memory(row).unwrap_or_default();
         let shapes = shapes(spec, ingest);
         let previous = head.as_ref().map(|head| previous(head, ingest, &memory.shapes, &shapes)).transpose()?;
         memory.shapes = shapes;
@@ -191,7 +187,7 @@ impl<'j> Pulls<'j> {
         let before = self.previous.take();
         let news = self.note(&end);
         let now = self.runtime.clock.now();
-        let goes_on = end.is_behind || (self.is_endless && is_open(self.row, now));
+        let goes_on = end.is_behind || (self.is_endless && schedule::may_run(&self.row.node, now));
         let is_due = !goes_on || !staged.manifests.is_empty() || self.must_commit(before.as_ref(), &end, now);
         let mut report = Report { news, failed: self.stopped(&end), ..Report::default() };
         let previous = Previous { position: end.position.clone(), incarnation: end.incarnation.clone() };
@@ -244,12 +240,8 @@ impl<'j> Pulls<'j> {
     /// Whether a pull without changes has something to remember.
     fn must_commit(&self, before: Option<&Previous>, end: &PullEnd, now: i64) -> bool {
         let Some(before) = before else { return true };
-        let stands = |position: &Position| match position {
-            Position::Log { datasets, .. } => Some(datasets.clone()),
-            _ => None,
-        };
         before.incarnation != end.incarnation
-            || stands(&before.position) != stands(&end.position)
+            || before.position.in_log() != end.position.in_log()
             || (before.position != end.position && now - self.committed_at >= POSITION_EVERY_US)
     }
 
@@ -328,22 +320,14 @@ impl<'j> Pulls<'j> {
     }
 }
 
-/// Whether a row's calendars let it go on.
-fn is_open(row: &HotNode, now: i64) -> bool {
-    schedule::next_open(schedule::calendars(&row.node), now) == Some(now)
-}
-
 fn is_of_a_log(previous: &Previous) -> bool {
-    matches!(previous.position, Position::Log { .. })
+    previous.position.in_log().is_some()
 }
 
 /// The datasets that stand otherwise in the source's log than before, and are whole.
 fn newly_whole(spec: &IngestSpec, before: Option<&Previous>, end: &PullEnd) -> Vec<String> {
-    let Position::Log { datasets: now, .. } = &end.position else { return Vec::new() };
-    let before = before.and_then(|before| match &before.position {
-        Position::Log { datasets, .. } => Some(datasets),
-        _ => None,
-    });
+    let Some(now) = end.position.in_log() else { return Vec::new() };
+    let before = before.and_then(|before| before.position.in_log());
     let is_whole = |coverage: &Coverage| !matches!(coverage, Coverage::Part | Coverage::Nothing);
     let names = spec.datasets.iter().zip(&end.coverage).filter(|(_, coverage)| is_whole(coverage));
     let names = names.map(|(dataset, _)| dataset.dataset.to_string());

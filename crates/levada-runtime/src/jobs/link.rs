@@ -3,7 +3,7 @@
 //! Platforms that share one store need no copy: the primary's manifests are the feed, and the link
 //! passes the turn on to the exports behind it.
 
-use super::{Report, done, fence, successors};
+use super::{Report, done, fence, memory, successors};
 use crate::{JobError, Runtime};
 use levada_model::fingerprint::fingerprint;
 use levada_model::{NodeAddress, NodeKind};
@@ -30,7 +30,7 @@ pub(super) async fn run(
         runtime.state.complete(&fence(row), done(runtime, row, started_at), runtime.clock.now()).await?;
         return Ok(Report::default());
     };
-    let last: Memory = row.memory.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let last: Memory = memory(row).unwrap_or_default();
     let exports: Vec<_> = successors(runtime, row, &[NodeKind::Export]).await?;
     let pulled = pulled_as(runtime, &exports).await?;
     // A link that is new or changed passes everything on, and so does one whose datasets are pulled in

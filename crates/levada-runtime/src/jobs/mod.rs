@@ -120,6 +120,11 @@ async fn successors(runtime: &Runtime, row: &HotNode, kinds: &[NodeKind]) -> Res
         .collect())
 }
 
+/// Reads what a node remembers; what can't be read is forgotten.
+fn memory<T: serde::de::DeserializeOwned>(row: &HotNode) -> Option<T> {
+    row.memory.as_deref().and_then(|text| serde_json::from_str(text).ok())
+}
+
 /// Reads what a predecessor left for a node.
 fn payload<T: serde::de::DeserializeOwned>(row: &HotNode) -> Result<Option<T>, JobError> {
     let Some(text) = &row.payload else { return Ok(None) };

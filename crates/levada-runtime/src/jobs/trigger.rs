@@ -6,7 +6,7 @@
 //! holds it; an input whose retries have ended is used as far as it was delivered. No input ever
 //! steps back. On a cron it fires at its ticks, whatever is new.
 
-use super::{Report, done, fence, successors};
+use super::{Report, done, fence, memory, successors};
 use crate::{JobError, Runtime, schedule};
 use levada_model::NodeKind;
 use levada_model::fingerprint::fingerprint;
@@ -50,7 +50,7 @@ pub(super) async fn run(
 ) -> Result<Report, JobError> {
     let now = runtime.clock.now();
     let mut completion = done(runtime, row, started_at);
-    let last: Option<Memory> = row.memory.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let last: Option<Memory> = memory(row);
     let mut news = String::new();
     if let Some(vector) = ready_vector(runtime, spec, last.as_ref(), now).await? {
         let code = code(runtime, row).await?;
