@@ -1,10 +1,9 @@
 //! When a node's next regular turn is.
 
-use crate::jobs::is_continuous;
-use levada_model::model::{Cron, CronTrigger, TransformTrigger};
+use levada_model::model::{Cron, CronTrigger, IngestKind, Style, TransformTrigger};
 use levada_model::period::{Period, PeriodUnit};
 use levada_model::schedule;
-use levada_planner::blueprint::{CalendarSpec, DeliveredReading, ExportSpec, IngestOrigin, ViewSpec};
+use levada_planner::blueprint::{CalendarSpec, DeliveredReading, ExportSpec, IngestOrigin, IngestSpec, ViewSpec};
 use levada_planner::{Node, NodeSpec};
 
 /// The µs of a day.
@@ -35,6 +34,12 @@ pub fn next_turn(node: &Node, now: i64) -> Option<i64> {
         NodeSpec::Link(_) | NodeSpec::Transform(_) => return None,
     };
     next_open(calendars(node), at)
+}
+
+/// Whether a node's stream is read without an end.
+pub fn is_continuous(spec: &IngestSpec) -> bool {
+    let IngestOrigin::Container { ingest, trigger, .. } = &spec.origin else { return false };
+    spec.style == Style::Streaming && trigger.is_none() && matches!(ingest, IngestKind::Cdc { .. })
 }
 
 /// When a node whose retries have ended is tried again; an export has to deliver, and its next

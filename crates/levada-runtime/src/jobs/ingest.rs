@@ -15,7 +15,7 @@ use levada_flow::{FlowError, Position, failpoint};
 use levada_model::address::Stream;
 use levada_model::connection::Connection;
 use levada_model::fingerprint::fingerprint;
-use levada_model::model::{EachFile, IngestKind, Style};
+use levada_model::model::{EachFile, IngestKind};
 use levada_model::{NodeAddress, NodeKind};
 use levada_planner::NodeSpec;
 use levada_planner::blueprint::{IngestDataset, IngestOrigin, IngestSpec};
@@ -80,16 +80,10 @@ pub fn stream_health(row: &HotNode) -> StreamHealth {
     memory::<Memory>(row).unwrap_or_default().health
 }
 
-/// Whether a node's stream is read without an end.
-pub fn is_continuous(spec: &IngestSpec) -> bool {
-    let IngestOrigin::Container { ingest, trigger, .. } = &spec.origin else { return false };
-    spec.style == Style::Streaming && trigger.is_none() && matches!(ingest, IngestKind::Cdc { .. })
-}
-
 /// Whether a row's next job goes on without an end: its first pull is one like any other.
 pub(crate) fn goes_on(row: &HotNode) -> bool {
     let NodeSpec::Ingest(spec) = &row.node.spec else { return false };
-    row.wish == Wish::Run && !row.is_changed && row.succeeded_at.is_some() && is_continuous(spec)
+    row.wish == Wish::Run && !row.is_changed && row.succeeded_at.is_some() && schedule::is_continuous(spec)
 }
 
 /// The name by which a source knows the reader of a stream.

@@ -16,7 +16,7 @@ mod trigger;
 
 pub use deliver::{REHYDRATE, delivered_table};
 pub(crate) use ingest::goes_on;
-pub use ingest::{StreamHealth, is_continuous, pull_request, stream_health};
+pub use ingest::{StreamHealth, pull_request, stream_health};
 pub(crate) use staging::sweep_staging;
 pub use trigger::BY_HAND;
 
