@@ -567,7 +567,7 @@ async fn a_second_writer_is_told_to_come_back_later() {
     lock.lock().expect("nobody else has it");
     let error = folder.sink().deliver(vec![delivery(1, 1, None)]).await.expect_err("somebody is at it");
     assert_eq!(error.retry, Retry::Later);
-    drop(lock);
+    lock.unlock().expect("it was held");
     folder.sink().deliver(vec![delivery(1, 1, None)]).await.expect("nobody is any more");
 }
 

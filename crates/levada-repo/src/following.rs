@@ -80,7 +80,15 @@ pub struct Checkout {
     below: PathBuf,
     /// Where revisions are laid out.
     area: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Checkout {
+    fn drop(&mut self) {
+        // A process that this one is just starting keeps the file open until its program is there:
+        // closing would not give the lock back yet. Where this fails, closing does in the end.
+        drop(self.lock.unlock());
+    }
 }
 
 /// A revision laid out beside the checkout; its folder goes with the value.
@@ -113,7 +121,7 @@ impl Checkout {
             Err(std::fs::TryLockError::WouldBlock) => return Err(FollowError::Busy),
             Err(std::fs::TryLockError::Error(error)) => return Err(file(&lock, error)),
         }
-        Ok(Self { git, root: root.to_owned(), below, area: area.to_owned(), _lock: opened })
+        Ok(Self { git, root: root.to_owned(), below, area: area.to_owned(), lock: opened })
     }
 
     /// The commit that is checked out.

@@ -39,8 +39,20 @@ pub struct WorkerLock {
 
 #[derive(Debug)]
 enum Held {
-    File { _file: File },
+    File { _file: HeldFile },
     Session(HeldSession),
+}
+
+/// A locked file.
+#[derive(Debug)]
+struct HeldFile(File);
+
+impl Drop for HeldFile {
+    fn drop(&mut self) {
+        // A process that this one is just starting keeps the file open until its program is there:
+        // closing would not give the lock back yet. Where this fails, closing does in the end.
+        drop(self.0.unlock());
+    }
 }
 
 /// A thread that keeps a session open until it is told to let go.
@@ -106,7 +118,7 @@ impl State {
                 let stopped = || StateError::Database { operation: "lock the state", source: DatabaseError::Stopped };
                 let held = taken.map_err(|_| stopped())??;
                 self.expire_leases(host, i64::MAX).await?;
-                held
+                Held::File { _file: held }
             }
             Database::Postgres(database) => join_workers(database, host)
                 .await
@@ -123,7 +135,7 @@ fn lock_path(database: &Path) -> PathBuf {
     path.into()
 }
 
-fn lock_file(path: PathBuf) -> Result<Held, StateError> {
+fn lock_file(path: PathBuf) -> Result<HeldFile, StateError> {
     let failed = |source| StateError::LockFile { path: path.clone(), source };
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file = open.map_err(failed)?;
@@ -133,7 +145,7 @@ fn lock_file(path: PathBuf) -> Result<Held, StateError> {
         Err(TryLockError::Error(source)) => return Err(failed(source)),
     }
     write_holder(&mut file).map_err(failed)?;
-    Ok(Held::File { _file: file })
+    Ok(HeldFile(file))
 }
 
 fn write_holder(file: &mut File) -> std::io::Result<()> {
@@ -233,5 +245,22 @@ async fn ended(client: &Client) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     while client.check_connection().await.is_ok() {
         ticks.tick().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_given_back_although_a_starting_process_still_has_its_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("state.db.lock");
+        let held = lock_file(path.clone()).expect("nobody has it");
+        let inherited = held.0.try_clone().expect("a second handle of the open file");
+        lock_file(path.clone()).expect_err("it is held");
+        drop(held);
+        lock_file(path).expect("it was given back");
+        drop(inherited);
     }
 }

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// The version of both files.
 const VERSION: u32 = 1;
@@ -190,19 +189,24 @@ pub(super) struct DatasetFolder {
     pub(super) folder: String,
     store: String,
     dataset: String,
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
-/// How often a folder's lock is tried.
-const LOCK_ATTEMPTS_MAX: u32 = 40;
-/// The pause between tries.
-const LOCK_PAUSE: Duration = Duration::from_millis(25);
+impl Drop for DatasetFolder {
+    fn drop(&mut self) {
+        if let Some(lock) = &self.lock {
+            // A process that this one is just starting keeps the file open until its program is there:
+            // closing would not give the lock back yet. Where this fails, closing does in the end.
+            drop(lock.unlock());
+        }
+    }
+}
 
 impl DatasetFolder {
     /// Names a dataset's folder, to read.
     pub(super) fn new(root: &Path, table: &DeliveredTable) -> Self {
         let (store, dataset) = (path_part(table.source.datastore.as_str()), path_part(table.source.dataset.as_str()));
-        Self { root: root.to_owned(), folder: format!("{DELIVERED}/{store}/{dataset}"), store, dataset, _lock: None }
+        Self { root: root.to_owned(), folder: format!("{DELIVERED}/{store}/{dataset}"), store, dataset, lock: None }
     }
 
     /// Takes a dataset's folder, to write; another writer is told to come back later.
@@ -212,18 +216,13 @@ impl DatasetFolder {
         make_folder(&path)?;
         let lock = path.join("_lock");
         let file = File::create(&lock).map_err(|error| failed("opened", &lock, error))?;
-        for attempt in 1.. {
-            match file.try_lock() {
-                Ok(()) => break,
-                // A process that this one is just starting shares its locks until its program is there.
-                Err(TryLockError::WouldBlock) if attempt < LOCK_ATTEMPTS_MAX => std::thread::sleep(LOCK_PAUSE),
-                Err(TryLockError::WouldBlock) => {
-                    return Err(FlowError::later(format!("another process is delivering {}", table.source)));
-                }
-                Err(TryLockError::Error(error)) => return Err(failed("locked", &lock, error)),
+        match file.try_lock() {
+            Ok(()) => folder.lock = Some(file),
+            Err(TryLockError::WouldBlock) => {
+                return Err(FlowError::later(format!("another process is delivering {}", table.source)));
             }
+            Err(TryLockError::Error(error)) => return Err(failed("locked", &lock, error)),
         }
-        folder._lock = Some(file);
         Ok(folder)
     }
 
