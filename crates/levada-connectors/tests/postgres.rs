@@ -42,18 +42,28 @@ pub fn cluster() -> &'static PostgresCluster {
 
 /// A new database of the shared cluster.
 pub fn database(name: &str) -> Database {
-    cluster().create_database(name).expect("a database can be created");
-    Database { name: name.to_owned(), port: cluster().port(), connections_max: None }
+    Database::create(cluster(), name)
 }
 
 #[derive(Clone)]
 pub struct Database {
     pub name: String,
     pub port: u16,
-    connections_max: Option<u32>,
+    pub connections_max: Option<u32>,
 }
 
 impl Database {
+    /// A new database of a cluster.
+    pub fn create(cluster: &PostgresCluster, name: &str) -> Self {
+        cluster.create_database(name).expect("a database can be created");
+        Self::there(cluster, name)
+    }
+
+    /// A database that a cluster has.
+    pub fn there(cluster: &PostgresCluster, name: &str) -> Self {
+        Self { name: name.to_owned(), port: cluster.port(), connections_max: None }
+    }
+
     pub fn connection(&self) -> Connection {
         Connection {
             container: "a container".parse().expect("a name"),

@@ -13,6 +13,7 @@ use levada_model::Schema;
 use levada_model::model::IngestKind;
 use levada_model::nearest::nearest;
 use levada_model::period::{Period, PeriodUnit};
+use postgres_types::Type;
 use std::collections::BTreeMap;
 use tokio_postgres::Client;
 
@@ -21,6 +22,8 @@ use tokio_postgres::Client;
 pub(super) struct DatasetPlan {
     pub(super) table: TableName,
     pub(super) columns: Vec<ReadColumn>,
+    /// The types that a query gives for them.
+    pub(super) types: Vec<Type>,
     pub(super) watermark: Option<WatermarkPlan>,
     /// The table's size as the server last estimated it: large tables are read first.
     pub(super) pages: i64,
@@ -108,9 +111,10 @@ pub(super) async fn plan_each(
             plans.push(Err(mismatches));
             continue;
         }
-        let columns = plan_columns(client, place, dataset, name, table, &mut mismatches).await?;
+        let (columns, types) =
+            plan_columns(client, place, dataset, name, table, &mut mismatches).await?.into_iter().unzip();
         plans.push(match mismatches.is_empty() {
-            true => Ok(DatasetPlan { table: name.clone(), columns, watermark, pages: table.pages }),
+            true => Ok(DatasetPlan { table: name.clone(), columns, types, watermark, pages: table.pages }),
             false => Err(mismatches),
         });
     }
@@ -183,7 +187,7 @@ async fn plan_columns(
     name: &TableName,
     table: &FoundTable,
     mismatches: &mut Vec<String>,
-) -> Result<Vec<ReadColumn>, FlowError> {
+) -> Result<Vec<(ReadColumn, Type)>, FlowError> {
     let list: Vec<String> =
         dataset.schema.columns.iter().map(|column| quote::identifier(column.source_name())).collect();
     let query = format!("SELECT {} FROM {}", list.join(", "), name.quoted());
@@ -196,14 +200,15 @@ async fn plan_columns(
             mismatches.push(format!("column {source_name:?} of table {name} is {is}, the model says {wanted}"));
             continue;
         };
-        columns.push(ReadColumn {
+        let read = ReadColumn {
             name: column.name.as_str().to_owned(),
             source_name: column.source_name().to_owned(),
             data_type: column.data_type.clone(),
             is_nullable: column.nullable && !column.key,
             is_key: column.key,
             reading,
-        });
+        };
+        columns.push((read, found.type_().clone()));
     }
     Ok(columns)
 }

@@ -18,7 +18,7 @@ use super::lsn::Lsn;
 use super::reader::{LogReader, Pull};
 use super::rows::{Built, UPSERT};
 use super::slot;
-use super::state::{Join, Moment, Seen};
+use super::state::{Join, Seen};
 use super::tables::{Leaf, LogTable};
 use crate::literal::ColumnReader as Printer;
 use crate::postgres::catalog::DatasetPlan;
@@ -110,7 +110,7 @@ impl LogReader {
         }
         let is_ready = |join: &Join| join.skip_until.is_none_or(|until| self.at.0 >= until);
         let next = self.datasets.iter().position(|dataset| dataset.standing.join.as_ref().is_some_and(is_ready));
-        let Some(index) = next else { return Ok(()) };
+        let Some(index) = next.filter(|_| self.may_ask()) else { return Ok(()) };
         match self.open(pull, index).await {
             Ok(()) => Ok(()),
             // What can't be read in one table is no reason to leave the others alone.
@@ -131,7 +131,7 @@ impl LogReader {
         if !dataset.has_key() {
             return self.read_whole(pull, index, &table, &plan).await;
         }
-        if self.begin(&table).await?.is_none() {
+        if self.begin_reading(&table).await?.is_none() {
             return Ok(());
         }
         let blocks = match join.leaves.first() {
@@ -139,10 +139,14 @@ impl LogReader {
             None => 0,
         };
         let portion = Portion::next(&join, blocks);
+        if matches!(portion, Portion::Keys) && self.datasets[index].lists_later {
+            pull.must_end = true;
+            return self.end_reading(&table).await;
+        }
         let rows = match portion {
             Portion::Rows(count) => self.read(&table, &plan, &rows_by_key(&table, &plan, &join.rows[..count])).await?,
             Portion::Blocks { leaf, end } => match table.leaves.get(&leaf) {
-                Some(piece) => self.read(&table, &plan, &block_range(piece, join.block, end)).await?,
+                Some(piece) => self.read(&table, &plan, &block_range(&table, piece, leaf, join.block, end)).await?,
                 None => Vec::new(),
             },
             Portion::Keys => {
@@ -152,24 +156,31 @@ impl LogReader {
         };
         failpoint("join.read")?;
         let until = slot::end(&self.session, self.settings.place()).await?;
-        self.session.batch_execute("COMMIT").await.during(|| format!("table {} can't be read", table.name))?;
+        self.end_reading(&table).await?;
         let spoken_of = HashSet::new();
         self.window = Some(Window { dataset: index, until, portion, rows, spoken_of, is_void: false });
         Ok(())
     }
 
-    /// Takes a snapshot that sees all that the stream has passed on; `None`: there is none yet.
-    async fn begin(&self, table: &LogTable) -> Result<Option<String>, FlowError> {
-        let failed = || format!("table {} can't be read", table.name);
-        self.session.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.during(failed)?;
-        let row = self.session.query_one("SELECT pg_current_snapshot()::text", &[]).await.during(failed)?;
-        let snapshot: String = row.get(0);
-        let moment = Moment::parse(&snapshot);
-        if self.recent.iter().all(|xid| moment.has(*xid)) {
-            return Ok(Some(snapshot));
+    /// Begins to read a table at one moment, and gives its snapshot; `None`: not now, because that moment
+    /// would lack what the log has told already.
+    ///
+    /// The table is locked before the moment is taken: one that is rewritten between them would look empty.
+    async fn begin_reading(&mut self, table: &LogTable) -> Result<Option<String>, FlowError> {
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE {} IN ACCESS SHARE MODE",
+            table.name.quoted()
+        );
+        self.session.batch_execute(&begin).await.during(|| format!("table {} can't be read", table.name))?;
+        let snapshot = self.whole_snapshot().await?;
+        if snapshot.is_none() {
+            self.end_reading(table).await?;
         }
-        self.session.batch_execute("ROLLBACK").await.during(failed)?;
-        Ok(None)
+        Ok(snapshot)
+    }
+
+    async fn end_reading(&self, table: &LogTable) -> Result<(), FlowError> {
+        self.session.batch_execute("COMMIT").await.during(|| format!("table {} can't be read", table.name))
     }
 
     /// How many blocks a piece of a table has; none where it is gone.
@@ -269,8 +280,7 @@ impl LogReader {
             pull.must_end = true;
             return Ok(());
         }
-        let failed = || format!("table {} can't be read", table.name);
-        let Some(snapshot) = self.begin(table).await? else { return Ok(()) };
+        let Some(snapshot) = self.begin_reading(table).await? else { return Ok(()) };
         let query = format!("SELECT {} FROM {}", select_list(&plan.columns), table.name.quoted());
         let mut reader =
             RowsReader::start(&self.session, &table.name.to_string(), &query, plan.columns.clone()).await?;
@@ -280,7 +290,7 @@ impl LogReader {
             pull.send(Pulled::Rows { dataset: index, rows }).await?;
         }
         let until = slot::end(&self.session, self.settings.place()).await?;
-        self.session.batch_execute("COMMIT").await.during(failed)?;
+        self.end_reading(table).await?;
         let dataset = &mut self.datasets[index];
         dataset.coverage = Coverage::Complete;
         dataset.standing.join = None;
@@ -295,9 +305,9 @@ fn select_list(columns: &[ReadColumn]) -> String {
 }
 
 /// What finds the rows in blocks of a piece; to its end where there is none.
-fn block_range(piece: &Leaf, from: u64, end: Option<u64>) -> String {
+fn block_range(table: &LogTable, piece: &Leaf, id: u32, from: u64, end: Option<u64>) -> String {
     let until = end.map(|end| format!(" AND ctid < '({end},0)'")).unwrap_or_default();
-    format!(" FROM {} WHERE ctid >= '({from},0)'{until}", piece.only())
+    format!(" FROM {} AND ctid >= '({from},0)'{until}", piece.only_in(&table.name, id))
 }
 
 /// What finds rows by the texts of their keys.

@@ -71,6 +71,8 @@ pub(super) enum Message {
 pub(super) struct Relation {
     /// Its object id.
     pub(super) id: u32,
+    /// Its schema and its name.
+    pub(super) name: (String, String),
     /// Whether old rows come whole.
     pub(super) is_full: bool,
     /// Its columns, in the order of its rows.
@@ -185,8 +187,7 @@ fn old(part: char, bytes: &mut Bytes) -> Result<Old, Malformed> {
 
 fn relation(bytes: &mut Bytes) -> Result<Relation, Malformed> {
     let id = u32_of(bytes)?;
-    name(bytes)?;
-    name(bytes)?;
+    let table = (name(bytes)?, name(bytes)?);
     let is_full = kind(bytes)? == 'f';
     let count = u16_of(bytes)?;
     let column = |_| {
@@ -197,7 +198,7 @@ fn relation(bytes: &mut Bytes) -> Result<Relation, Malformed> {
             modifier: u32_of(bytes)?.cast_signed(),
         })
     };
-    Ok(Relation { id, is_full, columns: (0..count).map(column).collect::<Result<_, Malformed>>()? })
+    Ok(Relation { id, name: table, is_full, columns: (0..count).map(column).collect::<Result<_, Malformed>>()? })
 }
 
 fn tuple(bytes: &mut Bytes) -> Result<Tuple, Malformed> {
@@ -285,7 +286,8 @@ mod tests {
     fn a_relation_says_what_identifies_its_rows() {
         let bytes = Bytes::from_static(b"R\0\0\0\x07public\0t\0f\0\x01\x01id\0\0\0\0\x17\xFF\xFF\xFF\xFF");
         let column = RelationColumn { is_identity: true, name: "id".to_owned(), type_id: 23, modifier: -1 };
-        let relation = Relation { id: 7, is_full: true, columns: vec![column] };
+        let name = ("public".to_owned(), "t".to_owned());
+        let relation = Relation { id: 7, name, is_full: true, columns: vec![column] };
         assert_eq!(parse(bytes), Ok(Message::Relation(relation)));
     }
 }

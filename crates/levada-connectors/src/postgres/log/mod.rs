@@ -118,7 +118,7 @@ async fn reasons(
     let reason = |((dataset, name), plan): ((&PullDataset, &TableName), Result<_, Vec<String>>)| {
         let problems = match (plan, tables.get(name)) {
             (Err(problems), _) => problems,
-            (Ok(_), Some(table)) => table.problems(dataset),
+            (Ok(plan), Some(table)) => table.problems(dataset, &plan),
             (Ok(_), None) => vec![format!("table {name} does not exist")],
         };
         (!problems.is_empty()).then(|| problems.join("; "))
@@ -171,6 +171,12 @@ async fn resume(settings: &Settings, session: &mut Option<Session>, request: &Pu
     if let Some(reason) = why_anew(&server, &incarnation, at, &slot, held_max) {
         *session = Some(own);
         return Ok(Way::Anew(Some(reason)));
+    }
+    // The server refuses to tell what was changed while there was none.
+    let must_be_published = standings.values().any(|standing| standing.stopped.is_none());
+    if must_be_published && !slot::is_published(&own, place, name).await? {
+        *session = Some(own);
+        return Ok(Way::Anew(Some("the publication is gone".to_owned())));
     }
     slot::evict(&own, place, name).await?;
     let stream = replication.start(&slot::start_command(name, at), at).await?;

@@ -9,11 +9,12 @@ use super::lsn::Lsn;
 use super::message::{self, Message, Old, Relation, Tuple};
 use super::rows::{BadValue, Built, Places, RowsBuilder};
 use super::slot;
-use super::state::{Join, Standing, Standings, to_position};
+use super::state::{Join, Moment, Seen, Standing, Standings, to_position};
 use super::tables::{self, LogTable};
 use super::wire::{Frame, LogStream};
 use crate::postgres::catalog::{self, DatasetPlan};
 use crate::postgres::config::{Session, Settings};
+use crate::postgres::error::During;
 use crate::postgres::quote::TableName;
 use levada_flow::canonical::RowHasher;
 use levada_flow::source::{Coverage, Held, PullDataset, PullEnd, PullRequest, Pulled, Until};
@@ -32,11 +33,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How long a dataset stays stopped that its table would let go on: a row may have been corrected.
 const TRY_STOPPED_EVERY: Duration = Duration::from_secs(300);
 
-/// How many transactions are remembered that were read to their end.
-const RECENT_MAX: usize = 10_000;
-
 /// How long to wait for frames before asking the server how far it is.
 const ASK_AFTER: Duration = Duration::from_millis(50);
+
+/// How long a pull waits for transactions that keep tables from being read, before it ends without them.
+const HELD_UP_MAX: Duration = Duration::from_secs(1);
+
+/// How many transactions are remembered before it is asked which of them can be seen.
+const UNSEEN_MAX: usize = 10_000;
 
 /// How long a server may be silent, though asked, before its connection counts as lost.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -55,12 +59,12 @@ pub(super) struct LogReader {
     /// What was committed up to here was handed on.
     pub(super) at: Lsn,
     transaction: Option<Transaction>,
-    /// The last transactions that were read to their end.
-    pub(super) recent: VecDeque<u32>,
     pub(super) datasets: Vec<Dataset>,
     /// Which datasets read a piece of a table, by its object id.
     users: HashMap<u32, Vec<usize>>,
     types: BTreeMap<u32, Type>,
+    /// How the log last described a piece, by its object id.
+    relations: HashMap<u32, Relation>,
     /// Where the pulls that read up to now end.
     target: Option<Lsn>,
     looked_at: Instant,
@@ -68,6 +72,13 @@ pub(super) struct LogReader {
     held_max: Option<u64>,
     /// What is read beside the log, and not yet through.
     pub(super) window: Option<Window>,
+    /// Transactions whose changes a query may not see yet, though the log has told them, or the publication
+    /// came too late for them. Nothing is read beside the log before they can be seen.
+    unseen: BTreeSet<u32>,
+    /// Since when they keep a table from being read.
+    held_up_since: Option<Instant>,
+    /// When it was last asked.
+    asked_at: Instant,
     news: Vec<String>,
 }
 
@@ -92,6 +103,8 @@ pub(super) struct Dataset {
     pub(super) coverage: Coverage,
     /// Whether this pull has sent something of it.
     pub(super) is_told: bool,
+    /// Whether rows are gone without the log's telling so that this pull has sent: the next one lists the keys.
+    pub(super) lists_later: bool,
     /// When it was found that it can't be read on.
     stopped_at: Option<Instant>,
 }
@@ -107,12 +120,22 @@ impl Dataset {
             hasher: RowHasher::new(&wanted.schema),
             coverage: Coverage::Changes,
             is_told: false,
+            lists_later: false,
             stopped_at: None,
         }
     }
 
     pub(super) fn has_key(&self) -> bool {
         !self.wanted.schema.key().is_empty()
+    }
+
+    /// Has it read anew, where a piece of it was not published for a while.
+    fn forget_unpublished(&mut self, came: &[u32]) {
+        let Some((table, _)) = &self.table else { return };
+        let is_known = |piece: &u32| *piece == table.id || self.standing.leaves.contains(piece);
+        if !self.standing.layout.is_empty() && came.iter().any(is_known) {
+            "was not published".clone_into(&mut self.standing.layout);
+        }
     }
 
     /// Whether a transaction of the log says something of it.
@@ -182,18 +205,23 @@ impl LogReader {
             incarnation,
             at,
             transaction: None,
-            recent: VecDeque::new(),
             datasets: request.datasets.iter().map(dataset).collect(),
             users: HashMap::new(),
             types: BTreeMap::new(),
+            relations: HashMap::new(),
             target: None,
             looked_at: Instant::now(),
             held: None,
             held_max,
             window: None,
+            unseen: BTreeSet::new(),
+            held_up_since: None,
+            asked_at: Instant::now(),
             news: Vec::new(),
         };
         reader.look(true).await?;
+        // Who has told them, an earlier reader of the stream, is not known.
+        reader.mind_open_transactions().await?;
         Ok(reader)
     }
 
@@ -229,8 +257,9 @@ impl LogReader {
         let mut pull =
             Pull { out, until: request.until, began_at: now, first_change_at: None, changes: 0, must_end: false };
         for dataset in &mut self.datasets {
-            (dataset.coverage, dataset.is_told) = (Coverage::Changes, false);
+            (dataset.coverage, dataset.is_told, dataset.lists_later) = (Coverage::Changes, false, false);
         }
+        self.held_up_since = None;
         if self.looked_at.elapsed() > LOOK_EVERY {
             self.look(false).await?;
         }
@@ -265,7 +294,7 @@ impl LogReader {
             return true;
         }
         match pull.until {
-            Until::Now => !self.is_behind(),
+            Until::Now => !self.is_behind() || self.is_held_up(),
             Until::News { linger_ms, idle_ms } => match pull.first_change_at {
                 Some(at) => at.elapsed() >= Duration::from_millis(linger_ms),
                 None => pull.began_at.elapsed() >= Duration::from_millis(idle_ms),
@@ -283,8 +312,48 @@ impl LogReader {
         self.datasets.iter().any(|dataset| dataset.standing.join.is_some())
     }
 
+    /// Whether nothing is left but what transactions that are open keep from being read.
+    fn is_held_up(&self) -> bool {
+        self.target.is_none_or(|target| self.at >= target)
+            && self.held_up_since.is_some_and(|since| since.elapsed() >= HELD_UP_MAX)
+    }
+
+    /// Notes all transactions that are open.
+    async fn mind_open_transactions(&mut self) -> Result<(), FlowError> {
+        self.unseen.extend(slot::open_transactions(&self.session, self.settings.place()).await?);
+        Ok(())
+    }
+
+    /// Asks what a query sees now, and forgets the transactions that it does; gives the snapshot, as
+    /// PostgreSQL prints it.
+    async fn forget_seen(&mut self) -> Result<String, FlowError> {
+        let row = self.session.query_one("SELECT pg_current_snapshot()::text", &[]).await;
+        let row = row.during(|| format!("what can be seen at {} is unknown", self.settings.place()))?;
+        let snapshot: String = row.get(0);
+        let moment = Moment::parse(&snapshot);
+        self.unseen.retain(|xid| !moment.has(*xid));
+        self.asked_at = Instant::now();
+        Ok(snapshot)
+    }
+
+    /// The snapshot of the session's transaction, as PostgreSQL prints it; `None`: it lacks some of what the log has told.
+    pub(super) async fn whole_snapshot(&mut self) -> Result<Option<String>, FlowError> {
+        let snapshot = self.forget_seen().await?;
+        if self.unseen.is_empty() {
+            self.held_up_since = None;
+            return Ok(Some(snapshot));
+        }
+        self.held_up_since.get_or_insert_with(Instant::now);
+        Ok(None)
+    }
+
+    /// Whether it is time to ask again.
+    pub(super) fn may_ask(&self) -> bool {
+        self.held_up_since.is_none() || self.asked_at.elapsed() >= ASK_AFTER
+    }
+
     fn end(&mut self, pull: &Pull<'_>) -> PullEnd {
-        let is_behind = pull.until == Until::Now && self.is_behind();
+        let is_behind = pull.until == Until::Now && self.is_behind() && !self.is_held_up();
         if !is_behind {
             self.target = None;
         }
@@ -293,7 +362,7 @@ impl LogReader {
             let hint = "the other datasets of the stream go on; correct the source or the model, and it is read anew";
             Some((index, FlowError::never(format!("dataset {}: {reason}", dataset.wanted.dataset)).hint(hint)))
         });
-        let seen_to_the_end = |seen: &super::state::Seen| self.at.0 >= seen.until;
+        let seen_to_the_end = |seen: &Seen| self.at.0 >= seen.until;
         let stopped = stopped.collect();
         for dataset in &mut self.datasets {
             dataset.coverage = match &dataset.standing {
@@ -354,13 +423,11 @@ impl LogReader {
         match message {
             Message::Begin { commit, xid } => self.transaction = Some(Transaction { xid, commit }),
             Message::Commit { end } => {
-                if let Some(transaction) = self.transaction.take() {
-                    self.recent.push_back(transaction.xid);
-                    if self.recent.len() > RECENT_MAX {
-                        self.recent.pop_front();
-                    }
-                }
+                self.unseen.extend(self.transaction.take().map(|transaction| transaction.xid));
                 self.at = self.at.max(end);
+                if self.unseen.len() >= UNSEEN_MAX && self.may_ask() {
+                    self.forget_seen().await?;
+                }
             }
             Message::Relation(relation) => self.meet(pull, &relation).await?,
             Message::Insert { relation, new } => {
@@ -459,8 +526,9 @@ impl LogReader {
 
     /// Takes a description of a table's piece, and compares it with what is known.
     async fn meet(&mut self, pull: &mut Pull<'_>, relation: &Relation) -> Result<(), FlowError> {
-        if !self.users.contains_key(&relation.id) {
-            // A partition that is new.
+        let before = self.relations.insert(relation.id, relation.clone());
+        if !self.users.contains_key(&relation.id) || before.is_some_and(|before| before != *relation) {
+            // A partition that is new, or a table that was changed.
             self.look_while(pull).await?;
         }
         for column in &relation.columns {
@@ -526,6 +594,7 @@ impl LogReader {
         let Some((table, _)) = &dataset.table else { return Ok(()) };
         let (layout, leaves) = (table.layout(&dataset.wanted), table.leaf_ids());
         dataset.standing.restart(layout, leaves, end);
+        dataset.lists_later = dataset.is_told;
         self.news.push(format!("table {}: {what}; it is read anew beside the stream", dataset.wanted.table));
         Ok(())
     }
@@ -552,6 +621,7 @@ impl LogReader {
             } else if dataset.has_key() {
                 // Only what is left can tell which rows are gone.
                 dataset.standing.join.get_or_insert_default();
+                dataset.lists_later = dataset.is_told;
                 if let Some(window) = self.window.as_mut().filter(|window| window.dataset == index) {
                     window.is_void = true;
                 }
@@ -572,14 +642,14 @@ impl LogReader {
         self.look(false).await?;
         for (index, was_stopped) in before.into_iter().enumerate() {
             let dataset = &mut self.datasets[index];
+            dataset.lists_later |= dataset.standing.join.is_some() && dataset.is_told;
             let is_stopped_now = dataset.standing.stopped.is_some() && !was_stopped;
             if is_stopped_now && std::mem::take(&mut dataset.is_told) {
                 pull.send(Pulled::Discard { dataset: index }).await?;
             }
-            if is_stopped_now && self.window.as_ref().is_some_and(|window| window.dataset == index) {
-                self.window = None;
-            }
         }
+        // What was read may be of a table that has changed since; it is read again.
+        self.window = None;
         Ok(())
     }
 
@@ -601,7 +671,7 @@ impl LogReader {
             let table = found.get(name);
             let problems = match (&plan, table) {
                 (Err(problems), _) => problems.clone(),
-                (Ok(_), Some(table)) => table.problems(&dataset.wanted),
+                (Ok(plan), Some(table)) => table.problems(&dataset.wanted, plan),
                 (Ok(_), None) => vec![format!("table {name} does not exist")],
             };
             let had_table = dataset.table.is_some();
@@ -614,12 +684,18 @@ impl LogReader {
             };
             findings.push((had_table, problems));
         }
-        if !readable.is_empty() {
-            slot::publish(&self.session, &place, &self.name, &readable).await?;
+        let came = match readable.is_empty() {
+            true => Vec::new(),
+            false => slot::publish(&self.session, &place, &self.name, &readable).await?,
+        };
+        if !came.is_empty() {
+            // What they have done to the tables that came is in no log.
+            self.mind_open_transactions().await?;
         }
         // Whatever is read from now on has everything that was logged up to here.
         let end = slot::end(&self.session, &place).await?;
         for (dataset, (had_table, problems)) in self.datasets.iter_mut().zip(findings) {
+            dataset.forget_unpublished(&came);
             let news = compare(dataset, had_table, &problems, end, is_first);
             self.news.extend(news);
         }

@@ -37,11 +37,12 @@ fn render(cast: &str, pg_type: &Type) -> Option<Render> {
     let render: Render = match (cast, pg_type.name()) {
         ("::text", "numeric") => |bytes| Ok(text(numeric::text_of_any(bytes))),
         ("::text", "uuid") => uuid,
-        ("::text", "citext" | "xml" | "char") => |bytes| Ok(Cow::Borrowed(bytes)),
+        ("::text", "citext") => |bytes| Ok(Cow::Borrowed(bytes)),
+        // No character is the byte zero.
+        ("::text", "char") => |bytes| Ok(Cow::Borrowed(if bytes == [0] { &[] } else { bytes })),
         ("::text", "ltree") => |bytes| bytes.get(1..).map(Cow::Borrowed).ok_or(Problem::Malformed),
         ("::text", "bit" | "varbit") => bits,
-        ("::text", "inet") => |bytes| address(bytes, false),
-        ("::text", "cidr") => |bytes| address(bytes, true),
+        ("::text", "inet" | "cidr") => address,
         ("::text", "macaddr" | "macaddr8") => hardware_address,
         ("::text", "pg_lsn") => |bytes| {
             let place = u64::from_be_bytes(fixed(bytes)?);
@@ -87,16 +88,28 @@ fn bits(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
     Ok(Cow::Owned((0..count).map(bit).collect()))
 }
 
-/// Family, bits of the network, whether it is a cidr, length, address.
-fn address(bytes: &[u8], is_network: bool) -> Result<Cow<'_, [u8]>, Problem> {
+/// Family, bits of the network, whether it is a cidr, length, address. The server's cast prints the bits
+/// always, other than its output.
+fn address(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
     let [_, bits, _, length, address @ ..] = bytes else { return Err(Problem::Malformed) };
-    let (printed, bits_max) = match length {
-        4 => (Ipv4Addr::from(fixed::<4>(address)?).to_string(), 32),
-        16 => (Ipv6Addr::from(fixed::<16>(address)?).to_string(), 128),
+    let printed = match length {
+        4 => Ipv4Addr::from(fixed::<4>(address)?).to_string(),
+        16 => address_v6(Ipv6Addr::from(fixed::<16>(address)?)),
         _ => return Err(Problem::Malformed),
     };
-    let printed = if is_network || *bits != bits_max { format!("{printed}/{bits}") } else { printed };
-    Ok(text(printed))
+    Ok(text(format!("{printed}/{bits}")))
+}
+
+/// As the server prints it: where only the last 32 bits are set, and not only the last 16, they print as
+/// an IPv4 address.
+fn address_v6(address: Ipv6Addr) -> String {
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, high, _] if high != 0 => {
+            let [.., a, b, c, d] = address.octets();
+            format!("::{}", Ipv4Addr::new(a, b, c, d))
+        }
+        _ => address.to_string(),
+    }
 }
 
 fn hardware_address(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
@@ -137,7 +150,7 @@ mod tests {
     #[test]
     fn values_print_as_the_server_prints_them() {
         assert_eq!(rendered("::text", &Type::INET, &[2, 24, 0, 4, 10, 1, 2, 3]), "10.1.2.3/24");
-        assert_eq!(rendered("::text", &Type::INET, &[2, 32, 0, 4, 10, 1, 2, 3]), "10.1.2.3");
+        assert_eq!(rendered("::text", &Type::INET, &[2, 32, 0, 4, 10, 1, 2, 3]), "10.1.2.3/32");
         assert_eq!(rendered("::text", &Type::CIDR, &[2, 32, 1, 4, 10, 1, 2, 3]), "10.1.2.3/32");
         assert_eq!(rendered("::text", &Type::VARBIT, &[0, 0, 0, 10, 0b1010_0000, 0b0100_0000]), "1010000001");
         assert_eq!(rendered("::text", &Type::MACADDR, &[8, 0, 0x2b, 1, 2, 3]), "08:00:2b:01:02:03");

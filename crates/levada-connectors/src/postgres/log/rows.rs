@@ -166,12 +166,9 @@ impl RowsBuilder {
     /// Appends a change.
     pub(super) fn update(&mut self, places: &Places, old: Option<&Old>, new: &Tuple) -> Result<(), BadValue> {
         let Some(old) = old else { return self.append(places, UPDATE, new, None) };
-        let whole = match old {
-            Old::Row(tuple) => Some(tuple),
-            Old::Key(_) => None,
-        };
         if self.has_key && !places.changes_key(old.tuple(), new) {
-            return self.append(places, UPDATE, new, whole);
+            // Even a key may be left out of the new row, where it lies outside of it.
+            return self.append(places, UPDATE, new, Some(old.tuple()));
         }
         self.delete(places, old)?;
         self.append(places, if self.has_key { UPSERT } else { INSERT }, new, Some(old.tuple()))

@@ -31,8 +31,7 @@ pub(super) struct Server {
 
 const SETTINGS: &str = "
     SELECT current_setting('server_version_num')::int, current_setting('wal_level'), pg_is_in_recovery(),
-           (SELECT oid::text FROM pg_database WHERE datname = current_database()),
-           (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user)";
+           (SELECT oid::text FROM pg_database WHERE datname = current_database())";
 
 /// Makes sure that the server logs what it takes, and says who it is.
 pub(super) async fn server(
@@ -42,7 +41,7 @@ pub(super) async fn server(
 ) -> Result<Server, FlowError> {
     let row = client.query_one(SETTINGS, &[]).await.during(|| format!("the settings of {place} can't be read"))?;
     let (version, level, is_standby): (i32, String, bool) = (row.get(0), row.get(1), row.get(2));
-    let (database, may_replicate): (String, bool) = (row.get(3), row.get(4));
+    let database: String = row.get(3);
     if version < VERSION_MIN {
         return Err(FlowError::never(format!(
             "the change log of {place} can't be read: it needs PostgreSQL 14 or later"
@@ -56,10 +55,6 @@ pub(super) async fn server(
     if is_standby {
         return Err(FlowError::later(format!("the server of {place} is a standby, and has no change log of its own"))
             .hint("name the primary as the container's host"));
-    }
-    if !may_replicate {
-        return Err(FlowError::never(format!("the user of {place} may not read the change log"))
-            .hint("ALTER ROLE … REPLICATION, as a superuser"));
     }
     let answer = replication.query("IDENTIFY_SYSTEM").await?.into_iter().next().unwrap_or_default();
     let [Some(system), Some(timeline), ..] = answer.as_slice() else {
@@ -75,29 +70,52 @@ pub(super) async fn end(client: &Client, place: &str) -> Result<Lsn, FlowError> 
     parse(row.get(0)).map(Lsn::end_of_records)
 }
 
+/// The transactions that are open, without their epochs: each holds a lock on its own id. A snapshot would not
+/// name those that are later than the last one that ended.
+pub(super) async fn open_transactions(client: &Client, place: &str) -> Result<Vec<u32>, FlowError> {
+    let open = "SELECT transactionid::text::int8 FROM pg_locks WHERE locktype = 'transactionid' AND granted";
+    let rows = client.query(open, &[]).await.during(|| format!("the open transactions of {place} can't be found"))?;
+    Ok(rows.iter().filter_map(|row| u32::try_from(row.get::<_, i64>(0)).ok()).collect())
+}
+
 fn parse(text: &str) -> Result<Lsn, FlowError> {
     text.parse().map_err(|error| FlowError::never("the server named a place that is none").because(error))
 }
 
-/// Makes the publication have these tables, in whatever state it is.
+/// What a publication lacks of these tables and what inherits from them, and whether it has others.
+/// Partitions are published with their tables.
+const PUBLISHED: &str = "
+    WITH RECURSIVE needed AS (
+        SELECT c.oid FROM pg_class c
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN unnest($2::text[], $3::text[]) AS asked(s, t) ON asked.s = n.nspname AND asked.t = c.relname
+        UNION
+        SELECT c.oid FROM needed
+        JOIN pg_inherits i ON i.inhparent = needed.oid
+        JOIN pg_class c ON c.oid = i.inhrelid AND NOT c.relispartition
+    ), published AS (
+        SELECT r.prrelid AS oid FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid WHERE p.pubname = $1
+    )
+    SELECT ARRAY(SELECT oid FROM needed EXCEPT SELECT oid FROM published),
+           EXISTS (SELECT oid FROM published EXCEPT SELECT oid FROM needed)";
+
+/// Makes the publication have these tables, in whatever state it is; gives what came to it.
 pub(super) async fn publish(
     client: &Client,
     place: &str,
     name: &str,
     tables: &BTreeSet<TableName>,
-) -> Result<(), FlowError> {
+) -> Result<Vec<u32>, FlowError> {
     let failed = || format!("publication {name} at {place} can't be looked at");
     let settings = "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate AND NOT pubviaroot, puballtables \
                     FROM pg_publication WHERE pubname = $1";
     let there = client.query_opt(settings, &[&name]).await.during(failed)?;
     let is_right = there.as_ref().map(|row| row.get::<_, bool>(0));
     let has_all_tables = there.as_ref().is_some_and(|row| row.get(1));
-    let published = "SELECT n.nspname::text, c.relname::text FROM pg_publication p \
-                     JOIN pg_publication_rel r ON r.prpubid = p.oid JOIN pg_class c ON c.oid = r.prrelid \
-                     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = $1";
-    let rows = client.query(published, &[&name]).await.during(failed)?;
-    let published: BTreeSet<TableName> =
-        rows.iter().map(|row| TableName { schema: row.get(0), table: row.get(1) }).collect();
+    let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
+    let names: Vec<&str> = tables.iter().map(|table| table.table.as_str()).collect();
+    let row = client.query_one(PUBLISHED, &[&name, &schemas, &names]).await.during(failed)?;
+    let (lacking, has_others): (Vec<u32>, bool) = (row.get(0), row.get(1));
     let (quoted, list) = (identifier(name), table_list(tables.iter()));
     let mut statements = Vec::new();
     match is_right {
@@ -109,19 +127,28 @@ pub(super) async fn publish(
                      publish_via_partition_root = false)"
                 ));
             }
-            if !has_all_tables && published != *tables {
+            if !has_all_tables && (!lacking.is_empty() || has_others) {
                 statements.push(format!("ALTER PUBLICATION {quoted} SET TABLE {list}"));
             }
         }
     }
     for statement in statements {
-        client
-            .batch_execute(&statement)
-            .await
-            .during(|| format!("publication {name} at {place} can't be set up"))
+        let done = client.batch_execute(&statement).await;
+        // Somebody else's publication may have more than is read.
+        if is_right == Some(true) && lacking.is_empty() {
+            continue;
+        }
+        done.during(|| format!("publication {name} at {place} can't be set up"))
             .map_err(|error| error.hint(format!("whoever owns the tables runs: {statement}")))?;
     }
-    Ok(())
+    Ok(if has_all_tables { Vec::new() } else { lacking })
+}
+
+/// Whether there is a publication.
+pub(super) async fn is_published(client: &Client, place: &str, name: &str) -> Result<bool, FlowError> {
+    let there = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)";
+    let row = client.query_one(there, &[&name]).await;
+    Ok(row.during(|| format!("publication {name} at {place} can't be looked at"))?.get(0))
 }
 
 /// How a slot is.

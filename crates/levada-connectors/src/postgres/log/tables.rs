@@ -4,6 +4,8 @@
 //! A partitioned table is logged by its partitions, so that a TRUNCATE of one of them is not lost; a
 //! table with children by theirs.
 
+use super::render::log_reading;
+use crate::postgres::catalog::DatasetPlan;
 use crate::postgres::error::During;
 use crate::postgres::quote::{self, TableName};
 use levada_flow::FlowError;
@@ -16,7 +18,7 @@ use tokio_postgres::Client;
 #[derive(Clone, Debug)]
 pub(super) struct LogTable {
     pub(super) name: TableName,
-    id: u32,
+    pub(super) id: u32,
     columns: BTreeMap<String, TableColumn>,
     /// By object id.
     pub(super) leaves: BTreeMap<u32, Leaf>,
@@ -30,6 +32,7 @@ struct TableColumn {
     type_id: u32,
     modifier: i32,
     sql_type: String,
+    is_generated: bool,
 }
 
 /// A piece of a table that holds rows.
@@ -37,6 +40,8 @@ struct TableColumn {
 pub(super) struct Leaf {
     /// As SQL.
     pub(super) quoted: String,
+    /// Whether this user may read it by itself, and not only by its table.
+    is_readable: bool,
     is_foreign: bool,
     is_logged: bool,
     identity: Identity,
@@ -61,20 +66,22 @@ const TABLES: &str = "
         UNION
         SELECT tree.root, i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid
     )
-    SELECT w.schema_name, w.table_name, w.oid, w.relkind IN ('v', 'm'), c.oid, format('%I.%I', n.nspname, c.relname),
+    SELECT w.schema_name, w.table_name, w.oid, w.relkind IN ('v', 'm'), c.oid, n.nspname::text, c.relname::text,
            c.relkind = 'f', c.relpersistence = 'p', c.relreplident::text,
            ARRAY(SELECT a.attname::text FROM pg_index x
                  JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey[0 : x.indnkeyatts - 1])
                  WHERE x.indrelid = c.oid AND x.indisvalid
-                   AND ((c.relreplident = 'd' AND x.indisprimary) OR (c.relreplident = 'i' AND x.indisreplident)))
+                   AND ((c.relreplident = 'd' AND x.indisprimary) OR (c.relreplident = 'i' AND x.indisreplident))),
+           c.relkind <> 'p', has_table_privilege(c.oid, 'SELECT')
     FROM wanted w
     JOIN tree ON tree.root = w.oid
     JOIN pg_class c ON c.oid = tree.oid
     JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind <> 'p'";
+    WHERE c.relkind <> 'p' OR c.oid = w.oid";
 
 const COLUMNS: &str = "
-    SELECT attrelid, attname::text, attnum, atttypid, atttypmod, format_type(atttypid, atttypmod) FROM pg_attribute
+    SELECT attrelid, attname::text, attnum, atttypid, atttypmod, format_type(atttypid, atttypmod), attgenerated <> ''
+    FROM pg_attribute
     WHERE attrelid = ANY ($1) AND attnum > 0 AND NOT attisdropped";
 
 /// Finds tables; what is not there is missing in the answer.
@@ -89,11 +96,12 @@ pub(super) async fn find(
     let mut found: BTreeMap<TableName, LogTable> = BTreeMap::new();
     for row in client.query(TABLES, &[&schemas, &tables]).await.during(failed)? {
         let name = TableName { schema: row.get(0), table: row.get(1) };
-        let identity = match row.get::<_, String>(8).as_str() {
+        let identity = match row.get::<_, String>(9).as_str() {
             "f" => Identity::Full,
-            _ => Identity::Columns(row.get(9)),
+            _ => Identity::Columns(row.get(10)),
         };
-        let leaf = Leaf { quoted: row.get(5), is_foreign: row.get(6), is_logged: row.get(7), identity };
+        let quoted = TableName { schema: row.get(5), table: row.get(6) }.quoted();
+        let leaf = Leaf { quoted, is_readable: row.get(12), is_foreign: row.get(7), is_logged: row.get(8), identity };
         let new = || LogTable {
             name: name.clone(),
             id: row.get(2),
@@ -101,14 +109,22 @@ pub(super) async fn find(
             leaves: BTreeMap::new(),
             is_view: row.get(3),
         };
-        found.entry(name.clone()).or_insert_with(new).leaves.insert(row.get(4), leaf);
+        let table = found.entry(name.clone()).or_insert_with(new);
+        if row.get(11) {
+            table.leaves.insert(row.get(4), leaf);
+        }
     }
     let ids: Vec<u32> = found.values().map(|table| table.id).collect();
     for row in client.query(COLUMNS, &[&ids]).await.during(failed)? {
         let id: u32 = row.get(0);
         for table in found.values_mut().filter(|table| table.id == id) {
-            let column =
-                TableColumn { number: row.get(2), type_id: row.get(3), modifier: row.get(4), sql_type: row.get(5) };
+            let column = TableColumn {
+                number: row.get(2),
+                type_id: row.get(3),
+                modifier: row.get(4),
+                sql_type: row.get(5),
+                is_generated: row.get(6),
+            };
             table.columns.insert(row.get(1), column);
         }
     }
@@ -141,15 +157,26 @@ impl LogTable {
         self.leaves.keys().copied().collect()
     }
 
-    /// What keeps a dataset from being read by the log.
-    pub(super) fn problems(&self, dataset: &PullDataset) -> Vec<String> {
+    /// What keeps a dataset, read so by queries, from being read by the log.
+    pub(super) fn problems(&self, dataset: &PullDataset, plan: &DatasetPlan) -> Vec<String> {
         let name = &self.name;
         if self.is_view {
             return vec![format!("{name} is a view, and has no changes of its own: read its tables, or use snapshot")];
         }
         let key: Vec<&str> =
             dataset.schema.columns.iter().filter(|column| column.key).map(|it| it.source_name()).collect();
-        self.leaves.values().filter_map(|leaf| leaf.problem(name, &key)).collect()
+        let unsaid = plan.columns.iter().zip(&plan.types).filter_map(|(column, pg_type)| {
+            let source_name = &column.source_name;
+            let there = self.columns.get(source_name)?;
+            let is_given = log_reading(&column.data_type, pg_type).is_some();
+            let why = match (there.is_generated, is_given) {
+                (true, _) => "is generated, and the change log has no generated columns".to_owned(),
+                (_, false) => format!("is {}, which the change log can't give as {}", there.sql_type, column.data_type),
+                _ => return None,
+            };
+            Some(format!("column {source_name:?} of table {name} {why}: use snapshot or watermark, or leave it out"))
+        });
+        self.leaves.values().filter_map(|leaf| leaf.problem(name, &key)).chain(unsaid).collect()
     }
 }
 
@@ -183,9 +210,12 @@ impl Leaf {
         })
     }
 
-    /// The piece in a FROM list, without what inherits from it.
-    pub(super) fn only(&self) -> String {
-        format!("ONLY {}", self.quoted)
+    /// The rows of the piece, which are in this table, without what inherits from it: FROM and a condition.
+    pub(super) fn only_in(&self, table: &TableName, id: u32) -> String {
+        match self.is_readable {
+            true => format!("ONLY {} WHERE true", self.quoted),
+            false => format!("{} WHERE tableoid = {id}", table.quoted()),
+        }
     }
 }
 

@@ -37,6 +37,10 @@ const READ_BYTES: usize = 256 << 10;
 /// How often the server hears what is durable.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
+/// How often within [`STATUS_EVERY`] a server asks that wants to shut down: it asks at every answer until
+/// everything is durable here, and would wait for that as long as nobody pulls. Less than [`READS_AHEAD`].
+const ASKS_MAX: usize = 5;
+
 /// The first byte of the answer to START_REPLICATION: both sides copy from now on.
 const COPY_BOTH: u8 = b'W';
 
@@ -66,10 +70,16 @@ impl ReplicationSession {
             session.log_in(settings).await?;
             Ok(session)
         });
-        opened
-            .await
-            .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
-            .map_err(|error: Failure| error.told(format!("PostgreSQL at {place} can't be reached for its change log")))
+        opened.await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into())).map_err(
+            |error: Failure| match error {
+                Failure::Server { code, message } if code == SqlState::INSUFFICIENT_PRIVILEGE.code() => {
+                    FlowError::never(format!("the user of {place} may not read the change log"))
+                        .because(format!("{message} [{code}]"))
+                        .hint("ALTER ROLE … REPLICATION, as a superuser")
+                }
+                error => error.told(format!("PostgreSQL at {place} can't be reached for its change log")),
+            },
+        )
     }
 
     async fn log_in(&mut self, settings: &Settings) -> Result<(), Failure> {
@@ -361,15 +371,23 @@ impl Pump {
     async fn pump(&mut self) -> Result<(), Failure> {
         let mut status = tokio::time::interval(STATUS_EVERY);
         status.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut asks = 0;
         loop {
             let (frames, wants_reply) = self.parse()?;
             if wants_reply {
                 report(&mut self.session, &self.shared, false).await?;
+                asks += 1;
+            }
+            if asks > ASKS_MAX {
+                return Err(io::Error::other("the server shuts down").into());
             }
             if frames.is_empty() {
                 tokio::select! {
                     filled = self.session.fill() => filled?,
-                    _ = status.tick() => report(&mut self.session, &self.shared, false).await?,
+                    _ = status.tick() => {
+                        asks = 0;
+                        report(&mut self.session, &self.shared, false).await?;
+                    }
                     () = self.shared.ping.notified() => report(&mut self.session, &self.shared, true).await?,
                 }
                 continue;
