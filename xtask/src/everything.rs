@@ -6,7 +6,7 @@
 //! Clippy checks the dependencies once more without generating their code, some four CPU minutes on a
 //! fresh machine; `--no-clippy` leaves that out for people in a hurry. CI never does.
 
-use crate::{airflow, aws, faults, image, kubernetes, postgres, process, rest_api, shared_build, spark, tidy};
+use crate::{airflow, aws, faults, image, kubernetes, mariadb, postgres, process, rest_api, shared_build, spark, tidy};
 use anyhow::{Context, bail};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,8 @@ pub(crate) fn run(root: &Path, with_clippy: bool) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let postgres = postgres::find_or_install()?;
     eprintln!("PostgreSQL server programs: {}", postgres.display());
+    let mariadb = mariadb::find_or_install()?;
+    eprintln!("MariaDB server program: {}", mariadb.display());
     faults::find_or_install_clock()?;
     need_components(root, with_clippy)?;
 

@@ -12,6 +12,7 @@ mod faults;
 mod generate;
 mod image;
 mod kubernetes;
+mod mariadb;
 mod npm;
 mod postgres;
 mod process;
@@ -28,7 +29,8 @@ const USAGE: &str = "\
 The workspace's own tasks.
 
 cargo xtask test [--no-clippy]   everything that CI runs: formatting, tidy, clippy, all tests;
-                                 installs Debian's PostgreSQL where no server is found (as root)
+                                 installs Debian's PostgreSQL and MariaDB where no server of them
+                                 is found (as root)
 cargo xtask aws                  what aws-batch renders, proved on the real Terraform and its scanners
 cargo xtask spark                the program of its job, on real Spark, Iceberg and PostgreSQL
 cargo xtask kubernetes           what stands on Kubernetes, proved on its schemas, Kustomize and scanners

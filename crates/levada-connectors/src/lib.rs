@@ -9,9 +9,11 @@
 
 pub mod files;
 pub mod literal;
+pub mod mysql;
 pub mod postgres;
 pub mod sqlite;
 
+mod changes;
 mod thread;
 
 use levada_flow::{FlowError, Secret, Sink, Source};
@@ -27,6 +29,7 @@ use std::path::Path;
 pub async fn open_source(connection: &Connection, secret: Secret, root: &Path) -> Result<Box<dyn Source>, FlowError> {
     Ok(match connection.kind {
         ContainerKind::Postgres => Box::new(postgres::source::open(connection, secret).await?),
+        ContainerKind::Mysql | ContainerKind::Mariadb => Box::new(mysql::source::open(connection, secret).await?),
         ContainerKind::Sqlite => Box::new(sqlite::source::open(connection, root)?),
         ContainerKind::Files => Box::new(files::source::open(connection, root)?),
         kind => return Err(unknown(kind)),
@@ -40,6 +43,7 @@ pub async fn open_source(connection: &Connection, secret: Secret, root: &Path) -
 pub async fn open_sink(connection: &Connection, secret: Secret, root: &Path) -> Result<Box<dyn Sink>, FlowError> {
     Ok(match connection.kind {
         ContainerKind::Postgres => Box::new(postgres::sink::open(connection, secret).await?),
+        ContainerKind::Mysql | ContainerKind::Mariadb => Box::new(mysql::sink::open(connection, secret).await?),
         ContainerKind::Sqlite => Box::new(sqlite::sink::open(connection, root)?),
         ContainerKind::Files => Box::new(files::sink::open(connection, root)?),
         kind => return Err(unknown(kind)),

@@ -1,6 +1,8 @@
 //! Connectors on real systems.
 
 mod files;
+mod interrupt;
+mod mysql;
 mod postgres;
 mod postgres_log;
 mod sqlite;

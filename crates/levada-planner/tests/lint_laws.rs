@@ -51,3 +51,19 @@ fn views_collide_only_where_somebody_asks_for_them() {
         "folders have no flat names"
     );
 }
+
+#[test]
+fn a_server_of_mysql_has_names_of_its_own() {
+    for kind in [ContainerKind::Mysql, ContainerKind::Mariadb] {
+        let model = |workspace: &str, dataset: &str| {
+            let store = in_container(kind).store("S", "source", &[dataset]);
+            store.workspace(workspace, "C").group("G", None, &[&format!("S.{dataset}")]).build()
+        };
+        for taken in ["mysql", "SYS", "information_schema", "levada"] {
+            assert_eq!(found(&model(taken, "d"), "E-VIEW-002").len(), 1, "{taken}");
+        }
+        assert!(found(&model("W", "d"), "E-VIEW-002").is_empty());
+        assert!(found(&model("W", &"d".repeat(62)), "E-VIEW-003").is_empty(), "s_ and 62 more");
+        assert_eq!(found(&model("W", &"d".repeat(63)), "E-VIEW-003").len(), 1);
+    }
+}

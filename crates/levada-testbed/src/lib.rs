@@ -6,6 +6,11 @@
 //!
 //! Architecture invariant: knows nothing of the workspace, and only dev-dependencies name it.
 
+pub mod mariadb;
 pub mod postgres;
 
+mod system;
+
+pub use mariadb::{MariadbError, MariadbServer};
 pub use postgres::{PostgresCluster, TestbedError};
+pub use system::SystemError;

@@ -4,12 +4,10 @@
 //! PostgreSQL refuses root. A guard process holds the other end of a pipe: when the test process
 //! ends, however it ends, the guard stops the server and removes the folder.
 
-use std::ffi::OsStr;
-use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use crate::system::{self, Guard, Owner, SystemError};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How often a start is tried: another process may take the free port first, and the processes of
@@ -46,32 +44,9 @@ pub enum TestbedError {
     /// PostgreSQL refuses root, and no user of the machine can stand in.
     #[error("PostgreSQL refuses to run as root and this machine has neither a user `postgres` nor `nobody`")]
     NoUser,
-    /// A folder could not be prepared.
-    #[error("prepare {path}")]
-    Prepare {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A program could not be started at all.
-    #[error("start {program}")]
-    Spawn {
-        /// The program.
-        program: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A program failed.
-    #[error("{program} failed: {output}")]
-    Failed {
-        /// The program.
-        program: PathBuf,
-        /// What it said, and the end of the server's log.
-        output: String,
-    },
+    /// A folder or program of the machine.
+    #[error(transparent)]
+    System(#[from] SystemError),
     /// A killed server did not go away.
     #[error("the killed server {pid} is still there after {GONE_SECONDS_MAX} s")]
     StillThere {
@@ -88,7 +63,7 @@ pub struct PostgresCluster {
     port: u16,
     /// User and group that the server runs as, where that is not ours.
     owner: Option<(u32, u32)>,
-    guard: Option<(Child, ChildStdin)>,
+    _guard: Guard,
 }
 
 impl PostgresCluster {
@@ -112,17 +87,59 @@ impl PostgresCluster {
 
     /// Creates a cluster that does not run yet.
     fn create(settings: &[(&str, &str)]) -> Result<Self, TestbedError> {
-        let binaries = find_binaries().ok_or(TestbedError::NoServer)?;
-        let folder = tempfile::Builder::new()
-            .prefix("levada-pg-")
-            .tempdir_in("/tmp")
-            .map_err(|source| TestbedError::Prepare { path: "/tmp".into(), source })?
-            .keep();
-        let mut cluster = Self { binaries, folder, port: 0, owner: None, guard: None };
-        cluster.guard = Some(cluster.spawn_guard()?);
-        cluster.prepare_folder()?;
+        let cluster = Self::prepare()?;
         cluster.initialize(settings)?;
         Ok(cluster)
+    }
+
+    /// Creates a guarded folder without data.
+    fn prepare() -> Result<Self, TestbedError> {
+        let binaries = find_binaries().ok_or(TestbedError::NoServer)?;
+        let folder = system::new_folder("levada-pg-")?;
+        let guard = Guard::spawn(GUARD, &folder)?;
+        let owner = match system::hand_over(&folder, &["postgres", "nobody"])? {
+            Owner::Us => None,
+            Owner::Other(user, group) => Some((user, group)),
+            Owner::Nobody => return Err(TestbedError::NoUser),
+        };
+        Ok(Self { binaries, folder, port: 0, owner, _guard: guard })
+    }
+
+    /// What a failover leaves: a standby with what this running server has now, promoted. As every standby
+    /// before PostgreSQL 17 it has no logical slots.
+    ///
+    /// # Errors
+    /// The copy can't be made, or does not start.
+    pub fn promoted_copy(&self) -> Result<Self, TestbedError> {
+        let mut copy = Self::prepare()?;
+        self.run("pg_basebackup", |command| {
+            command.args(self.login()).args(["--no-sync", "--checkpoint=fast", "--pgdata"]).arg(copy.data())
+        })?;
+        system::write_private(&copy.data().join("standby.signal"), "", copy.owner)?;
+        copy.start_server()?;
+        copy.control("promote", &[])?;
+        Ok(copy)
+    }
+
+    /// Copies the data folder aside, as a backup of the stopped server; it runs again afterwards.
+    ///
+    /// # Errors
+    /// The server does not stop or start, or its folder can't be copied.
+    pub fn back_up(&self) -> Result<(), TestbedError> {
+        self.stop()?;
+        system::output_of(Command::new("cp").arg("-a").arg(self.data()).arg(self.backup()))?;
+        self.restart()
+    }
+
+    /// Puts the copy of [`Self::back_up`] in the place of what there is now, and starts it.
+    ///
+    /// # Errors
+    /// The server does not stop or start, or there is no copy.
+    pub fn restore(&self) -> Result<(), TestbedError> {
+        self.stop()?;
+        system::output_of(Command::new("rm").arg("-r").arg(self.data()))?;
+        system::output_of(Command::new("mv").arg(self.backup()).arg(self.data()))?;
+        self.restart()
     }
 
     /// As [`Self::start`], with encryption on: a certificate and its key as PEM.
@@ -132,7 +149,7 @@ impl PostgresCluster {
     pub fn start_encrypted(certificate: &str, key: &str) -> Result<Self, TestbedError> {
         let mut cluster = Self::create(&[("ssl", "on")])?;
         for (name, pem) in [("server.crt", certificate), ("server.key", key)] {
-            cluster.write_private(&cluster.data().join(name), pem)?;
+            system::write_private(&cluster.data().join(name), pem, cluster.owner)?;
         }
         cluster.start_server()?;
         Ok(cluster)
@@ -159,7 +176,7 @@ impl PostgresCluster {
     /// It does not run.
     pub fn pid(&self) -> Result<String, TestbedError> {
         let path = self.data().join("postmaster.pid");
-        let text = std::fs::read_to_string(&path).map_err(|source| TestbedError::Prepare { path, source })?;
+        let text = std::fs::read_to_string(&path).map_err(|source| SystemError::Prepare { path, source })?;
         Ok(text.lines().next().unwrap_or_default().trim().to_owned())
     }
 
@@ -219,10 +236,10 @@ impl PostgresCluster {
         let script = r#"kill -9 "$1"; tries=0
             while kill -0 "$1" 2>/dev/null && [ $tries -lt 600 ]; do tries=$((tries + 1)); sleep 0.05; done
             ! kill -0 "$1" 2>/dev/null"#;
-        match output_of(Command::new("/bin/sh").args(["-c", script, "kill", &pid]).stdin(Stdio::null())) {
+        match system::output_of(Command::new("/bin/sh").args(["-c", script, "kill", &pid]).stdin(Stdio::null())) {
             Ok(_) => Ok(()),
-            Err(TestbedError::Failed { .. }) => Err(TestbedError::StillThere { pid }),
-            Err(error) => Err(error),
+            Err(SystemError::Failed { .. }) => Err(TestbedError::StillThere { pid }),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -239,7 +256,7 @@ impl PostgresCluster {
         let until = Instant::now() + Duration::from_secs(GONE_SECONDS_MAX);
         loop {
             match self.control("start", &["-o", &self.server_options(self.port)]) {
-                Err(TestbedError::Failed { .. }) if Instant::now() < until => {}
+                Err(TestbedError::System(SystemError::Failed { .. })) if Instant::now() < until => {}
                 other => return other,
             }
         }
@@ -247,6 +264,10 @@ impl PostgresCluster {
 
     fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    fn backup(&self) -> PathBuf {
+        self.folder.join("backup")
     }
 
     fn login(&self) -> Vec<String> {
@@ -258,38 +279,11 @@ impl PostgresCluster {
         format!("-p {port} -k {}", self.folder.display())
     }
 
-    /// Starts the process that cleans up when we are gone.
-    fn spawn_guard(&self) -> Result<(Child, ChildStdin), TestbedError> {
-        let mut child = Command::new("/bin/sh")
-            .args([OsStr::new("-c"), OsStr::new(GUARD), OsStr::new("guard"), self.folder.as_os_str()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // Ctrl-C reaches the test's process group; the guard has to outlive it.
-            .process_group(0)
-            .spawn()
-            .map_err(|source| TestbedError::Spawn { program: "/bin/sh".into(), source })?;
-        let pipe = child.stdin.take().expect("stdin was piped");
-        Ok((child, pipe))
-    }
-
-    /// Makes the folder reachable for the server's user and lets that user own it.
-    fn prepare_folder(&mut self) -> Result<(), TestbedError> {
-        let prepare = |source| TestbedError::Prepare { path: self.folder.clone(), source };
-        std::fs::set_permissions(&self.folder, std::fs::Permissions::from_mode(0o755)).map_err(prepare)?;
-        if std::fs::metadata(&self.folder).map_err(prepare)?.uid() == 0 {
-            let (user, group) = unprivileged_user().ok_or(TestbedError::NoUser)?;
-            chown(&self.folder, Some(user), Some(group)).map_err(prepare)?;
-            self.owner = Some((user, group));
-        }
-        Ok(())
-    }
-
     fn initialize(&self, settings: &[(&str, &str)]) -> Result<(), TestbedError> {
         // md5, because SCRAM's thousands of hashes per login cost more than most tests in a debug
         // build. Roles that are created with SCRAM passwords still log in by SCRAM.
         let password_file = self.folder.join("password");
-        let prepare = |path: &Path, source| TestbedError::Prepare { path: path.to_owned(), source };
+        let prepare = |path: &Path, source| SystemError::Prepare { path: path.to_owned(), source };
         std::fs::write(&password_file, PASSWORD).map_err(|source| prepare(&password_file, source))?;
         self.run("initdb", |command| {
             command
@@ -314,31 +308,21 @@ impl PostgresCluster {
         // Included last: a later line wins over an earlier one.
         let lines =
             own.iter().chain(settings).map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")));
-        self.write_private(&self.data().join("postgresql.auto.conf"), &lines.collect::<String>())
-    }
-
-    /// Writes a file that only the server's user may read.
-    fn write_private(&self, path: &Path, text: &str) -> Result<(), TestbedError> {
-        let prepare = |source| TestbedError::Prepare { path: path.to_owned(), source };
-        std::fs::write(path, text).map_err(prepare)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(prepare)?;
-        match self.owner {
-            Some((user, group)) => chown(path, Some(user), Some(group)).map_err(prepare),
-            None => Ok(()),
-        }
+        let path = self.data().join("postgresql.auto.conf");
+        Ok(system::write_private(&path, &lines.collect::<String>(), self.owner)?)
     }
 
     fn start_server(&mut self) -> Result<(), TestbedError> {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let port = free_port().map_err(|source| TestbedError::Prepare { path: "127.0.0.1:0".into(), source })?;
+            let port = system::free_port()?;
             match self.control("start", &["-o", &self.server_options(port)]) {
                 Ok(()) => {
                     self.port = port;
                     return Ok(());
                 }
-                Err(TestbedError::Failed { .. }) if attempt < START_ATTEMPTS_MAX => {}
+                Err(TestbedError::System(SystemError::Failed { .. })) if attempt < START_ATTEMPTS_MAX => {}
                 Err(error) => return Err(error),
             }
         }
@@ -351,11 +335,11 @@ impl PostgresCluster {
         });
         match done {
             Ok(_) => Ok(()),
-            Err(TestbedError::Failed { program, output }) => {
+            Err(TestbedError::System(SystemError::Failed { program, output })) => {
                 let log = std::fs::read_to_string(&log).unwrap_or_default();
                 let tail: Vec<&str> = log.lines().rev().take(20).collect();
                 let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
-                Err(TestbedError::Failed { program, output: format!("{output}\n{tail}") })
+                Err(SystemError::Failed { program, output: format!("{output}\n{tail}") }.into())
             }
             Err(error) => Err(error),
         }
@@ -367,37 +351,8 @@ impl PostgresCluster {
         arguments(&mut command);
         // The folder that the test was started in may be closed to the server's user.
         command.current_dir("/").stdin(Stdio::null()).process_group(0).env("PGPASSWORD", PASSWORD);
-        if let Some((user, group)) = self.owner {
-            command.uid(user).gid(group);
-        }
-        output_of(&mut command)
-    }
-}
-
-impl Drop for PostgresCluster {
-    fn drop(&mut self) {
-        if let Some((mut guard, pipe)) = self.guard.take() {
-            drop(pipe);
-            let _ = guard.wait();
-        }
-    }
-}
-
-/// Runs a program to its end. Its output goes through a file, because a server that it leaves
-/// behind would hold a pipe open.
-fn output_of(command: &mut Command) -> Result<String, TestbedError> {
-    let program = PathBuf::from(command.get_program());
-    let spawn = |source| TestbedError::Spawn { program: program.clone(), source };
-    let mut file = tempfile::tempfile().map_err(spawn)?;
-    let (stdout, stderr) = (file.try_clone().map_err(spawn)?, file.try_clone().map_err(spawn)?);
-    let status = command.stdout(stdout).stderr(stderr).status().map_err(spawn)?;
-    let mut output = String::new();
-    std::io::Seek::rewind(&mut file).map_err(spawn)?;
-    std::io::Read::read_to_string(&mut file, &mut output).map_err(spawn)?;
-    let output = output.trim_end_matches('\n').to_owned();
-    match status.success() {
-        true => Ok(output),
-        false => Err(TestbedError::Failed { program, output }),
+        system::become_owner(&mut command, self.owner);
+        Ok(system::output_of(&mut command)?)
     }
 }
 
@@ -417,20 +372,6 @@ fn find_binaries() -> Option<PathBuf> {
         .collect();
     versions.sort();
     versions.pop().map(|(_, folder)| folder)
-}
-
-/// User and group ids of somebody whom PostgreSQL does not refuse.
-fn unprivileged_user() -> Option<(u32, u32)> {
-    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    ["postgres", "nobody"].iter().find_map(|wanted| {
-        let line = passwd.lines().find(|line| line.split(':').next() == Some(wanted))?;
-        let fields: Vec<&str> = line.split(':').collect();
-        Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
-    })
-}
-
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 fn percent_encoded(text: &str) -> String {

@@ -13,15 +13,13 @@ use super::grants;
 use super::quote::identifier;
 use super::tables::{self, physical, physical_names};
 use super::views::{self, ViewName};
-use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType as Arrow, Field, Int64Type, TimeUnit};
+use crate::changes::with_times;
 use futures::StreamExt;
 use levada_flow::sink::{Content, Delivered, DeliveredTable, Mark, TableDelivery, UnknownReader};
 use levada_flow::{FlowError, Retry, RowStream, failpoint};
 use levada_model::DataType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -245,32 +243,6 @@ fn create_stage(stage: &str, columns: &[WriteColumn]) -> String {
         .map(|column| format!("{} {}", identifier(&column.name), super::types::ddl(&column.data_type)))
         .collect();
     format!("CREATE TEMP TABLE {} ({}) ON COMMIT DROP", stage.trim_start_matches("pg_temp."), columns.join(", "))
-}
-
-/// The schema's columns, the time of each row's batch, its operation, its key hash.
-fn with_times(
-    batch: &RecordBatch,
-    width: usize,
-    times: &BTreeMap<i64, i64>,
-    source: &str,
-) -> Result<RecordBatch, FlowError> {
-    let wrong = || FlowError::never(format!("the changes of {source} lack lv_batch, lv_op, lv_key_hash, or a time"));
-    let own = |name: &str| batch.column_by_name(name).ok_or_else(wrong);
-    let batches = own("lv_batch")?.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?;
-    let at: Option<Vec<i64>> = batches.values().iter().map(|batch| times.get(batch).copied()).collect();
-    let at = TimestampMicrosecondArray::from(at.ok_or_else(wrong)?).with_timezone("UTC");
-    let mut arrays: Vec<ArrayRef> = batch.columns().get(..width).ok_or_else(wrong)?.to_vec();
-    let mut fields: Vec<Arc<Field>> = batch.schema().fields()[..width].to_vec();
-    let instant = Arrow::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    fields.push(Arc::new(Field::new("lv_at", instant, false)));
-    arrays.push(Arc::new(at));
-    for name in ["lv_op", "lv_key_hash"] {
-        let array = own(name)?;
-        fields.push(Arc::new(Field::new(name, array.data_type().clone(), false)));
-        arrays.push(Arc::clone(array));
-    }
-    RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), arrays)
-        .map_err(|error| wrong().because(error))
 }
 
 /// Deletes what is gone, inserts or updates the rest; of several changes of a key the last counts.

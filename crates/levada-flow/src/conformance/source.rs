@@ -21,6 +21,11 @@ pub trait SourceHarness: Sync {
     /// Whether it has the type.
     fn has(&self, data_type: &DataType) -> bool;
 
+    /// Whether a table or column can have such a name.
+    fn has_name(&self, _name: &str) -> bool {
+        true
+    }
+
     /// How it is read; [`IngestKind::Snapshot`] unless it says otherwise.
     fn kind(&self) -> IngestKind {
         IngestKind::Snapshot
@@ -158,7 +163,7 @@ async fn every_type_arrives_as_it_is(harness: &dyn SourceHarness) {
 }
 
 async fn hostile_names_are_only_names(harness: &dyn SourceHarness) {
-    let names = hostile_names();
+    let names: Vec<&str> = hostile_names().into_iter().filter(|name| harness.has_name(name)).collect();
     let mut columns = vec![("id", "int64", true)];
     columns.extend(names.iter().map(|name| (*name, "text", false)));
     let schema = schema_of(&columns);

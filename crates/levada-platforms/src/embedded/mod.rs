@@ -36,11 +36,20 @@ impl Platform for Embedded {
         Some(Capabilities {
             sources: [
                 (ContainerKind::Postgres, logged_tables.into()),
+                (ContainerKind::Mysql, tables.into()),
+                (ContainerKind::Mariadb, tables.into()),
                 (ContainerKind::Sqlite, tables.into()),
                 (ContainerKind::Files, [IngestMode::Files].into()),
             ]
             .into(),
-            sinks: [ContainerKind::Postgres, ContainerKind::Sqlite, ContainerKind::Files].into(),
+            sinks: [
+                ContainerKind::Postgres,
+                ContainerKind::Mysql,
+                ContainerKind::Mariadb,
+                ContainerKind::Sqlite,
+                ContainerKind::Files,
+            ]
+            .into(),
             code: [CodeKind::Sql, CodeKind::Command].into(),
             feeds: [STORE_FEED.to_owned()].into(),
             catch_up: [CatchUp::Latest].into(),

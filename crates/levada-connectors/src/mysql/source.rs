@@ -1,0 +1,216 @@
+//! A MySQL or MariaDB database as a producer: snapshots and watermarks by prepared queries.
+//!
+//! One session reads all tables of a pull, one after the other, in one transaction that starts with
+//! a consistent snapshot: all of them are one state. That is InnoDB's doing; a table of an engine
+//! without transactions (MyISAM, Aria) is read as it is when its turn comes. MySQL has no way to
+//! share a snapshot between sessions, so that `connections_max` changes nothing here.
+//!
+//! The incarnation is the server's identity and the database. MySQL has a `server_uuid`, which goes
+//! with the data directory. MariaDB has none: there it is `server_id`, by which a replica that took
+//! over differs, and the time at which the table `mysql.global_priv` was made, which a re-created data
+//! directory changes and a physical copy keeps. A user who may not see that table is not told the
+//! time; then only `server_id` counts.
+
+use super::catalog::{self, DatasetPlan, WatermarkPlan};
+use super::config::{Session, Settings};
+use super::error::During;
+use super::quote::identifier;
+use super::rows::{ReadColumn, read_rows, select_list};
+use async_trait::async_trait;
+use levada_flow::source::{Coverage, PullEnd, PullRequest, Pulled};
+use levada_flow::{FlowError, Position, Secret, Source};
+use levada_model::connection::Connection;
+use levada_model::model::IngestKind;
+use mysql_async::Value;
+use mysql_async::prelude::Queryable;
+use std::collections::BTreeMap;
+use tokio::sync::mpsc;
+
+/// A producer's database.
+pub struct MysqlSource {
+    settings: Settings,
+    session: Option<Session>,
+}
+
+/// Opens a producer's database and makes sure that it lets us in.
+///
+/// # Errors
+/// Nobody answers, or the server refuses user, password or database.
+pub async fn open(connection: &Connection, secret: Secret) -> Result<MysqlSource, FlowError> {
+    let settings = Settings::new(connection, &secret, true)?;
+    let session = Some(settings.connect().await?);
+    Ok(MysqlSource { settings, session })
+}
+
+#[async_trait]
+impl Source for MysqlSource {
+    async fn inspect(&mut self, request: &PullRequest) -> Result<(), FlowError> {
+        check_kind(request)?;
+        let mut session = self.take_session().await?;
+        catalog::plan(&mut session, self.settings.place(), &self.settings.default_schema, request).await?;
+        self.session = Some(session);
+        Ok(())
+    }
+
+    async fn pull(&mut self, request: &PullRequest, out: mpsc::Sender<Pulled>) -> Result<PullEnd, FlowError> {
+        check_kind(request)?;
+        let mut session = self.take_session().await?;
+        session.work();
+        let end = self.read(&mut session, request, &out).await?;
+        session.rest();
+        self.session = Some(session);
+        Ok(end)
+    }
+
+    async fn acknowledge(&mut self, _position: &Position) -> Result<(), FlowError> {
+        // Reading by queries leaves nothing behind at the source.
+        Ok(())
+    }
+}
+
+impl MysqlSource {
+    async fn take_session(&mut self) -> Result<Session, FlowError> {
+        match self.session.take() {
+            Some(session) if session.is_usable() => Ok(session),
+            _ => self.settings.connect().await,
+        }
+    }
+
+    /// Reads all datasets under one snapshot.
+    async fn read(
+        &self,
+        session: &mut Session,
+        request: &PullRequest,
+        out: &mpsc::Sender<Pulled>,
+    ) -> Result<PullEnd, FlowError> {
+        let place = self.settings.place();
+        let moment = Moment::begin(session, place, &self.settings.database).await?;
+        let plans = catalog::plan(session, place, &self.settings.default_schema, request).await?;
+        let mut greatest = match request.position(&moment.incarnation) {
+            Some(Position::Watermark { greatest }) => greatest.clone(),
+            _ => BTreeMap::new(),
+        };
+        let mut coverage = Vec::new();
+        for (index, (dataset, plan)) in request.datasets.iter().zip(plans).enumerate() {
+            let since = greatest.get(dataset.dataset.as_str()).cloned();
+            coverage.push(match (&plan.watermark, &since) {
+                (Some(_), Some(_)) if request.finds_deletes => Coverage::UpsertsAndKeys,
+                (Some(_), Some(_)) => Coverage::Upserts,
+                _ => Coverage::Complete,
+            });
+            let read = Read { index, plan, since, lists_keys: request.finds_deletes };
+            if let Some(value) = read.run(session, out).await? {
+                greatest.insert(dataset.dataset.as_str().to_owned(), value);
+            }
+        }
+        session.run("COMMIT", || format!("the snapshot at {place} can't be ended")).await?;
+        let position = match request.kind {
+            IngestKind::Watermark { .. } => Position::Watermark { greatest },
+            _ => Position::Snapshot { mark: moment.mark },
+        };
+        Ok(PullEnd::new(position, coverage, moment.incarnation))
+    }
+}
+
+/// One table to read.
+struct Read {
+    /// In the request.
+    index: usize,
+    plan: DatasetPlan,
+    /// The greatest watermark of the last pull.
+    since: Option<String>,
+    lists_keys: bool,
+}
+
+impl Read {
+    /// Sends the rows, and the keys where they are asked for; gives the greatest watermark.
+    async fn run(&self, session: &mut Session, out: &mpsc::Sender<Pulled>) -> Result<Option<String>, FlowError> {
+        let DatasetPlan { table, columns, watermark, .. } = &self.plan;
+        let (label, quoted) = (table.to_string(), table.quoted());
+        let greatest = match watermark {
+            Some(watermark) => self.greatest(session, watermark).await?,
+            None => None,
+        };
+        let (condition, parameters) = match (watermark, &self.since) {
+            (Some(watermark), Some(since)) => (newer(watermark), vec![Value::Bytes(since.clone().into_bytes())]),
+            _ => (String::new(), Vec::new()),
+        };
+        let query = format!("SELECT {} FROM {quoted}{condition}", select_list(columns.iter()));
+        let wrap = |rows| Pulled::Rows { dataset: self.index, rows };
+        read_rows(session, &label, &query, parameters, columns, out, wrap).await?;
+        if self.lists_keys && watermark.is_some() && self.since.is_some() {
+            let keys: Vec<ReadColumn> = columns.iter().filter(|column| column.is_key).cloned().collect();
+            let query = format!("SELECT {} FROM {quoted}", select_list(keys.iter()));
+            let wrap = |keys| Pulled::Keys { dataset: self.index, keys };
+            read_rows(session, &label, &query, Vec::new(), &keys, out, wrap).await?;
+        }
+        Ok(greatest)
+    }
+
+    async fn greatest(&self, session: &mut Session, watermark: &WatermarkPlan) -> Result<Option<String>, FlowError> {
+        let table = &self.plan.table;
+        let query = format!("SELECT CAST(MAX({}) AS CHAR) FROM {}", identifier(&watermark.column), table.quoted());
+        let row: Result<Option<Option<String>>, _> = session.query_first(query).await;
+        let row = row.during(|| format!("the greatest {:?} of table {table} can't be found", watermark.column))?;
+        Ok(row.flatten())
+    }
+}
+
+/// The condition for what may have changed. Rows without a watermark can't be told apart: they are
+/// read each time rather than lost.
+fn newer(watermark: &WatermarkPlan) -> String {
+    let column = identifier(&watermark.column);
+    format!(" WHERE {column} >= {}{} OR {column} IS NULL", watermark.cast, watermark.overlap)
+}
+
+fn check_kind(request: &PullRequest) -> Result<(), FlowError> {
+    match request.kind {
+        IngestKind::Snapshot | IngestKind::Watermark { .. } => Ok(()),
+        IngestKind::Cdc { .. } => Err(FlowError::never("this build reads no binary log of MySQL or MariaDB")
+            .hint("use ingest kind snapshot or watermark")),
+        _ => Err(FlowError::never("a MySQL database has no files and no topics")),
+    }
+}
+
+/// One consistent state of the server.
+struct Moment {
+    /// For people: the place in the binary log, or the time.
+    mark: String,
+    incarnation: String,
+}
+
+const MARIADB: &str = "
+    SELECT CONCAT('server ', @@server_id, '/', COALESCE(
+        (SELECT create_time FROM information_schema.tables
+         WHERE table_schema = 'mysql' AND table_name = 'global_priv'), 'unknown'))";
+
+impl Moment {
+    /// Starts the transaction that sees it.
+    async fn begin(session: &mut Session, place: &str, database: &str) -> Result<Self, FlowError> {
+        let taken = || format!("no consistent snapshot can be taken at {place}");
+        session.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ", taken).await?;
+        session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", taken).await?;
+        let identity = if session.is_mariadb { MARIADB } else { "SELECT @@server_uuid" };
+        let server: Option<String> = session.query_first(identity).await.during(taken)?;
+        let server = server.unwrap_or_else(|| "unknown".to_owned());
+        let mark = Self::mark(session).await.during(taken)?;
+        Ok(Self { mark, incarnation: format!("{server}/{database}") })
+    }
+
+    async fn mark(session: &mut Session) -> Result<String, mysql_async::Error> {
+        let log = match session.is_mariadb {
+            // What the snapshot sees, and not what the log has meanwhile.
+            true => {
+                let status = "SHOW STATUS WHERE Variable_name IN ('Binlog_snapshot_file', 'Binlog_snapshot_position')";
+                let rows: Vec<(String, String)> = session.query(status).await?;
+                let has_log = rows.iter().any(|(name, value)| name == "Binlog_snapshot_file" && !value.is_empty());
+                has_log.then(|| rows.into_iter().map(|(_, value)| value).collect::<Vec<_>>().join(":"))
+            }
+            false => session.query_first("SELECT @@GLOBAL.gtid_executed").await?.filter(|set: &String| !set.is_empty()),
+        };
+        match log {
+            Some(log) => Ok(log),
+            None => Ok(session.query_first("SELECT CAST(UTC_TIMESTAMP(6) AS CHAR)").await?.unwrap_or_default()),
+        }
+    }
+}
