@@ -9,6 +9,7 @@
 
 pub mod files;
 pub mod literal;
+mod log_pull;
 pub mod mysql;
 pub mod postgres;
 pub mod sqlite;

@@ -3,6 +3,7 @@
 mod files;
 mod interrupt;
 mod mysql;
+mod mysql_log;
 mod postgres;
 mod postgres_log;
 mod sqlite;

@@ -48,15 +48,15 @@ fn database(name: &str) -> Database {
     database_of(server(), name)
 }
 
-fn database_of(server: &MariadbServer, name: &str) -> Database {
+pub(super) fn database_of(server: &MariadbServer, name: &str) -> Database {
     let create = format!("CREATE DATABASE {} CHARACTER SET utf8mb4", identifier(name));
     server.sql(&create).expect("a database can be created");
     Database { name: name.to_owned(), port: server.port() }
 }
 
 #[derive(Clone)]
-struct Database {
-    name: String,
+pub(super) struct Database {
+    pub(super) name: String,
     port: u16,
 }
 
@@ -81,7 +81,7 @@ impl Database {
         }
     }
 
-    async fn client(&self) -> mysql_async::Conn {
+    pub(super) async fn client(&self) -> mysql_async::Conn {
         let options = mysql_async::OptsBuilder::default()
             .ip_or_hostname("127.0.0.1")
             .tcp_port(self.port)
@@ -94,19 +94,19 @@ impl Database {
         client
     }
 
-    async fn run(&self, statements: &[&str]) {
+    pub(super) async fn run(&self, statements: &[&str]) {
         let mut client = self.client().await;
         for sql in statements {
             client.query_drop(*sql).await.unwrap_or_else(|error| panic!("{error:?} in {sql:.2000}"));
         }
     }
 
-    async fn text(&self, sql: &str) -> String {
+    pub(super) async fn text(&self, sql: &str) -> String {
         let row: Option<String> = self.client().await.query_first(sql).await.expect("a query");
         row.expect("a row")
     }
 
-    async fn source(&self) -> Box<dyn Source> {
+    pub(super) async fn source(&self) -> Box<dyn Source> {
         let opened = mysql::source::open(&self.connection(), superuser()).await;
         Box::new(opened.unwrap_or_else(|error| panic!("{}", error.chain())))
     }
@@ -129,7 +129,7 @@ fn snapshot(datasets: Vec<PullDataset>) -> PullRequest {
     PullRequest::new(IngestKind::Snapshot, datasets, "levada_test")
 }
 
-fn dataset(name: &str, table: &str, schema: &Schema) -> PullDataset {
+pub(super) fn dataset(name: &str, table: &str, schema: &Schema) -> PullDataset {
     PullDataset {
         dataset: name.parse().expect("a name"),
         table: table.to_owned(),

@@ -61,25 +61,47 @@ pub(super) async fn plan(
 ) -> Result<Vec<DatasetPlan>, FlowError> {
     let mut mismatches = Vec::new();
     let mut plans = Vec::new();
-    for dataset in &request.datasets {
-        let name = TableName::parse(&dataset.table, default_schema);
-        let found = find_columns(session, place, &name).await?;
-        if found.is_empty() {
-            mismatches.push(missing_table(session, place, &name).await?);
-            continue;
-        }
-        let before = mismatches.len();
-        let columns = plan_columns(&dataset.schema, &name, &found, |column| column.source_name(), &mut mismatches);
-        let watermark = plan_watermark(dataset, request, &name, &found, &mut mismatches);
-        if mismatches.len() == before {
-            plans.push(DatasetPlan { table: name, columns, watermark });
+    for plan in plan_each(session, place, default_schema, request).await? {
+        match plan {
+            Ok(plan) => plans.push(plan),
+            Err(problems) => mismatches.extend(problems),
         }
     }
     match mismatches.is_empty() {
         true => Ok(plans),
-        false => Err(FlowError::never(mismatches.join("; "))
-            .hint(format!("compare the model with {place}: correct the datastore, or grant what is missing"))),
+        false => Err(FlowError::never(mismatches.join("; ")).hint(correct_hint(place))),
     }
+}
+
+/// What to do about a catalog that does not fit.
+pub(super) fn correct_hint(place: &str) -> String {
+    format!("compare the model with {place}: correct the datastore, or grant what is missing")
+}
+
+/// The same dataset by dataset: what does not fit in one is no problem of the others.
+pub(super) async fn plan_each(
+    session: &mut Session,
+    place: &str,
+    default_schema: &str,
+    request: &PullRequest,
+) -> Result<Vec<Result<DatasetPlan, Vec<String>>>, FlowError> {
+    let mut plans = Vec::new();
+    for dataset in &request.datasets {
+        let name = TableName::parse(&dataset.table, default_schema);
+        let found = find_columns(session, place, &name).await?;
+        if found.is_empty() {
+            plans.push(Err(vec![missing_table(session, place, &name).await?]));
+            continue;
+        }
+        let mut mismatches = Vec::new();
+        let columns = plan_columns(&dataset.schema, &name, &found, |column| column.source_name(), &mut mismatches);
+        let watermark = plan_watermark(dataset, request, &name, &found, &mut mismatches);
+        plans.push(match mismatches.is_empty() {
+            true => Ok(DatasetPlan { table: name, columns, watermark }),
+            false => Err(mismatches),
+        });
+    }
+    Ok(plans)
 }
 
 /// How the columns of a delivered table are read back, by the names that consumers see.

@@ -245,6 +245,14 @@ impl Session {
         !self.is_working && !self.is_disconnected()
     }
 
+    /// The bare connection, for what is no query.
+    ///
+    /// # Panics
+    /// Never: only drop takes it out otherwise.
+    pub(super) fn into_connection(mut self) -> Conn {
+        self.connection.take().expect("only drop takes it")
+    }
+
     /// Runs one statement.
     ///
     /// # Errors
@@ -300,16 +308,19 @@ impl Drop for Session {
         // driver would read all that is still to come.
         let settings = self.settings.clone();
         runtime.spawn(async move {
-            if let Err(error) = kill(&settings, connection.id()).await {
-                tracing::debug!(error = %error.chain(), "a statement could not be ended");
-            }
+            kill(&settings, connection.id()).await;
             drop(connection);
         });
     }
 }
 
-/// Ends another session of ours, its transaction and its locks.
-async fn kill(settings: &Settings, id: u32) -> Result<(), FlowError> {
-    let mut session = settings.connect().await?;
-    session.run(&format!("KILL {id}"), || format!("session {id} can't be ended")).await
+/// Ends another session of ours, its transaction and its locks, if the server lets us.
+pub(super) async fn kill(settings: &Settings, id: u32) {
+    let killed = async {
+        let mut session = settings.connect().await?;
+        session.run(&format!("KILL {id}"), || format!("session {id} can't be ended")).await
+    };
+    if let Err(error) = killed.await {
+        tracing::debug!(error = %error.chain(), "what a session does could not be ended");
+    }
 }

@@ -15,6 +15,7 @@ mod delivery;
 mod encode;
 pub mod error;
 mod grants;
+mod log;
 pub mod quote;
 mod rows;
 pub mod sink;

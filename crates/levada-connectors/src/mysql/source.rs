@@ -1,4 +1,5 @@
-//! A MySQL or MariaDB database as a producer: snapshots and watermarks by prepared queries.
+//! A MySQL or MariaDB database as a producer: snapshots and watermarks by prepared queries, changes of
+//! MariaDB by its binary log ([`super::log`]).
 //!
 //! One session reads all tables of a pull, one after the other, in one transaction that starts with
 //! a consistent snapshot: all of them are one state. That is InnoDB's doing; a table of an engine
@@ -14,6 +15,7 @@
 use super::catalog::{self, DatasetPlan, WatermarkPlan};
 use super::config::{Session, Settings};
 use super::error::During;
+use super::log::{self, Log};
 use super::quote::identifier;
 use super::rows::{ReadColumn, read_rows, select_list};
 use async_trait::async_trait;
@@ -30,6 +32,7 @@ use tokio::sync::mpsc;
 pub struct MysqlSource {
     settings: Settings,
     session: Option<Session>,
+    log: Log,
 }
 
 /// Opens a producer's database and makes sure that it lets us in.
@@ -39,7 +42,7 @@ pub struct MysqlSource {
 pub async fn open(connection: &Connection, secret: Secret) -> Result<MysqlSource, FlowError> {
     let settings = Settings::new(connection, &secret, true)?;
     let session = Some(settings.connect().await?);
-    Ok(MysqlSource { settings, session })
+    Ok(MysqlSource { settings, session, log: Log::default() })
 }
 
 #[async_trait]
@@ -47,13 +50,21 @@ impl Source for MysqlSource {
     async fn inspect(&mut self, request: &PullRequest) -> Result<(), FlowError> {
         check_kind(request)?;
         let mut session = self.take_session().await?;
-        catalog::plan(&mut session, self.settings.place(), &self.settings.default_schema, request).await?;
+        match request.kind {
+            IngestKind::Cdc { .. } => log::inspect(&mut session, &self.settings, request).await?,
+            _ => catalog::plan(&mut session, self.settings.place(), &self.settings.default_schema, request)
+                .await
+                .map(drop)?,
+        }
         self.session = Some(session);
         Ok(())
     }
 
     async fn pull(&mut self, request: &PullRequest, out: mpsc::Sender<Pulled>) -> Result<PullEnd, FlowError> {
         check_kind(request)?;
+        if let IngestKind::Cdc { .. } = request.kind {
+            return self.log.pull(&self.settings, request, &out).await;
+        }
         let mut session = self.take_session().await?;
         session.work();
         let end = self.read(&mut session, request, &out).await?;
@@ -63,7 +74,7 @@ impl Source for MysqlSource {
     }
 
     async fn acknowledge(&mut self, _position: &Position) -> Result<(), FlowError> {
-        // Reading by queries leaves nothing behind at the source.
+        // Neither queries nor a reader of the binary log leave anything behind at the source.
         Ok(())
     }
 }
@@ -165,17 +176,15 @@ fn newer(watermark: &WatermarkPlan) -> String {
 
 fn check_kind(request: &PullRequest) -> Result<(), FlowError> {
     match request.kind {
-        IngestKind::Snapshot | IngestKind::Watermark { .. } => Ok(()),
-        IngestKind::Cdc { .. } => Err(FlowError::never("this build reads no binary log of MySQL or MariaDB")
-            .hint("use ingest kind snapshot or watermark")),
+        IngestKind::Snapshot | IngestKind::Watermark { .. } | IngestKind::Cdc { .. } => Ok(()),
         _ => Err(FlowError::never("a MySQL database has no files and no topics")),
     }
 }
 
 /// One consistent state of the server.
-struct Moment {
-    /// For people: the place in the binary log, or the time.
-    mark: String,
+pub(super) struct Moment {
+    /// The place in the binary log that it is the state of, or the time where there is no log.
+    pub(super) mark: String,
     incarnation: String,
 }
 
@@ -186,15 +195,21 @@ const MARIADB: &str = "
 
 impl Moment {
     /// Starts the transaction that sees it.
-    async fn begin(session: &mut Session, place: &str, database: &str) -> Result<Self, FlowError> {
+    pub(super) async fn begin(session: &mut Session, place: &str, database: &str) -> Result<Self, FlowError> {
         let taken = || format!("no consistent snapshot can be taken at {place}");
         session.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ", taken).await?;
         session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", taken).await?;
-        let identity = if session.is_mariadb { MARIADB } else { "SELECT @@server_uuid" };
-        let server: Option<String> = session.query_first(identity).await.during(taken)?;
-        let server = server.unwrap_or_else(|| "unknown".to_owned());
+        let incarnation = Self::identity(session, place, database).await?;
         let mark = Self::mark(session).await.during(taken)?;
-        Ok(Self { mark, incarnation: format!("{server}/{database}") })
+        Ok(Self { mark, incarnation })
+    }
+
+    /// Who the server is, and which of its databases this is.
+    pub(super) async fn identity(session: &mut Session, place: &str, database: &str) -> Result<String, FlowError> {
+        let identity = if session.is_mariadb { MARIADB } else { "SELECT @@server_uuid" };
+        let server: Result<Option<String>, _> = session.query_first(identity).await;
+        let server = server.during(|| format!("the server of {place} does not say who it is"))?;
+        Ok(format!("{}/{database}", server.unwrap_or_else(|| "unknown".to_owned())))
     }
 
     async fn mark(session: &mut Session) -> Result<String, mysql_async::Error> {

@@ -155,7 +155,8 @@ async fn every_type_arrives_by_the_log_as_it_is(harness: &dyn LogHarness) {
     for (table, schema, rows) in &samples {
         harness.insert(table, schema, rows).await;
     }
-    mirror.catch_up(source.as_mut()).await.expect("every value has an image");
+    let end = mirror.catch_up(source.as_mut()).await.expect("every value has an image");
+    assert!(end.stopped.is_empty(), "every value has an image: {:?}", end.stopped);
     for (index, (table, schema, rows)) in samples.iter().enumerate() {
         let found = mirror.rows(index).expect("it is whole");
         assert_same_rows(schema, &found, std::slice::from_ref(rows), table);
@@ -169,10 +170,10 @@ async fn every_type_arrives_by_the_log_as_it_is(harness: &dyn LogHarness) {
 }
 
 async fn hostile_names_are_only_names(harness: &dyn LogHarness) {
-    let names = hostile_names();
+    let names: Vec<&str> = hostile_names().into_iter().filter(|name| harness.has_name(name)).collect();
     let columns: Vec<(&str, &str, bool)> = names.iter().map(|name| (*name, "text", false)).collect();
     let schema = schema_of(&[vec![("id", "int64", true)], columns].concat());
-    let tables: Vec<String> = names.iter().enumerate().map(|(number, name)| format!("log {name} {number}")).collect();
+    let tables: Vec<String> = names.iter().enumerate().map(|(number, name)| format!("log_{name} {number}")).collect();
     for table in &tables {
         create(harness, table, &schema).await;
     }
@@ -361,10 +362,10 @@ async fn a_reader_that_leaves_leaves_nothing(harness: &dyn LogHarness) {
     source.forget("levada_left").await.expect("the source forgets its reader");
     source.forget("levada_left").await.expect("and does not mind a reader that it does not know");
     harness.run("INSERT INTO log_left VALUES (1, 'one', 1)").await;
-    let end = mirror.catch_up(source.as_mut()).await.expect("who comes back begins anew");
-    assert_eq!(end.coverage, [Coverage::Complete]);
+    let end = mirror.catch_up(source.as_mut()).await.expect("who comes back begins anew, or goes on");
     let now = mirror.request.previous.as_ref().map(|previous| previous.incarnation.clone());
     // Some systems keep their log whoever reads it; then nothing was lost.
-    assert!(now.is_some() && incarnation.is_some());
+    let is_anew = now != incarnation;
+    assert_eq!(end.coverage, [if is_anew { Coverage::Complete } else { Coverage::Changes }]);
     end_of(harness, mirror, source).await;
 }

@@ -37,7 +37,7 @@ impl Platform for Embedded {
             sources: [
                 (ContainerKind::Postgres, logged_tables.into()),
                 (ContainerKind::Mysql, tables.into()),
-                (ContainerKind::Mariadb, tables.into()),
+                (ContainerKind::Mariadb, logged_tables.into()),
                 (ContainerKind::Sqlite, tables.into()),
                 (ContainerKind::Files, [IngestMode::Files].into()),
             ]

@@ -15,12 +15,13 @@
 //! the log then passes over; the stream waits meanwhile.
 
 use super::lsn::Lsn;
-use super::reader::{LogReader, Pull};
+use super::reader::LogReader;
 use super::rows::{Built, UPSERT};
 use super::slot;
 use super::state::{Join, Seen};
 use super::tables::{Leaf, LogTable};
 use crate::literal::ColumnReader as Printer;
+use crate::log_pull::Pull;
 use crate::postgres::catalog::DatasetPlan;
 use crate::postgres::copy::{ReadColumn, RowsReader, schema_of};
 use crate::postgres::error::During;
@@ -105,7 +106,7 @@ impl LogReader {
             }
             self.close(pull).await?;
         }
-        if pull.must_end || pull.changes >= super::reader::CHANGES_MAX {
+        if pull.is_full() {
             return Ok(());
         }
         let is_ready = |join: &Join| join.skip_until.is_none_or(|until| self.at.0 >= until);

@@ -12,6 +12,7 @@ use super::slot;
 use super::state::{Join, Moment, Seen, Standing, Standings, to_position};
 use super::tables::{self, LogTable};
 use super::wire::{Frame, LogStream};
+use crate::log_pull::Pull;
 use crate::postgres::catalog::{self, DatasetPlan};
 use crate::postgres::config::{Session, Settings};
 use crate::postgres::error::During;
@@ -24,16 +25,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// After so many changes a pull ends with the transaction at hand, and the next one goes on.
-pub(super) const CHANGES_MAX: usize = 100_000;
-
 /// How often the catalog and what the server holds are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// How long a dataset stays stopped that its table would let go on: a row may have been corrected.
 const TRY_STOPPED_EVERY: Duration = Duration::from_secs(300);
 
-/// How long to wait for frames before asking the server how far it is.
+/// How long to wait before asking again what can be seen.
 const ASK_AFTER: Duration = Duration::from_millis(50);
 
 /// How long a pull waits for transactions that keep tables from being read, before it ends without them.
@@ -152,28 +150,6 @@ impl Dataset {
     }
 }
 
-/// Where a pull's rows go, and when it ends.
-pub(super) struct Pull<'p> {
-    pub(super) out: &'p mpsc::Sender<Pulled>,
-    until: Until,
-    began_at: Instant,
-    first_change_at: Option<Instant>,
-    pub(super) changes: usize,
-    /// Whether it has to end, because a dataset was read whole at its place.
-    pub(super) must_end: bool,
-}
-
-impl Pull<'_> {
-    pub(super) async fn send(&self, pulled: Pulled) -> Result<(), FlowError> {
-        self.out.send(pulled).await.map_err(|_| FlowError::later("nobody takes the rows of the pull any more"))
-    }
-
-    pub(super) fn count(&mut self, changes: usize) {
-        self.changes += changes;
-        self.first_change_at.get_or_insert_with(Instant::now);
-    }
-}
-
 /// What an opened log goes on from.
 pub(super) struct Opening {
     pub(super) settings: Settings,
@@ -253,9 +229,7 @@ impl LogReader {
         request: &PullRequest,
         out: &mpsc::Sender<Pulled>,
     ) -> Result<PullEnd, FlowError> {
-        let now = Instant::now();
-        let mut pull =
-            Pull { out, until: request.until, began_at: now, first_change_at: None, changes: 0, must_end: false };
+        let mut pull = Pull::new(out, request.until);
         for dataset in &mut self.datasets {
             (dataset.coverage, dataset.is_told, dataset.lists_later) = (Coverage::Changes, false, false);
         }
@@ -290,16 +264,7 @@ impl LogReader {
         if self.window.is_some() {
             return false;
         }
-        if pull.must_end || pull.changes >= CHANGES_MAX {
-            return true;
-        }
-        match pull.until {
-            Until::Now => !self.is_behind() || self.is_held_up(),
-            Until::News { linger_ms, idle_ms } => match pull.first_change_at {
-                Some(at) => at.elapsed() >= Duration::from_millis(linger_ms),
-                None => pull.began_at.elapsed() >= Duration::from_millis(idle_ms),
-            },
-        }
+        pull.is_enough(!self.is_behind() || self.is_held_up())
     }
 
     /// Whether something is left of what there was when the pull, or the one before, began.
@@ -390,14 +355,7 @@ impl LogReader {
         if let Some(frame) = self.waiting.pop_front() {
             return Ok(Some(frame));
         }
-        let wait = match (pull.until, pull.first_change_at) {
-            _ if self.is_joining() || pull.until == Until::Now => ASK_AFTER,
-            (Until::News { linger_ms, .. }, Some(at)) => Duration::from_millis(linger_ms).saturating_sub(at.elapsed()),
-            (Until::News { idle_ms, .. }, None) => {
-                Duration::from_millis(idle_ms).saturating_sub(pull.began_at.elapsed())
-            }
-            (Until::Now, _) => ASK_AFTER,
-        };
+        let wait = pull.wait(self.is_joining());
         match tokio::time::timeout(wait, self.stream.next()).await {
             Ok(frames) => {
                 self.heard_at = Instant::now();

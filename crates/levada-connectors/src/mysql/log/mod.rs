@@ -1,0 +1,136 @@
+//! MariaDB's change log: the binary log with whole rows, read as a replica reads it.
+//!
+//! ```text
+//! stream ─events→ images ─rows→ reader ─changes→ the pull
+//!                                 │ tables read whole, at places of the log
+//! server: identity, which log is there      tables: the catalog      state: the position
+//! ```
+//!
+//! A table that is new, or was changed, is read whole in a snapshot whose place in the log the server tells
+//! (`Binlog_snapshot_position`): its rows are the state there, the log says nothing new of it before, and the
+//! pull ends there. The first pull does so with all tables, in one snapshot. The other tables of the stream
+//! wait while that lasts. Where the log can't be read on, because the server has thrown it away, or is
+//! another one than before, everything is read anew, as a new incarnation.
+
+mod charset;
+mod images;
+mod place;
+mod reader;
+mod rows;
+mod server;
+mod state;
+mod statement;
+mod stream;
+mod tables;
+
+use self::place::Reached;
+use self::reader::{LogReader, Opening};
+use self::state::Standings;
+use super::config::{Session, Settings};
+use super::source::Moment;
+use levada_flow::FlowError;
+use levada_flow::source::{PullEnd, PullRequest, Pulled};
+use tokio::sync::mpsc;
+
+/// A stream that is read by the binary log.
+#[derive(Default)]
+pub(super) struct Log {
+    reader: Option<LogReader>,
+}
+
+impl Log {
+    /// Pulls on from where the last pull ended, or from the beginning.
+    pub(super) async fn pull(
+        &mut self,
+        settings: &Settings,
+        request: &PullRequest,
+        out: &mpsc::Sender<Pulled>,
+    ) -> Result<PullEnd, FlowError> {
+        let mut reader = match self.reader.take().filter(|reader| reader.goes_on(request)) {
+            Some(reader) => reader,
+            None => open(settings, request).await?,
+        };
+        let end = reader.pull(request, out).await?;
+        self.reader = Some(reader);
+        Ok(end)
+    }
+}
+
+/// Whether all datasets of a request can be read by the log; every reason at once, why not.
+pub(super) async fn inspect(
+    session: &mut Session,
+    settings: &Settings,
+    request: &PullRequest,
+) -> Result<(), FlowError> {
+    let place = settings.place();
+    server::check(session, place).await?;
+    if previous(request)?.is_some() {
+        // From now on each dataset stops alone.
+        return Ok(());
+    }
+    let mut reasons = Vec::new();
+    for dataset in &request.datasets {
+        reasons
+            .extend(tables::find(session, place, &settings.default_schema, dataset).await?.err().unwrap_or_default());
+    }
+    match reasons.is_empty() {
+        true => Ok(()),
+        false => Err(FlowError::never(reasons.join("; ")).hint(super::catalog::correct_hint(place))),
+    }
+}
+
+/// The last pull, if it was one of the binary log: its incarnation, where it ended, and how each dataset stood.
+type LastPull<'r> = (&'r str, Reached, Standings);
+
+fn previous(request: &PullRequest) -> Result<Option<LastPull<'_>>, FlowError> {
+    let Some(previous) = &request.previous else { return Ok(None) };
+    let read = state::from_position(&previous.position)?;
+    Ok(read.map(|(at, standings)| (previous.incarnation.as_str(), at, standings)))
+}
+
+/// Opens the log where the last pull ended, if nothing of it can have been lost, else at its end.
+async fn open(settings: &Settings, request: &PullRequest) -> Result<LogReader, FlowError> {
+    let place = settings.place();
+    let mut session = settings.connect().await?;
+    server::check(&mut session, place).await?;
+    let server = Moment::identity(&mut session, place, &settings.database).await?;
+    let mut news = Vec::new();
+    if let Some((incarnation, at, standings)) = previous(request)? {
+        match why_anew(&mut session, place, &server, incarnation, &at).await? {
+            None => {
+                let opening = Opening { settings, session, incarnation: incarnation.to_owned(), at, news };
+                return LogReader::new(opening, request, standings).await;
+            }
+            Some(reason) => news.push(format!("{reason}: everything is read anew, as a new incarnation")),
+        }
+    }
+    let begin = server::end(&mut session, place).await?;
+    let transaction = server::transactions(&mut session, &begin).await?.into_iter().next();
+    let opening = Opening {
+        settings,
+        session,
+        incarnation: format!("{server}@{begin}"),
+        at: Reached { place: begin, transaction },
+        news,
+    };
+    LogReader::new(opening, request, Standings::new()).await
+}
+
+/// Why a log can't be read on.
+async fn why_anew(
+    session: &mut Session,
+    place: &str,
+    server: &str,
+    incarnation: &str,
+    at: &Reached,
+) -> Result<Option<String>, FlowError> {
+    if incarnation.rsplit_once('@').map(|(before, _)| before) != Some(server) {
+        return Ok(Some("the server is another one than before".to_owned()));
+    }
+    if let Err(reason) = server::begin_at(session, place, &at.place).await? {
+        return Ok(Some(reason));
+    }
+    let Some(last) = &at.transaction else { return Ok(None) };
+    let is_known = server::transactions(session, &at.place).await?.contains(last);
+    Ok((!is_known).then(|| format!("the binary log has another history before {}: the server was restored", at.place)))
+}

@@ -1,0 +1,497 @@
+//! Reads one stream's binary log, pull by pull: whole transactions in the order of their commits.
+//!
+//! Takes events, gives changes per dataset. How each dataset stands, the position remembers. One whose table
+//! no longer fits the model, or that has a value without an image, stops alone; the others go on.
+
+use super::images::Rows;
+use super::place::{Place, Reached};
+use super::rows::ChangesBuilder;
+use super::server;
+use super::state::{Standing, Standings, to_position};
+use super::statement::{self, Effect};
+use super::stream::{Event, LogStream, Transaction};
+use super::tables::{self, LogTable};
+use crate::log_pull::Pull;
+use crate::mysql::config::{Session, Settings};
+use crate::mysql::rows::{read_rows, select_list};
+use crate::mysql::source::Moment;
+use levada_flow::source::{Coverage, PullDataset, PullEnd, PullRequest, Pulled, Until};
+use levada_flow::{FlowError, Position, Retry, failpoint};
+use levada_model::fingerprint::fingerprint;
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// How long a dataset stays stopped that its table would let go on: a row may have been corrected.
+const TRY_STOPPED_EVERY: Duration = Duration::from_secs(300);
+
+/// How long a server may be silent before its connection counts as lost; it speaks every second.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// An open binary log.
+pub(super) struct LogReader {
+    settings: Settings,
+    /// For the catalog, and for tables that are read whole.
+    session: Session,
+    stream: LogStream,
+    heard_at: Instant,
+    incarnation: String,
+    at: Reached,
+    transaction: Option<Transaction>,
+    /// Which datasets the transaction has told something of.
+    touched: BTreeSet<usize>,
+    datasets: Vec<Dataset>,
+    /// Which datasets read a table, by its database and name.
+    users: HashMap<(String, String), Vec<usize>>,
+    /// Where the pulls that read up to now end.
+    target: Option<Place>,
+    /// Before it a pull can't end: a table was read whole there.
+    whole_at: Option<Place>,
+    news: Vec<String>,
+}
+
+/// A dataset that is read by the log.
+struct Dataset {
+    wanted: PullDataset,
+    /// `None`: its table is not there, or does not fit.
+    table: Option<LogTable>,
+    standing: Standing,
+    builder: Option<ChangesBuilder>,
+    /// The log up to here says nothing new: the table was read whole there.
+    read_at: Option<Place>,
+    /// What this pull says of it.
+    coverage: Coverage,
+    /// Whether this pull has sent something of it.
+    is_told: bool,
+    /// When it was found that it can't be read on.
+    stopped_at: Option<Instant>,
+}
+
+impl Dataset {
+    /// Whether a transaction that begins behind this place says something of it.
+    fn listens_at(&self, begin: &Place) -> bool {
+        self.standing.stopped.is_none()
+            && !self.standing.is_unread
+            && self.read_at.as_ref().is_none_or(|read_at| begin >= read_at)
+    }
+
+    fn is_to_be_read(&self) -> bool {
+        self.standing.is_unread && self.standing.stopped.is_none()
+    }
+}
+
+/// What an opened log goes on from.
+pub(super) struct Opening<'s> {
+    pub(super) settings: &'s Settings,
+    pub(super) session: Session,
+    pub(super) incarnation: String,
+    pub(super) at: Reached,
+    pub(super) news: Vec<String>,
+}
+
+impl LogReader {
+    /// Opens the log; the catalog is looked at before anything is read.
+    pub(super) async fn new(
+        opening: Opening<'_>,
+        request: &PullRequest,
+        mut standings: Standings,
+    ) -> Result<Self, FlowError> {
+        let Opening { settings, mut session, incarnation, at, news } = opening;
+        let begin = server::begin_at(&mut session, settings.place(), &at.place).await?;
+        let begin = begin.map_err(FlowError::later)?;
+        let stream = LogStream::open(settings, server_id(&request.reader), &begin).await?;
+        let unread = || Standing { is_unread: true, ..Standing::default() };
+        let dataset = |wanted: &PullDataset| Dataset {
+            wanted: wanted.clone(),
+            table: None,
+            standing: standings.remove(wanted.dataset.as_str()).unwrap_or_else(unread),
+            builder: None,
+            read_at: None,
+            coverage: Coverage::Changes,
+            is_told: false,
+            stopped_at: None,
+        };
+        let mut reader = Self {
+            settings: settings.clone(),
+            session,
+            stream,
+            heard_at: Instant::now(),
+            incarnation,
+            at,
+            transaction: None,
+            touched: BTreeSet::new(),
+            datasets: request.datasets.iter().map(dataset).collect(),
+            users: HashMap::new(),
+            target: None,
+            whole_at: None,
+            news,
+        };
+        for index in 0..reader.datasets.len() {
+            reader.look(index).await?;
+        }
+        reader.note_users();
+        Ok(reader)
+    }
+
+    /// Whether a request goes on where the last pull ended.
+    pub(super) fn goes_on(&self, request: &PullRequest) -> bool {
+        let is_same = |(dataset, wanted): (&Dataset, &PullDataset)| {
+            (&dataset.wanted.dataset, &dataset.wanted.table, &dataset.wanted.schema)
+                == (&wanted.dataset, &wanted.table, &wanted.schema)
+        };
+        self.datasets.len() == request.datasets.len()
+            && self.datasets.iter().zip(&request.datasets).all(is_same)
+            && request.previous.as_ref().is_some_and(|previous| {
+                previous.incarnation == self.incarnation && previous.position == self.position()
+            })
+    }
+
+    fn position(&self) -> Position {
+        to_position(&self.at, self.datasets.iter().map(|dataset| (dataset.wanted.dataset.as_str(), &dataset.standing)))
+    }
+
+    /// Reads on until the request says that it is enough.
+    pub(super) async fn pull(
+        &mut self,
+        request: &PullRequest,
+        out: &mpsc::Sender<Pulled>,
+    ) -> Result<PullEnd, FlowError> {
+        let mut pull = Pull::new(out, request.until);
+        for dataset in &mut self.datasets {
+            (dataset.coverage, dataset.is_told) = (Coverage::Changes, false);
+        }
+        self.try_stopped().await?;
+        if request.until == Until::Now && self.target.is_none() {
+            self.target = Some(server::end(&mut self.session, self.settings.place()).await?);
+        }
+        loop {
+            if self.transaction.is_none() {
+                self.read_whole(&mut pull).await?;
+                if self.is_over(&mut pull) {
+                    break;
+                }
+            }
+            let wait = pull.wait(self.is_behind());
+            let users = &self.users;
+            let wants = |database: &str, table: &str| users.contains_key(&key(database, table));
+            match tokio::time::timeout(wait, self.stream.next(wants)).await {
+                Ok(heard) => {
+                    let heard = heard?;
+                    self.heard_at = Instant::now();
+                    self.take(&mut pull, heard.event, heard.end).await?;
+                }
+                Err(_) if self.heard_at.elapsed() > SILENCE_MAX + wait => {
+                    let place = self.settings.place();
+                    return Err(FlowError::later(format!("the binary log of {place} has been silent for too long")));
+                }
+                Err(_) => {}
+            }
+        }
+        for index in 0..self.datasets.len() {
+            self.flush(&mut pull, index).await?;
+        }
+        Ok(self.end(&pull))
+    }
+
+    /// Whether a pull ends between the transactions at hand.
+    fn is_over(&mut self, pull: &mut Pull<'_>) -> bool {
+        if let Some(whole_at) = &self.whole_at {
+            if self.at.place < *whole_at {
+                return false;
+            }
+            // What was read whole is the state here, and at no later place.
+            self.whole_at = None;
+            pull.must_end = true;
+        }
+        pull.is_enough(!self.is_behind())
+    }
+
+    /// Whether something is left of what there was when the pull, or the one before, began.
+    fn is_behind(&self) -> bool {
+        self.whole_at.is_some()
+            || self.target.as_ref().is_some_and(|target| self.at.place < *target)
+            || self.datasets.iter().any(Dataset::is_to_be_read)
+    }
+
+    fn end(&mut self, pull: &Pull<'_>) -> PullEnd {
+        let is_behind = pull.until == Until::Now && self.is_behind();
+        if !is_behind {
+            self.target = None;
+        }
+        for dataset in &mut self.datasets {
+            dataset.coverage = match &dataset.standing {
+                Standing { stopped: Some(_), .. } => Coverage::Nothing,
+                Standing { is_unread: true, .. } => Coverage::Part,
+                _ => dataset.coverage,
+            };
+        }
+        let stopped = self.datasets.iter().enumerate().filter_map(|(index, dataset)| {
+            let reason = dataset.standing.stopped.as_ref()?;
+            let hint = "the other datasets of the stream go on; correct the source or the model, and it is read anew";
+            Some((index, FlowError::never(format!("dataset {}: {reason}", dataset.wanted.dataset)).hint(hint)))
+        });
+        let stopped = stopped.collect();
+        let coverage = self.datasets.iter().map(|dataset| dataset.coverage).collect();
+        let end = PullEnd::new(self.position(), coverage, self.incarnation.clone());
+        PullEnd { is_behind, stopped, news: std::mem::take(&mut self.news), ..end }
+    }
+
+    /// Takes one event.
+    async fn take(&mut self, pull: &mut Pull<'_>, event: Event, end: Option<Place>) -> Result<(), FlowError> {
+        let mut ends = false;
+        match event {
+            Event::Begin(transaction) => self.transaction = Some(transaction),
+            Event::Rows(rows) => self.change(pull, &rows).await?,
+            Event::Commit | Event::Prepared => ends = true,
+            Event::Statement { database, text } => {
+                let effect = statement::effect(&text);
+                let is_statement = self.transaction.as_ref().is_none_or(|transaction| transaction.is_statement);
+                ends = is_statement || matches!(effect, Effect::Commit | Effect::Rollback);
+                self.obey(pull, effect, &database, &text).await?;
+            }
+            Event::Other => {}
+        }
+        if ends {
+            if let Some(transaction) = self.transaction.take() {
+                self.at.transaction = Some(transaction.name);
+            }
+            self.touched.clear();
+        }
+        if let Some(end) = end.filter(|end| self.transaction.is_none() && *end > self.at.place) {
+            self.at.place = end;
+        }
+        Ok(())
+    }
+
+    /// Does what a statement means for the tables that are read.
+    async fn obey(&mut self, pull: &mut Pull<'_>, effect: Effect, database: &str, text: &str) -> Result<(), FlowError> {
+        for index in 0..self.datasets.len() {
+            let dataset = &self.datasets[index];
+            let name = crate::mysql::quote::TableName::parse(&dataset.wanted.table, &self.settings.default_schema);
+            let name = dataset.table.as_ref().map_or(name, |table| table.name.clone());
+            let is_old = dataset.read_at.as_ref().is_some_and(|read_at| self.at.place < *read_at);
+            let is_hit = match effect {
+                _ if is_old => false,
+                Effect::Begin | Effect::Commit | Effect::Nothing => false,
+                Effect::Truncate => statement::truncates(text, database, &name.schema, &name.table),
+                Effect::Alters => statement::concerns(text, database, &name.schema, &name.table),
+                Effect::Rollback => self.touched.contains(&index),
+                Effect::CommitsPrepared => true,
+            };
+            match effect {
+                _ if !is_hit => {}
+                Effect::Truncate if self.datasets[index].listens_at(&self.at.place) => {
+                    self.flush(pull, index).await?;
+                    pull.count(1);
+                    self.datasets[index].is_told = true;
+                    pull.send(Pulled::Truncated { dataset: index }).await?;
+                }
+                Effect::Truncate => {}
+                _ => {
+                    let what = text.split_whitespace().take(6).collect::<Vec<_>>().join(" ");
+                    self.restart(pull, index, &format!("{what:?} may have changed it")).await?;
+                }
+            }
+        }
+        self.note_users();
+        Ok(())
+    }
+
+    /// Appends rows to all datasets that read their table.
+    async fn change(&mut self, pull: &mut Pull<'_>, rows: &Rows) -> Result<(), FlowError> {
+        if self.transaction.as_ref().is_some_and(|transaction| transaction.is_prepared) {
+            // They count when another transaction commits them; then the tables are read.
+            return Ok(());
+        }
+        let users = self.users.get(&key(&rows.layout.database, &rows.layout.table)).cloned().unwrap_or_default();
+        for index in users {
+            let dataset = &self.datasets[index];
+            let Some(table) = dataset.table.as_ref().filter(|_| dataset.listens_at(&self.at.place)) else { continue };
+            if !rows.is_full || rows.layout.len() != table.width {
+                let reason = match rows.is_full {
+                    false => "a session has left columns out of the binary log (binlog_row_image)".to_owned(),
+                    true => {
+                        format!("the binary log has {} columns of it, the catalog {}", rows.layout.len(), table.width)
+                    }
+                };
+                self.restart(pull, index, &reason).await?;
+                continue;
+            }
+            self.touched.insert(index);
+            for (before, after) in &rows.changes {
+                if self.datasets[index].builder.as_ref().is_some_and(ChangesBuilder::is_full) {
+                    self.flush(pull, index).await?;
+                }
+                let dataset = &mut self.datasets[index];
+                let Some(table) = &dataset.table else { break };
+                let builder = dataset.builder.get_or_insert_with(|| ChangesBuilder::new(table));
+                match builder.append(before.as_ref(), after.as_ref()) {
+                    Ok(()) => pull.count(1),
+                    Err(reason) => {
+                        self.stop(pull, index, reason).await?;
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what has gathered of a dataset.
+    async fn flush(&mut self, pull: &mut Pull<'_>, index: usize) -> Result<(), FlowError> {
+        let dataset = &mut self.datasets[index];
+        if let Some(rows) = dataset.builder.take().map(ChangesBuilder::finish).transpose()?.flatten() {
+            dataset.is_told = true;
+            pull.send(Pulled::Changes { dataset: index, rows, kept: Vec::new() }).await?;
+        }
+        Ok(())
+    }
+
+    /// Leaves a dataset where it was before the pull, and stops it.
+    async fn stop(&mut self, pull: &mut Pull<'_>, index: usize, reason: String) -> Result<(), FlowError> {
+        let dataset = &mut self.datasets[index];
+        dataset.builder = None;
+        dataset.standing.is_unread = true;
+        dataset.standing.stopped = Some(reason);
+        dataset.stopped_at = Some(Instant::now());
+        if std::mem::take(&mut dataset.is_told) {
+            pull.send(Pulled::Discard { dataset: index }).await?;
+        }
+        Ok(())
+    }
+
+    /// Has a dataset read whole, because the log does not tell all of what has happened to it.
+    async fn restart(&mut self, pull: &mut Pull<'_>, index: usize, what: &str) -> Result<(), FlowError> {
+        self.flush(pull, index).await?;
+        self.datasets[index].standing.is_unread = true;
+        let was_stopped = self.datasets[index].standing.stopped.is_some();
+        self.look(index).await?;
+        let dataset = &mut self.datasets[index];
+        if dataset.standing.stopped.is_none() {
+            self.news.push(format!("table {}: {what}; it is read anew", dataset.wanted.table));
+        } else if !was_stopped && std::mem::take(&mut dataset.is_told) {
+            pull.send(Pulled::Discard { dataset: index }).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks again at datasets that have stopped.
+    async fn try_stopped(&mut self) -> Result<(), FlowError> {
+        let has_rested = |dataset: &Dataset| {
+            dataset.standing.stopped.is_some()
+                && dataset.stopped_at.is_none_or(|stopped_at| stopped_at.elapsed() > TRY_STOPPED_EVERY)
+        };
+        for index in 0..self.datasets.len() {
+            if has_rested(&self.datasets[index]) {
+                self.look(index).await?;
+            }
+        }
+        self.note_users();
+        Ok(())
+    }
+
+    /// Compares how a dataset stands with the catalog.
+    async fn look(&mut self, index: usize) -> Result<(), FlowError> {
+        let (place, schema) = (self.settings.place().to_owned(), self.settings.default_schema.clone());
+        let dataset = &mut self.datasets[index];
+        match tables::find(&mut self.session, &place, &schema, &dataset.wanted).await? {
+            Ok(table) => {
+                let has_stopped = dataset.standing.stopped.take().is_some();
+                if table.layout != dataset.standing.layout || has_stopped {
+                    dataset.standing.is_unread = true;
+                }
+                dataset.standing.layout.clone_from(&table.layout);
+                dataset.table = Some(table);
+            }
+            Err(problems) => {
+                dataset.table = None;
+                dataset.builder = None;
+                dataset.standing.is_unread = true;
+                dataset.standing.stopped = Some(problems.join("; "));
+                dataset.stopped_at = Some(Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    fn note_users(&mut self) {
+        self.users.clear();
+        for (index, dataset) in self.datasets.iter().enumerate() {
+            if let Some(table) = &dataset.table {
+                self.users.entry(key(&table.name.schema, &table.name.table)).or_default().push(index);
+            }
+        }
+    }
+
+    /// Reads all tables that have to be, in one snapshot; the stream waits meanwhile.
+    async fn read_whole(&mut self, pull: &mut Pull<'_>) -> Result<(), FlowError> {
+        let unread: Vec<usize> =
+            (0..self.datasets.len()).filter(|index| self.datasets[*index].is_to_be_read()).collect();
+        if unread.is_empty() || self.whole_at.is_some() || pull.is_full() {
+            return Ok(());
+        }
+        if unread.iter().any(|index| self.datasets[*index].is_told) {
+            // A batch has changes of it already; the next one begins with the whole.
+            pull.must_end = true;
+            return Ok(());
+        }
+        let place = self.settings.place().to_owned();
+        let moment = Moment::begin(&mut self.session, &place, &self.settings.database).await?;
+        let seen: Result<Place, _> = moment.mark.parse();
+        let seen = seen.map_err(|error| {
+            FlowError::never(format!("{place} does not tell at which place of its binary log a snapshot is"))
+                .because(error)
+        })?;
+        if seen < self.at.place {
+            // A transaction is in the log a moment before others see it.
+            return self.session.run("COMMIT", || format!("the snapshot at {place} can't be ended")).await;
+        }
+        self.session.work();
+        for index in unread {
+            match self.read_table(pull, index).await {
+                Ok(()) => {
+                    let dataset = &mut self.datasets[index];
+                    (dataset.coverage, dataset.is_told) = (Coverage::Complete, true);
+                    (dataset.standing.is_unread, dataset.read_at) = (false, Some(seen.clone()));
+                }
+                // What can't be read in one table is no reason to leave the others alone.
+                Err(error) if error.retry == Retry::Never => {
+                    self.datasets[index].is_told = true;
+                    self.stop(pull, index, error.chain()).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        failpoint("join.read")?;
+        self.session.run("COMMIT", || format!("the snapshot at {place} can't be ended")).await?;
+        self.session.rest();
+        self.note_users();
+        pull.count(1);
+        self.whole_at = Some(seen);
+        Ok(())
+    }
+
+    async fn read_table(&mut self, pull: &Pull<'_>, index: usize) -> Result<(), FlowError> {
+        // The catalog may have changed since it was looked at; after this a change makes the reading fail.
+        self.look(index).await?;
+        let dataset = &self.datasets[index];
+        let Some(table) = &dataset.table else {
+            return Err(FlowError::never(dataset.standing.stopped.clone().unwrap_or_default()));
+        };
+        let columns = &table.plan.columns;
+        let query = format!("SELECT {} FROM {}", select_list(columns.iter()), table.name.quoted());
+        let wrap = |rows| Pulled::Rows { dataset: index, rows };
+        read_rows(&mut self.session, &table.name.to_string(), &query, Vec::new(), columns, pull.out, wrap).await
+    }
+}
+
+fn key(database: &str, table: &str) -> (String, String) {
+    (database.to_owned(), table.to_owned())
+}
+
+/// The number of the replica that a stream's reader is: the server ends an earlier one of the same number.
+fn server_id(reader: &str) -> u32 {
+    let text: String = fingerprint(reader).to_string().chars().take(7).collect();
+    // Away from the small numbers that people give.
+    0x8000_0000 | u32::from_str_radix(&text, 16).unwrap_or(1)
+}
