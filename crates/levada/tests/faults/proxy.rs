@@ -1,8 +1,9 @@
 //! A TCP proxy on a free port: what a network does to a connection, it does when it is told to.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -14,7 +15,10 @@ pub struct Proxy {
 
 struct Shared {
     target: u16,
-    open: Mutex<Vec<TcpStream>>,
+    /// Both sides of each connection, until one of them has ended.
+    open: Mutex<BTreeMap<u64, [TcpStream; 2]>>,
+    /// The next connection's number.
+    next: AtomicU64,
     refuses: AtomicBool,
     /// Bytes from the server until everything is cut; negative: never.
     left: AtomicI64,
@@ -25,8 +29,8 @@ impl Proxy {
     pub fn before(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("a port").port();
-        let (open, refuses, left) = (Mutex::default(), AtomicBool::new(false), AtomicI64::new(-1));
-        let shared = Arc::new(Shared { target, open, refuses, left });
+        let (refuses, left) = (AtomicBool::new(false), AtomicI64::new(-1));
+        let shared = Arc::new(Shared { target, open: Mutex::default(), next: AtomicU64::new(0), refuses, left });
         let own = Arc::clone(&shared);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -61,12 +65,19 @@ impl Shared {
             return;
         }
         let Ok(server) = TcpStream::connect(("127.0.0.1", self.target)) else { return };
-        let copies = [(&client, &server, false), (&server, &client, true)];
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let copies = [(&client, &server, false), (&server, &client, true)].map(|(from, to, is_answer)| {
+            (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"), is_answer)
+        });
+        self.open.lock().expect("no panic holds it").insert(number, [client, server]);
         for (from, to, is_answer) in copies {
-            let (from, to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
-            self.open.lock().expect("no panic holds it").push(from.try_clone().expect("a socket"));
             let shared = Arc::clone(self);
-            thread::spawn(move || shared.copy(from, to, is_answer));
+            thread::spawn(move || {
+                shared.copy(from, to, is_answer);
+                // A socket that is only shut down takes what comes until it is full, and the server would wait for
+                // ever, with all its locks: it has to be closed.
+                drop(shared.open.lock().expect("no panic holds it").remove(&number));
+            });
         }
     }
 
@@ -95,8 +106,8 @@ impl Shared {
     }
 
     fn cut(&self) {
-        for socket in self.open.lock().expect("no panic holds it").drain(..) {
-            let _ = socket.shutdown(Shutdown::Both);
+        for [client, server] in std::mem::take(&mut *self.open.lock().expect("no panic holds it")).into_values() {
+            let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
         }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long the consumer may take to be as the producer is, once nothing is broken any more.
-const SETTLE_SECONDS_MAX: u64 = 300;
+const SETTLE_SECONDS_MAX: u64 = 120;
 
 /// How often it is looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -183,8 +183,6 @@ impl World {
         while self.workers.last_mut().expect("a worker").try_wait().expect("the worker is ours").is_none() {
             assert!(Instant::now() < until, "the worker was to die and did not:\n{}", self.log());
             self.work(1);
-            // On a small machine a producer without a pause leaves the worker little of it.
-            std::thread::park_timeout(LOOK_EVERY);
         }
         self.workers.pop();
     }
