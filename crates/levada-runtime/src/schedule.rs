@@ -15,6 +15,9 @@ const AGING_SPREAD_US: u64 = 3_600_000_000;
 /// How often a source without a trigger is read, in µs.
 const DEFAULT_INTERVAL_US: i64 = 600_000_000;
 
+/// How long a stream without an end rests when its retries have ended, in µs.
+const CONTINUOUS_REST_US: i64 = 5_000_000;
+
 /// The next regular turn after `now`, in µs; `None`: it has none and waits for its inputs.
 pub fn next_turn(node: &Node, now: i64) -> Option<i64> {
     let at = match &node.spec {
@@ -43,11 +46,12 @@ pub fn is_continuous(spec: &IngestSpec) -> bool {
 }
 
 /// When a node whose retries have ended is tried again; an export has to deliver, and its next
-/// regular turn only lets its history age.
+/// regular turn only lets its history age. A stream without an end has its turn always: it rests.
 pub fn turn_after_failure(node: &Node, now: i64) -> i64 {
     let pause = now + crate::retry::PAUSE_MS_MAX * 1_000;
     match &node.spec {
         NodeSpec::Export(_) => pause,
+        NodeSpec::Ingest(spec) if is_continuous(spec) => next_turn(node, now + CONTINUOUS_REST_US).unwrap_or(pause),
         _ => next_turn(node, now).unwrap_or(pause),
     }
 }

@@ -2,7 +2,10 @@
 
 use crate::world::*;
 use levada_flow::sink::Form;
-use levada_runtime::{Ending, JobError, Mode, Progress, Worker};
+use levada_model::model::{IngestKind, Style};
+use levada_planner::NodeSpec;
+use levada_planner::blueprint::IngestOrigin;
+use levada_runtime::{Ending, JobError, Mode, Progress, Worker, schedule};
 use levada_state::Host;
 use levada_testbed::PostgresCluster;
 use std::sync::Arc;
@@ -115,4 +118,18 @@ async fn two_workers_of_one_name_do_everything_once_whatever_happens_to_their_lo
     assert_eq!((world.batch("Shop").await, world.batch("Copy").await), (3, 3));
     let versions = owned(&[(1, "one"), (1, "uno"), (2, "two"), (3, "three")]);
     assert_eq!(world.seen("copy_orders_history"), versions);
+}
+
+#[test]
+fn a_stream_without_an_end_rests_when_its_retries_have_ended() {
+    let mut node = nodes("Shop")[&address("Ingest/P/Shop")].clone();
+    let NodeSpec::Ingest(spec) = &mut node.spec else { panic!("it is one") };
+    spec.style = Style::Streaming;
+    let IngestOrigin::Container { ingest, .. } = &mut spec.origin else { panic!("it reads a container") };
+    *ingest = IngestKind::Cdc { wal_max_bytes: None };
+    assert_eq!(schedule::next_turn(&node, 7), Some(7), "its turn is always");
+    assert!(
+        schedule::turn_after_failure(&node, 7) >= 7 + 1_000_000,
+        "but a producer that is down is left alone a while"
+    );
 }
