@@ -2,15 +2,15 @@
 //!
 //! The vector {stream → batch} is taken from what was delivered. It fires when some input is newer
 //! than in the vector that fired last (batches of its stream that leave it alone don't count) and no
-//! input export is in flight. An input never delivered
+//! input export is in flight, but for those of streams without an end, which never come to rest. An input never delivered
 //! holds it; an input whose retries have ended is used as far as it was delivered. No input ever
 //! steps back. On a cron it fires at its ticks, whatever is new.
 
 use super::{Report, done, fence, memory, successors};
 use crate::{JobError, Runtime, schedule};
-use levada_model::NodeKind;
 use levada_model::fingerprint::fingerprint;
 use levada_model::model::TransformTrigger;
+use levada_model::{NodeAddress, NodeKind};
 use levada_planner::NodeSpec;
 use levada_planner::blueprint::{TriggerInput, TriggerSpec};
 use levada_state::nodes::HotNode;
@@ -112,7 +112,8 @@ async fn ready_vector(
     Ok(Some(vector))
 }
 
-/// The batch up to which an input is at its consumer's; `None`: never delivered, or in flight.
+/// The batch up to which an input is at its consumer's; `None`: never delivered, or in flight, of a stream
+/// that comes to rest.
 ///
 /// The head is read first: a batch that commits in between makes the export due, which is seen.
 async fn delivered_batch(runtime: &Runtime, input: &TriggerInput, now: i64) -> Result<Option<i64>, JobError> {
@@ -125,11 +126,20 @@ async fn delivered_batch(runtime: &Runtime, input: &TriggerInput, now: i64) -> R
     }
     let undelivered = state.first_change(&input.source, delivery.batch).await?.filter(|first| *first <= head.batch);
     let export = state.node(&input.export).await?;
-    if export.is_some_and(|export| is_in_flight(&export, undelivered.is_some(), now)) {
+    let is_in_flight = export.is_some_and(|export| is_in_flight(&export, undelivered.is_some(), now));
+    // Of a stream without an end something always is: waiting for rest would be waiting for ever.
+    if is_in_flight && !is_endless(runtime, input).await? {
         return Ok(None);
     }
     // Batches of the stream that did not touch this dataset count as delivered.
     Ok(Some(undelivered.map_or(head.batch, |first| first - 1)))
+}
+
+/// Whether an input's stream is read without an end.
+async fn is_endless(runtime: &Runtime, input: &TriggerInput) -> Result<bool, JobError> {
+    let ingest = NodeAddress::Ingest(input.export.platform().clone(), input.stream.clone());
+    let ingest = runtime.state.node(&ingest).await?;
+    Ok(ingest.is_some_and(|row| matches!(&row.node.spec, NodeSpec::Ingest(spec) if schedule::is_continuous(spec))))
 }
 
 /// Whether an export is about to deliver: it runs, it is due, it waits for another try or for its
