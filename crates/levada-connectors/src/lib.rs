@@ -9,12 +9,13 @@
 
 pub mod files;
 pub mod literal;
-mod log_pull;
 pub mod mysql;
 pub mod postgres;
 pub mod sqlite;
 
+mod change_log;
 mod changes;
+mod database;
 mod thread;
 
 use levada_flow::{FlowError, Secret, Sink, Source};

@@ -777,8 +777,8 @@ async fn every_mismatch_is_named_at_once() {
 
     let change_log =
         PullRequest { kind: IngestKind::Cdc { wal_max_bytes: None }, ..snapshot(vec![dataset("t", "t", &narrow)]) };
-    let error = database.source().await.inspect(&change_log).await.expect_err("not yet");
-    assert!(error.chain().contains("reads no binary log"), "{}", error.chain());
+    let error = database.source().await.inspect(&change_log).await.expect_err("it logs nothing");
+    assert!(error.chain().contains("it has no binary log; start it with log_bin"), "{}", error.chain());
 }
 
 #[tokio::test]

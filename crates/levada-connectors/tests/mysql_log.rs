@@ -47,6 +47,10 @@ impl LogHarness for Database {
     fn column(&self, name: &str) -> String {
         identifier(name)
     }
+
+    fn keeps_log_for_readers(&self) -> bool {
+        false
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -77,6 +77,15 @@ impl PullRequest {
     }
 }
 
+/// `lv_op` of a new key.
+pub const INSERT: i32 = 0;
+/// `lv_op` of a key with new values.
+pub const UPDATE: i32 = 1;
+/// `lv_op` of a key that is gone.
+pub const DELETE: i32 = 2;
+/// `lv_op` of a key that may be new.
+pub const UPSERT: i32 = 3;
+
 /// What a pull sends while it reads.
 #[derive(Debug)]
 pub enum Pulled {
@@ -101,8 +110,8 @@ pub enum Pulled {
     Changes {
         /// Position in [`PullRequest::datasets`].
         dataset: usize,
-        /// The columns of its schema and `lv_op` int32: 0 a new key, 1 new values of a key, 2 a key that is
-        /// gone (its other columns may be null), 3 the values of a key that may be new.
+        /// The columns of its schema and `lv_op` int32: [`INSERT`], [`UPDATE`], [`DELETE`] (whose other columns
+        /// than the key may be null) or [`UPSERT`].
         rows: RecordBatch,
         /// The cells that the source did not send, because they did not change: null in `rows`.
         kept: Vec<Kept>,

@@ -24,14 +24,8 @@ pub const VALID_FROM: &str = "valid_from";
 /// When a version ended, timestamptz; null: it is live.
 pub const VALID_TO: &str = "valid_to";
 
-/// [`OPERATION`] of a new key.
-pub(crate) const INSERT: i32 = 0;
-/// [`OPERATION`] of a key with other values.
-pub(crate) const UPDATE: i32 = 1;
-/// [`OPERATION`] of a key that is gone; the row has its last values.
-pub(crate) const DELETE: i32 = 2;
-/// What a source's change log says of a key that may be new; never stored.
-pub(crate) const UPSERT: i32 = 3;
+/// The values of [`OPERATION`]; UPSERT, a key that may be new, only comes from change logs and is never stored.
+pub(crate) use levada_flow::source::{DELETE, INSERT, UPDATE, UPSERT};
 
 /// A 128-bit hash, as `levada_flow::canonical` makes them.
 pub(crate) type Hash = [u8; 16];

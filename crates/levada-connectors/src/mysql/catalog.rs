@@ -8,10 +8,10 @@ use super::error::During;
 use super::quote::TableName;
 use super::rows::ReadColumn;
 use super::types::Wire;
+use crate::database::{did_you_mean, watermark_column};
 use levada_flow::FlowError;
 use levada_flow::source::{PullDataset, PullRequest};
 use levada_model::Schema;
-use levada_model::model::IngestKind;
 use levada_model::nearest::nearest;
 use levada_model::period::{Period, PeriodUnit};
 use mysql_async::prelude::Queryable;
@@ -139,10 +139,6 @@ async fn missing_table(session: &mut Session, place: &str, name: &TableName) -> 
     Ok(format!("table {name} does not exist, or this user may read nothing of it{}", did_you_mean(near)))
 }
 
-fn did_you_mean(near: Option<&str>) -> String {
-    near.map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default()
-}
-
 fn plan_columns(
     schema: &Schema,
     table: &TableName,
@@ -187,17 +183,7 @@ fn plan_watermark(
     found: &FoundColumns,
     mismatches: &mut Vec<String>,
 ) -> Option<WatermarkPlan> {
-    let IngestKind::Watermark { column, overlap, .. } = &request.kind else { return None };
-    let Some(watermark) = dataset.watermark.as_ref().or(column.as_ref()) else {
-        mismatches.push(format!("dataset {} names no watermark column", dataset.dataset));
-        return None;
-    };
-    if dataset.schema.key().is_empty() {
-        mismatches.push(format!("dataset {} has no key, so newer rows can't replace older ones", dataset.dataset));
-    }
-    // The model names its own column where the dataset has one of that name.
-    let renamed = dataset.schema.columns.iter().find(|column| column.name == *watermark);
-    let source_name = renamed.map_or(watermark.as_str(), |column| column.source_name());
+    let (source_name, overlap) = watermark_column(dataset, request, mismatches)?;
     let Some(there) = found.get(&source_name.to_lowercase()) else {
         let near = nearest(source_name, found.values().map(|column| column.name.as_str()));
         mismatches.push(format!("table {table} has no watermark column {source_name:?}{}", did_you_mean(near)));
@@ -214,7 +200,7 @@ fn plan_watermark(
     };
     let is_temporal = matches!(wire, Some(Wire::Date | Wire::Datetime | Wire::Timestamp));
     let overlap = match overlap {
-        Some(overlap) if is_temporal => format!(" - INTERVAL {}", sql_interval(*overlap)),
+        Some(overlap) if is_temporal => format!(" - INTERVAL {}", sql_interval(overlap)),
         Some(overlap) => {
             mismatches.push(format!(
                 "watermark column {source_name:?} of table {table} is {is}: an overlap of {overlap} needs a date or timestamp"

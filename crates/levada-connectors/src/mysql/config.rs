@@ -6,6 +6,7 @@
 //! encrypted, and satisfies `require`, as with MySQL's own clients.
 
 use super::error::{During, LOCK_WAIT_TIMEOUT, chain, code, failed};
+use crate::database::credential_hint;
 use levada_flow::{FlowError, Retry, Secret};
 use levada_model::connection::{Connection, Place, Tls};
 use mysql_async::prelude::Queryable;
@@ -158,16 +159,6 @@ impl Settings {
             }
             _ => failed(format!("MySQL at {place} can't be reached"), error),
         }
-    }
-}
-
-fn credential_hint(credential: Option<&str>) -> String {
-    match credential {
-        Some(name) => {
-            let variable = name.to_uppercase();
-            format!("set LEVADA_CREDENTIAL_{variable}_USER and LEVADA_CREDENTIAL_{variable}_PASSWORD")
-        }
-        None => "give the container a credential".to_owned(),
     }
 }
 

@@ -43,10 +43,11 @@
 use super::config::{Session, Settings};
 use super::error::During;
 use super::quote::identifier;
-use super::rows::{WriteColumn, write_rows};
+use super::rows::write_rows;
 use super::swap::{self, Beside, Publication};
 use super::tables::{self, Applied, next_name, physical, physical_names};
 use crate::changes::with_times;
+use crate::database::{self, WriteColumn};
 use futures::StreamExt;
 use levada_flow::sink::{Content, Delivered, DeliveredTable, Mark, TableDelivery, fence, fence_epoch};
 use levada_flow::{FlowError, RowStream};
@@ -272,12 +273,12 @@ impl Work {
             }
         };
         let token = tables::create_beside(session, container, table, name, is_history, mark).await?;
-        let mut columns = tables::write_columns(&table.schema);
+        let mut columns = database::write_columns(&table.schema);
         if is_history {
-            columns.push(tables::own_column("valid_from", DataType::Timestamptz));
-            columns.push(tables::own_column("valid_to", DataType::Timestamptz));
+            columns.push(database::own_column("valid_from", DataType::Timestamptz));
+            columns.push(database::own_column("valid_to", DataType::Timestamptz));
         }
-        columns.push(tables::own_column("lv_key_hash", tables::key_hash_type()));
+        columns.push(database::own_column("lv_key_hash", database::key_hash_type()));
         let target = physical(&next_name(&token));
         let (rows, bytes) = write_rows(session, &table.source.to_string(), &target, &columns, rows).await?;
         self.delivered.rows += rows;
@@ -324,11 +325,11 @@ impl Work {
     ) -> Result<String, FlowError> {
         let failed = || format!("the changes of {} can't be staged", table.source);
         let stage = physical(&format!("lv_stage_{number}"));
-        let mut columns = tables::write_columns(&table.schema);
+        let mut columns = database::write_columns(&table.schema);
         let width = columns.len();
-        columns.push(tables::own_column("lv_at", DataType::Timestamptz));
-        columns.push(tables::own_column("lv_op", DataType::Int32));
-        columns.push(tables::own_column("lv_key_hash", tables::key_hash_type()));
+        columns.push(database::own_column("lv_at", DataType::Timestamptz));
+        columns.push(database::own_column("lv_op", DataType::Int32));
+        columns.push(database::own_column("lv_key_hash", database::key_hash_type()));
         let mut definitions = tables::define_stage_columns(&table.schema);
         definitions.extend(
             ["lv_at datetime(6) NOT NULL", "lv_op int NOT NULL", "lv_key_hash binary(16) NOT NULL"].map(str::to_owned),
@@ -415,7 +416,7 @@ async fn apply(
     stage: &str,
     is_one_batch: bool,
 ) -> Result<u64, FlowError> {
-    let columns = tables::write_columns(&table.schema);
+    let columns = database::write_columns(&table.schema);
     let mut statements = Vec::new();
     if let Some(live) = live {
         statements.extend(apply_to_live(&physical(&live), stage, &columns, is_one_batch));

@@ -3,6 +3,11 @@
 //! Takes any text, gives SQL that means exactly that name, whatever stands in it and whatever
 //! `sql_mode` says.
 
+use crate::database::split_name;
+
+/// What a name may stand in.
+const QUOTES: &[char] = &['"', '`'];
+
 /// A name in backticks.
 pub fn identifier(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
@@ -21,21 +26,8 @@ pub struct TableName {
 impl TableName {
     /// Reads what the model says; a table without a database is in `default_schema`.
     pub fn parse(written: &str, default_schema: &str) -> Self {
-        let in_default = |table: String| Self { schema: default_schema.to_owned(), table };
-        let (first, rest) = part(written);
-        if first.is_empty() {
-            // A name that begins with a point has no database before it.
-            return in_default(written.to_owned());
-        }
-        match rest.strip_prefix('.') {
-            Some(rest) if !rest.is_empty() => {
-                let (table, unread) = part(rest);
-                // What still follows is no third part but belongs to an unquoted name with points.
-                let table = if unread.is_empty() { table } else { rest.to_owned() };
-                Self { schema: first, table }
-            }
-            _ => in_default(first + rest),
-        }
+        let (schema, table) = split_name(written, QUOTES);
+        Self { schema: schema.unwrap_or_else(|| default_schema.to_owned()), table }
     }
 
     /// As SQL.
@@ -47,31 +39,6 @@ impl TableName {
 impl std::fmt::Display for TableName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}", self.schema, self.table)
-    }
-}
-
-/// The name at the start of a text, and what follows it.
-fn part(text: &str) -> (String, &str) {
-    let Some(quote) = text.chars().next().filter(|first| matches!(first, '"' | '`')) else {
-        let end = text.find('.').unwrap_or(text.len());
-        return (text[..end].to_owned(), &text[end..]);
-    };
-    let mut rest = &text[1..];
-    let mut name = String::new();
-    loop {
-        let Some(end) = rest.find(quote) else {
-            // No closing quote: the quote is part of an odd name.
-            return (text.to_owned(), "");
-        };
-        name.push_str(&rest[..end]);
-        rest = &rest[end + 1..];
-        match rest.strip_prefix(quote) {
-            Some(after) => {
-                name.push(quote);
-                rest = after;
-            }
-            None => return (name, rest),
-        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::encode::ColumnEncoder;
 use super::error::During;
 use super::quote::identifier;
 use super::types::{Problem, Wire};
+use crate::database::WriteColumn;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Fields, SchemaRef};
 use futures::{Stream, StreamExt};
@@ -152,14 +153,6 @@ async fn send<T>(
 ) -> Result<(), FlowError> {
     let Some(rows) = rows else { return Ok(()) };
     out.send(wrap(rows)).await.map_err(|_| FlowError::later("nobody takes the rows of the reading any more"))
-}
-
-/// A column to write.
-#[derive(Clone, Debug)]
-pub(super) struct WriteColumn {
-    pub(super) name: String,
-    pub(super) data_type: DataType,
-    pub(super) is_key: bool,
 }
 
 /// Inserts all rows into `target` and gives how many rows and bytes went. Commits now and then.

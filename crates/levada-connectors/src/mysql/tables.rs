@@ -9,11 +9,10 @@
 use super::config::Session;
 use super::error::{During, code};
 use super::quote::identifier;
-use super::rows::WriteColumn;
 use super::types;
 use levada_flow::FlowError;
 use levada_flow::sink::{DeliveredTable, Mark};
-use levada_model::{DataType, Schema};
+use levada_model::Schema;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Params, Row, Value};
 use std::collections::BTreeMap;
@@ -372,26 +371,6 @@ pub(super) fn check_names(table: &DeliveredTable) -> Result<(), FlowError> {
 fn is_reserved(name: &str) -> bool {
     let name = name.to_lowercase();
     ["applied", "views", "grants", "format"].contains(&name.as_str()) || name.starts_with("lv_")
-}
-
-/// The schema's columns, to be written.
-pub(super) fn write_columns(schema: &Schema) -> Vec<WriteColumn> {
-    let column = |column: &levada_model::SchemaColumn| WriteColumn {
-        name: column.name.as_str().to_owned(),
-        data_type: column.data_type.clone(),
-        is_key: column.key,
-    };
-    schema.columns.iter().map(column).collect()
-}
-
-/// A column that is ours.
-pub(super) fn own_column(name: &str, data_type: DataType) -> WriteColumn {
-    WriteColumn { name: name.to_owned(), data_type, is_key: false }
-}
-
-/// The type of `lv_key_hash`.
-pub(super) fn key_hash_type() -> DataType {
-    DataType::BinaryFixed(16)
 }
 
 /// The columns of a schema as a table defines them.

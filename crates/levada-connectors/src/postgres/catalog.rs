@@ -7,10 +7,10 @@ use super::copy::ReadColumn;
 use super::error::During;
 use super::quote::{self, TableName};
 use super::types::reading;
+use crate::database::{did_you_mean, watermark_column};
 use levada_flow::FlowError;
 use levada_flow::source::{PullDataset, PullRequest};
 use levada_model::Schema;
-use levada_model::model::IngestKind;
 use levada_model::nearest::nearest;
 use levada_model::period::{Period, PeriodUnit};
 use postgres_types::Type;
@@ -159,10 +159,6 @@ async fn missing_table(client: &Client, place: &str, name: &TableName) -> Result
     Ok(format!("table {name} does not exist{}", did_you_mean(near.as_deref())))
 }
 
-fn did_you_mean(near: Option<&str>) -> String {
-    near.map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default()
-}
-
 fn check_columns(dataset: &PullDataset, name: &TableName, table: &FoundTable, mismatches: &mut Vec<String>) {
     for column in &dataset.schema.columns {
         match table.columns.get(column.source_name()) {
@@ -249,17 +245,7 @@ fn plan_watermark(
     table: &FoundTable,
     mismatches: &mut Vec<String>,
 ) -> Option<WatermarkPlan> {
-    let IngestKind::Watermark { column, overlap, .. } = &request.kind else { return None };
-    let Some(watermark) = dataset.watermark.as_ref().or(column.as_ref()) else {
-        mismatches.push(format!("dataset {} names no watermark column", dataset.dataset));
-        return None;
-    };
-    if dataset.schema.key().is_empty() {
-        mismatches.push(format!("dataset {} has no key, so newer rows can't replace older ones", dataset.dataset));
-    }
-    // The model names its own column where the dataset has one of that name.
-    let renamed = dataset.schema.columns.iter().find(|column| column.name == *watermark);
-    let source_name = renamed.map_or(watermark.as_str(), |column| column.source_name());
+    let (source_name, overlap) = watermark_column(dataset, request, mismatches)?;
     let Some((sql_type, _)) = table.columns.get(source_name) else {
         let near = nearest(source_name, table.columns.keys().map(String::as_str));
         mismatches.push(format!("table {name} has no watermark column {source_name:?}{}", did_you_mean(near)));
@@ -267,7 +253,7 @@ fn plan_watermark(
     };
     let is_temporal = ["date", "timestamp"].iter().any(|start| sql_type.starts_with(start));
     let overlap = match overlap {
-        Some(overlap) if is_temporal => format!(" - interval {}", quote::literal(&sql_interval(*overlap))),
+        Some(overlap) if is_temporal => format!(" - interval {}", quote::literal(&sql_interval(overlap))),
         Some(overlap) => {
             mismatches.push(format!(
                 "watermark column {source_name:?} of table {name} is {sql_type}: an overlap of {overlap} needs a date or \

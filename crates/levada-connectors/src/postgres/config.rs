@@ -6,6 +6,7 @@
 //! encrypted, and satisfies `require`, as with PostgreSQL's own clients.
 
 use super::error::{self, During};
+use crate::database::credential_hint;
 use levada_flow::{FlowError, Retry, Secret};
 use levada_model::connection::{Connection, Place, Tls};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -165,16 +166,6 @@ impl Settings {
 
 fn missing_secret(part: &str, place: &str, credential: Option<&str>) -> FlowError {
     FlowError::never(format!("no {part} is known for PostgreSQL at {place}")).hint(credential_hint(credential))
-}
-
-fn credential_hint(credential: Option<&str>) -> String {
-    match credential {
-        Some(name) => {
-            let variable = name.to_uppercase();
-            format!("set LEVADA_CREDENTIAL_{variable}_USER and LEVADA_CREDENTIAL_{variable}_PASSWORD")
-        }
-        None => "give the container a credential".to_owned(),
-    }
 }
 
 /// A connection to the server, and the task that moves its bytes. Dropping it closes both, and

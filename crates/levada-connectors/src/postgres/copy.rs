@@ -10,6 +10,7 @@ use super::error::During;
 use super::json;
 use super::quote;
 use super::types::{Reading, Wire};
+use crate::database::WriteColumn;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, SchemaRef};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -255,14 +256,6 @@ pub(super) fn shown(wire: &Wire, value: Option<&[u8]>) -> String {
         (Wire::Numeric, Some(bytes)) => super::numeric::text(bytes),
         (_, Some(bytes)) => format!("\\x{}", hexadecimal(&bytes[..bytes.len().min(40)])),
     }
-}
-
-/// A column to write.
-#[derive(Clone, Debug)]
-pub(super) struct WriteColumn {
-    pub(super) name: String,
-    pub(super) data_type: DataType,
-    pub(super) is_key: bool,
 }
 
 /// Sends all rows into `target` (a table and its columns) and gives how many rows and bytes went.

@@ -7,13 +7,14 @@
 //!    long: where a reader holds on, its lock is given back and asked for again.
 //! 4. Leave the marks, and commit.
 
-use super::copy::{self, WriteColumn};
+use super::copy;
 use super::error::During;
 use super::grants;
 use super::quote::identifier;
 use super::tables::{self, physical, physical_names};
 use super::views::{self, ViewName};
 use crate::changes::with_times;
+use crate::database::{self, WriteColumn};
 use futures::StreamExt;
 use levada_flow::sink::{Content, Delivered, DeliveredTable, Mark, TableDelivery, UnknownReader};
 use levada_flow::{FlowError, Retry, RowStream, failpoint};
@@ -157,12 +158,12 @@ async fn build(
     let failed = || format!("table {next} for {} can't be built", table.source);
     let create = tables::create_table(&next, &table.schema, is_history);
     client.batch_execute(&create).await.during(failed)?;
-    let mut columns = tables::write_columns(&table.schema);
+    let mut columns = database::write_columns(&table.schema);
     if is_history {
-        columns.push(tables::own_column("valid_from", DataType::Timestamptz));
-        columns.push(tables::own_column("valid_to", DataType::Timestamptz));
+        columns.push(database::own_column("valid_from", DataType::Timestamptz));
+        columns.push(database::own_column("valid_to", DataType::Timestamptz));
     }
-    columns.push(tables::own_column("lv_key_hash", tables::key_hash_type()));
+    columns.push(database::own_column("lv_key_hash", database::key_hash_type()));
     let label = table.source.to_string();
     // Frozen: whoever reads under an older snapshot sees the whole new table, not an empty one.
     let written = copy::write_rows(client, &label, &physical(&next), ", FREEZE", &columns, rows).await?;
@@ -191,11 +192,11 @@ async fn write_changes(
     let failed = || format!("the changes of {} can't be applied", table.source);
     create_missing(client, table).await?;
     let stage = format!("pg_temp.lv_stage_{number}");
-    let mut columns = tables::write_columns(&table.schema);
+    let mut columns = database::write_columns(&table.schema);
     let width = columns.len();
-    columns.push(tables::own_column("lv_at", DataType::Timestamptz));
-    columns.push(tables::own_column("lv_op", DataType::Int32));
-    columns.push(tables::own_column("lv_key_hash", tables::key_hash_type()));
+    columns.push(database::own_column("lv_at", DataType::Timestamptz));
+    columns.push(database::own_column("lv_op", DataType::Int32));
+    columns.push(database::own_column("lv_key_hash", database::key_hash_type()));
     client.batch_execute(&create_stage(&stage, &columns)).await.during(failed)?;
     let timed = {
         let (times, source) = (times.clone(), table.source.to_string());

@@ -2,6 +2,11 @@
 //!
 //! Takes any text, gives SQL that means exactly that text, whatever stands in it.
 
+use crate::database::split_name;
+
+/// What a name may stand in.
+const QUOTES: &[char] = &['"'];
+
 /// A name in double quotes.
 pub fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -27,20 +32,8 @@ pub struct TableName {
 impl TableName {
     /// Reads what the model says; a table without a schema is in `default_schema`.
     pub fn parse(written: &str, default_schema: &str) -> Self {
-        let (first, rest) = part(written);
-        if first.is_empty() {
-            // A name that begins with a point has no schema before it.
-            return Self { schema: default_schema.to_owned(), table: written.to_owned() };
-        }
-        match rest.strip_prefix('.') {
-            Some(rest) if !rest.is_empty() => {
-                let (table, unread) = part(rest);
-                // What still follows is no third part but belongs to an unquoted name with points.
-                let table = if unread.is_empty() { table } else { rest.to_owned() };
-                Self { schema: first, table }
-            }
-            _ => Self { schema: default_schema.to_owned(), table: first + rest },
-        }
+        let (schema, table) = split_name(written, QUOTES);
+        Self { schema: schema.unwrap_or_else(|| default_schema.to_owned()), table }
     }
 
     /// As SQL.
@@ -52,30 +45,6 @@ impl TableName {
 impl std::fmt::Display for TableName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}", self.schema, self.table)
-    }
-}
-
-/// The name at the start of a text, and what follows it.
-fn part(text: &str) -> (String, &str) {
-    let Some(mut rest) = text.strip_prefix('"') else {
-        let end = text.find('.').unwrap_or(text.len());
-        return (text[..end].to_owned(), &text[end..]);
-    };
-    let mut name = String::new();
-    loop {
-        let Some(end) = rest.find('"') else {
-            // No closing quote: the quote is part of an odd name.
-            return (text.to_owned(), "");
-        };
-        name.push_str(&rest[..end]);
-        rest = &rest[end + 1..];
-        match rest.strip_prefix('"') {
-            Some(after) => {
-                name.push('"');
-                rest = after;
-            }
-            None => return (name, rest),
-        }
     }
 }
 

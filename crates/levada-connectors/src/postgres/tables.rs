@@ -4,13 +4,12 @@
 //! per physical table, by which platform delivers which dataset there; `levada.views` and
 //! `levada.grants` say what of the rest is ours.
 
-use super::copy::WriteColumn;
 use super::error::During;
 use super::quote::{identifier, literal};
 use super::types;
 use levada_flow::FlowError;
 use levada_flow::sink::{DeliveredTable, Mark};
-use levada_model::{DataType, Schema};
+use levada_model::Schema;
 use std::collections::HashMap;
 use tokio_postgres::{Client, Row};
 
@@ -224,26 +223,6 @@ pub(super) fn check_names(table: &DeliveredTable) -> Result<(), FlowError> {
             .hint("the delivered table has a column of that name; rename it with `from:`")),
         None => Ok(()),
     }
-}
-
-/// The schema's columns, to be written.
-pub(super) fn write_columns(schema: &Schema) -> Vec<WriteColumn> {
-    let column = |column: &levada_model::SchemaColumn| WriteColumn {
-        name: column.name.as_str().to_owned(),
-        data_type: column.data_type.clone(),
-        is_key: column.key,
-    };
-    schema.columns.iter().map(column).collect()
-}
-
-/// A column that is ours.
-pub(super) fn own_column(name: &str, data_type: DataType) -> WriteColumn {
-    WriteColumn { name: name.to_owned(), data_type, is_key: false }
-}
-
-/// The type of `lv_key_hash`.
-pub(super) fn key_hash_type() -> DataType {
-    DataType::BinaryFixed(16)
 }
 
 /// SQL that creates a live or history table, still without its index.

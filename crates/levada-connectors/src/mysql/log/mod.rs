@@ -23,11 +23,12 @@ mod statement;
 mod stream;
 mod tables;
 
-use self::place::Reached;
+use self::place::{Place, Reached};
 use self::reader::{LogReader, Opening};
 use self::state::Standings;
 use super::config::{Session, Settings};
 use super::source::Moment;
+use crate::change_log::from_position;
 use levada_flow::FlowError;
 use levada_flow::source::{PullEnd, PullRequest, Pulled};
 use tokio::sync::mpsc;
@@ -84,7 +85,7 @@ type LastPull<'r> = (&'r str, Reached, Standings);
 
 fn previous(request: &PullRequest) -> Result<Option<LastPull<'_>>, FlowError> {
     let Some(previous) = &request.previous else { return Ok(None) };
-    let read = state::from_position(&previous.position)?;
+    let read = from_position(&previous.position)?;
     Ok(read.map(|(at, standings)| (previous.incarnation.as_str(), at, standings)))
 }
 
@@ -96,41 +97,36 @@ async fn open(settings: &Settings, request: &PullRequest) -> Result<LogReader, F
     let server = Moment::identity(&mut session, place, &settings.database).await?;
     let mut news = Vec::new();
     if let Some((incarnation, at, standings)) = previous(request)? {
-        match why_anew(&mut session, place, &server, incarnation, &at).await? {
-            None => {
-                let opening = Opening { settings, session, incarnation: incarnation.to_owned(), at, news };
+        match resume_at(&mut session, place, &server, incarnation, &at).await? {
+            Ok(from) => {
+                let opening = Opening { settings, session, incarnation: incarnation.to_owned(), at, from, news };
                 return LogReader::new(opening, request, standings).await;
             }
-            Some(reason) => news.push(format!("{reason}: everything is read anew, as a new incarnation")),
+            Err(reason) => news.push(format!("{reason}: everything is read anew, as a new incarnation")),
         }
     }
-    let begin = server::end(&mut session, place).await?;
-    let transaction = server::transactions(&mut session, &begin).await?.into_iter().next();
-    let opening = Opening {
-        settings,
-        session,
-        incarnation: format!("{server}@{begin}"),
-        at: Reached { place: begin, transaction },
-        news,
-    };
-    LogReader::new(opening, request, Standings::new()).await
+    let from = server::end(&mut session, place).await?;
+    let transaction = server::transactions(&mut session, &from).await?.into_iter().next();
+    let (incarnation, at) = (format!("{server}@{from}"), Reached { place: from.clone(), transaction });
+    LogReader::new(Opening { settings, session, incarnation, at, from, news }, request, Standings::new()).await
 }
 
-/// Why a log can't be read on.
-async fn why_anew(
+/// Where a log can be read on; else why it can't be.
+async fn resume_at(
     session: &mut Session,
     place: &str,
     server: &str,
     incarnation: &str,
     at: &Reached,
-) -> Result<Option<String>, FlowError> {
+) -> Result<Result<Place, String>, FlowError> {
     if incarnation.rsplit_once('@').map(|(before, _)| before) != Some(server) {
-        return Ok(Some("the server is another one than before".to_owned()));
+        return Ok(Err("the server is another one than before".to_owned()));
     }
-    if let Err(reason) = server::begin_at(session, place, &at.place).await? {
-        return Ok(Some(reason));
+    let from = server::begin_at(session, place, &at.place).await?;
+    if let (Ok(_), Some(last)) = (&from, &at.transaction)
+        && !server::transactions(session, &at.place).await?.contains(last)
+    {
+        return Ok(Err(format!("the binary log has another history before {}: the server was restored", at.place)));
     }
-    let Some(last) = &at.transaction else { return Ok(None) };
-    let is_known = server::transactions(session, &at.place).await?.contains(last);
-    Ok((!is_known).then(|| format!("the binary log has another history before {}: the server was restored", at.place)))
+    Ok(from)
 }

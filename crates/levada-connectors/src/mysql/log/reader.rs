@@ -7,12 +7,13 @@ use super::images::Rows;
 use super::place::{Place, Reached};
 use super::rows::ChangesBuilder;
 use super::server;
-use super::state::{Standing, Standings, to_position};
+use super::state::{Standing, Standings};
 use super::statement::{self, Effect};
 use super::stream::{Event, LogStream, Transaction};
 use super::tables::{self, LogTable};
-use crate::log_pull::Pull;
+use crate::change_log::{Pull, is_same_reading, stopped, to_position};
 use crate::mysql::config::{Session, Settings};
+use crate::mysql::quote::TableName;
 use crate::mysql::rows::{read_rows, select_list};
 use crate::mysql::source::Moment;
 use levada_flow::source::{Coverage, PullDataset, PullEnd, PullRequest, Pulled, Until};
@@ -86,6 +87,8 @@ pub(super) struct Opening<'s> {
     pub(super) session: Session,
     pub(super) incarnation: String,
     pub(super) at: Reached,
+    /// Where the log is to be opened.
+    pub(super) from: Place,
     pub(super) news: Vec<String>,
 }
 
@@ -96,10 +99,8 @@ impl LogReader {
         request: &PullRequest,
         mut standings: Standings,
     ) -> Result<Self, FlowError> {
-        let Opening { settings, mut session, incarnation, at, news } = opening;
-        let begin = server::begin_at(&mut session, settings.place(), &at.place).await?;
-        let begin = begin.map_err(FlowError::later)?;
-        let stream = LogStream::open(settings, server_id(&request.reader), &begin).await?;
+        let Opening { settings, session, incarnation, at, from, news } = opening;
+        let stream = LogStream::open(settings, server_id(&request.reader), &from).await?;
         let unread = || Standing { is_unread: true, ..Standing::default() };
         let dataset = |wanted: &PullDataset| Dataset {
             wanted: wanted.clone(),
@@ -127,7 +128,10 @@ impl LogReader {
             news,
         };
         for index in 0..reader.datasets.len() {
-            reader.look(index).await?;
+            // A table that is read whole is looked at then.
+            if !reader.datasets[index].is_to_be_read() {
+                reader.look(index).await?;
+            }
         }
         reader.note_users();
         Ok(reader)
@@ -135,10 +139,7 @@ impl LogReader {
 
     /// Whether a request goes on where the last pull ended.
     pub(super) fn goes_on(&self, request: &PullRequest) -> bool {
-        let is_same = |(dataset, wanted): (&Dataset, &PullDataset)| {
-            (&dataset.wanted.dataset, &dataset.wanted.table, &dataset.wanted.schema)
-                == (&wanted.dataset, &wanted.table, &wanted.schema)
-        };
+        let is_same = |(dataset, wanted): (&Dataset, &PullDataset)| is_same_reading(&dataset.wanted, wanted);
         self.datasets.len() == request.datasets.len()
             && self.datasets.iter().zip(&request.datasets).all(is_same)
             && request.previous.as_ref().is_some_and(|previous| {
@@ -225,15 +226,14 @@ impl LogReader {
                 _ => dataset.coverage,
             };
         }
-        let stopped = self.datasets.iter().enumerate().filter_map(|(index, dataset)| {
+        let all_stopped = self.datasets.iter().enumerate().filter_map(|(index, dataset)| {
             let reason = dataset.standing.stopped.as_ref()?;
-            let hint = "the other datasets of the stream go on; correct the source or the model, and it is read anew";
-            Some((index, FlowError::never(format!("dataset {}: {reason}", dataset.wanted.dataset)).hint(hint)))
+            Some((index, stopped(&dataset.wanted, reason)))
         });
-        let stopped = stopped.collect();
+        let all_stopped = all_stopped.collect();
         let coverage = self.datasets.iter().map(|dataset| dataset.coverage).collect();
         let end = PullEnd::new(self.position(), coverage, self.incarnation.clone());
-        PullEnd { is_behind, stopped, news: std::mem::take(&mut self.news), ..end }
+        PullEnd { is_behind, stopped: all_stopped, news: std::mem::take(&mut self.news), ..end }
     }
 
     /// Takes one event.
@@ -265,28 +265,34 @@ impl LogReader {
 
     /// Does what a statement means for the tables that are read.
     async fn obey(&mut self, pull: &mut Pull<'_>, effect: Effect, database: &str, text: &str) -> Result<(), FlowError> {
+        if matches!(effect, Effect::Begin | Effect::Commit | Effect::Nothing) {
+            return Ok(());
+        }
         for index in 0..self.datasets.len() {
             let dataset = &self.datasets[index];
-            let name = crate::mysql::quote::TableName::parse(&dataset.wanted.table, &self.settings.default_schema);
-            let name = dataset.table.as_ref().map_or(name, |table| table.name.clone());
-            let is_old = dataset.read_at.as_ref().is_some_and(|read_at| self.at.place < *read_at);
+            if dataset.read_at.as_ref().is_some_and(|read_at| self.at.place < *read_at) {
+                continue;
+            }
+            let name = match &dataset.table {
+                Some(table) => table.name.clone(),
+                None => TableName::parse(&dataset.wanted.table, &self.settings.default_schema),
+            };
             let is_hit = match effect {
-                _ if is_old => false,
-                Effect::Begin | Effect::Commit | Effect::Nothing => false,
                 Effect::Truncate => statement::truncates(text, database, &name.schema, &name.table),
                 Effect::Alters => statement::concerns(text, database, &name.schema, &name.table),
                 Effect::Rollback => self.touched.contains(&index),
                 Effect::CommitsPrepared => true,
+                Effect::Begin | Effect::Commit | Effect::Nothing => false,
             };
             match effect {
                 _ if !is_hit => {}
-                Effect::Truncate if self.datasets[index].listens_at(&self.at.place) => {
+                Effect::Truncate if !dataset.listens_at(&self.at.place) => {}
+                Effect::Truncate => {
                     self.flush(pull, index).await?;
                     pull.count(1);
                     self.datasets[index].is_told = true;
                     pull.send(Pulled::Truncated { dataset: index }).await?;
                 }
-                Effect::Truncate => {}
                 _ => {
                     let what = text.split_whitespace().take(6).collect::<Vec<_>>().join(" ");
                     self.restart(pull, index, &format!("{what:?} may have changed it")).await?;

@@ -10,15 +10,11 @@ use crate::mysql::types::Problem;
 use arrow::array::{ArrayRef, Int32Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use levada_flow::arrow_schema::arrow_type;
+use levada_flow::source::{DELETE, INSERT, UPDATE, UPSERT};
 use levada_flow::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, FlowError};
 use mysql_async::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
-
-const INSERT: i32 = 0;
-const UPDATE: i32 = 1;
-const DELETE: i32 = 2;
-const UPSERT: i32 = 3;
 
 /// Seconds of a day.
 const DAY_SECONDS: i64 = 86_400;

@@ -4,6 +4,8 @@
 //! Nothing is parsed in full. Whatever may concern a table makes it be read anew; only what is known to
 //! leave rows alone is passed over.
 
+use crate::database::quoted_text;
+
 /// What a statement does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Effect {
@@ -89,23 +91,15 @@ pub(super) fn truncates(text: &str, session_database: &str, database: &str, tabl
 
 /// The name at the beginning of a text, and what follows it.
 fn name(text: &str) -> Option<(String, &str)> {
-    let Some(mut rest) = text.strip_prefix('`') else {
-        let end = text.find(|c: char| c.is_whitespace() || matches!(c, '.' | ';' | '/' | '`')).unwrap_or(text.len());
-        return (end > 0).then(|| (text[..end].to_owned(), text[end..].trim_start()));
-    };
-    let mut found = String::new();
-    loop {
-        let end = rest.find('`')?;
-        found.push_str(&rest[..end]);
-        rest = &rest[end + 1..];
-        match rest.strip_prefix('`') {
-            Some(after) => {
-                found.push('`');
-                rest = after;
-            }
-            None => return Some((found, rest.trim_start())),
+    let (name, rest) = match text.strip_prefix('`') {
+        Some(rest) => quoted_text(rest, '`')?,
+        None => {
+            let end = text.find(|c: char| c.is_whitespace() || matches!(c, '.' | ';' | '/' | '`'));
+            let (name, rest) = text.split_at(end.unwrap_or(text.len()));
+            (name.to_owned(), rest)
         }
-    }
+    };
+    (!name.is_empty()).then(|| (name, rest.trim_start()))
 }
 
 /// The text behind the comments that it begins with.

@@ -4,7 +4,7 @@
 use super::images::{Kind, Layout, Rows};
 use super::place::{FIRST, Place};
 use crate::mysql::config::{self, Settings};
-use crate::mysql::error::{During, chain, code};
+use crate::mysql::error::{During, code, failed};
 use futures::StreamExt;
 use levada_flow::{FlowError, Retry};
 use mysql_async::binlog::events::{Event as Raw, EventData, QueryEvent, RotateEvent};
@@ -16,8 +16,9 @@ use std::sync::Arc;
 /// How often the server says that there is nothing new, in nanoseconds.
 const HEARTBEAT_NANOS: u64 = 1_000_000_000;
 
-/// What a server says to a reader that begins at a place that is not there.
-const NO_SUCH_PLACE: u16 = 1236;
+/// What a server says to a user who may not read its log.
+const ACCESS_DENIED: u16 = 1045;
+const NO_PRIVILEGE: u16 = 1227;
 
 /// MySQL's and MariaDB's types of events, where the driver has no name for them.
 mod types {
@@ -77,7 +78,6 @@ pub(super) struct Heard {
 /// An open binary log.
 pub(super) struct LogStream {
     stream: BinlogStream,
-    place: String,
     /// Behind the last event.
     at: Place,
     /// Whether the server has described the log: before that nobody knows whether events end in checksums.
@@ -118,7 +118,6 @@ impl LogStream {
         let stream = opened.map_err(|error| told(place, error))?;
         Ok(Self {
             stream,
-            place: place.to_owned(),
             at: from.clone(),
             is_described: false,
             layouts: HashMap::new(),
@@ -130,11 +129,12 @@ impl LogStream {
     /// The next event; rows only of tables that are wanted, by database and name. May be dropped while it waits.
     pub(super) async fn next(&mut self, wants: impl Fn(&str, &str) -> bool) -> Result<Heard, FlowError> {
         let Some(event) = self.stream.next().await else {
-            return Err(FlowError::later(format!("{} has ended the binary log", self.place)));
+            return Err(FlowError::later(format!("{} has ended the binary log", self.settings.place())));
         };
-        let event = event.map_err(|error| told(&self.place, error))?;
+        let event = event.map_err(|error| told(self.settings.place(), error))?;
         self.take(&event, wants).map_err(|error| {
-            FlowError::never(format!("the binary log of {} can't be read at {}", self.place, self.at)).because(error)
+            FlowError::never(format!("the binary log of {} can't be read at {}", self.settings.place(), self.at))
+                .because(error)
         })
     }
 
@@ -216,15 +216,11 @@ fn transaction(server_id: u32, data: &[u8]) -> std::io::Result<Transaction> {
 }
 
 fn told(place: &str, error: mysql_async::Error) -> FlowError {
-    let (number, text) = (code(&error), chain(&error));
-    let error =
-        FlowError::later(format!("the binary log of {place} can't be read")).because(std::io::Error::other(text));
-    match number {
-        Some(1227 | 1045) => {
-            FlowError { retry: Retry::Never, ..error }.hint("GRANT REPLICATION SLAVE ON *.* TO this user")
-        }
-        // Looked at when it is opened again: what is gone is read anew.
-        Some(NO_SUCH_PLACE) | None => error,
-        Some(_) => error,
+    let is_refused = matches!(code(&error), Some(ACCESS_DENIED | NO_PRIVILEGE));
+    let told = failed(format!("the binary log of {place} can't be read"), error);
+    match is_refused {
+        true => told.hint("GRANT REPLICATION SLAVE ON *.* TO this user"),
+        // What is gone is found when the log is opened again; then everything is read anew.
+        false => FlowError { retry: Retry::Later, ..told },
     }
 }

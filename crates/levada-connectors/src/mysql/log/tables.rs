@@ -2,6 +2,7 @@
 //! rows are read, and what of a table the log does not tell.
 
 use super::charset::Charset;
+use crate::database::quoted_text;
 use crate::mysql::catalog::{self, DatasetPlan};
 use crate::mysql::config::Session;
 use crate::mysql::error::During;
@@ -57,15 +58,13 @@ pub(super) enum Shape {
     Set(Vec<String>),
 }
 
-/// Name, type, type with arguments, character set, length in bytes, what else.
-type Row = (String, String, String, Option<String>, Option<u64>, String);
+/// Name, type, type with arguments, character set, length in bytes, what else, number in the table.
+type Row = (String, String, String, Option<String>, Option<u64>, String, u64);
 
 const COLUMNS: &str = "
-    SELECT column_name, data_type, column_type, character_set_name, character_octet_length, extra
+    SELECT column_name, data_type, column_type, character_set_name, character_octet_length, extra,
+           ordinal_position
     FROM information_schema.columns WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position";
-
-const ORDINALS: &str = "
-    SELECT MAX(ordinal_position) FROM information_schema.columns WHERE table_schema = ? AND table_name = ?";
 
 const TABLE: &str = "
     SELECT table_schema, table_name, table_type, engine FROM information_schema.tables
@@ -98,7 +97,6 @@ pub(super) async fn find(
         return Ok(Err(vec![format!("table {wanted} does not exist")]));
     };
     let rows: Vec<Row> = session.exec(COLUMNS, names).await.during(failed)?;
-    let last: Option<Option<u64>> = session.exec_first(ORDINALS, names).await.during(failed)?;
     let cascades: Vec<String> = session.exec(CASCADES, names).await.during(failed)?;
     let mut problems = Vec::new();
     if !kind.eq_ignore_ascii_case("base table") {
@@ -108,7 +106,7 @@ pub(super) async fn find(
         problems
             .push(format!("table {wanted} is of engine {engine}, and only InnoDB has snapshots: use kind snapshot"));
     }
-    if last.flatten().is_some_and(|last| last != rows.len() as u64) {
+    if rows.last().is_some_and(|row| row.6 != rows.len() as u64) {
         problems.push(format!("this user does not see all columns of table {wanted}: GRANT SELECT on all of it"));
     }
     problems.extend(cascades.iter().map(|name| {
@@ -137,7 +135,7 @@ pub(super) async fn find(
     })
 }
 
-fn shape((_, data_type, column_type, charset, octets, extra): &Row, wire: Wire) -> Result<Shape, String> {
+fn shape((_, data_type, column_type, charset, octets, extra, _): &Row, wire: Wire) -> Result<Shape, String> {
     if extra.to_ascii_uppercase().contains("GENERATED") {
         return Err("is generated, and not in every binary log".to_owned());
     }
@@ -173,21 +171,9 @@ fn shape((_, data_type, column_type, charset, octets, extra): &Row, wire: Wire) 
 fn labels(column_type: &str) -> Vec<String> {
     let mut labels = Vec::new();
     let mut rest = column_type;
-    while let Some(start) = rest.find('\'') {
-        let mut label = String::new();
-        rest = &rest[start + 1..];
-        while let Some(end) = rest.find('\'') {
-            label.push_str(&rest[..end]);
-            rest = &rest[end + 1..];
-            match rest.strip_prefix('\'') {
-                Some(after) => {
-                    label.push('\'');
-                    rest = after;
-                }
-                None => break,
-            }
-        }
+    while let Some((label, after)) = rest.find('\'').and_then(|start| quoted_text(&rest[start + 1..], '\'')) {
         labels.push(label);
+        rest = after;
     }
     labels
 }

@@ -16,12 +16,12 @@
 
 use super::lsn::Lsn;
 use super::reader::LogReader;
-use super::rows::{Built, UPSERT};
+use super::rows::Built;
 use super::slot;
 use super::state::{Join, Seen};
 use super::tables::{Leaf, LogTable};
+use crate::change_log::Pull;
 use crate::literal::ColumnReader as Printer;
-use crate::log_pull::Pull;
 use crate::postgres::catalog::DatasetPlan;
 use crate::postgres::copy::{ReadColumn, RowsReader, schema_of};
 use crate::postgres::error::During;
@@ -29,7 +29,7 @@ use crate::postgres::quote;
 use arrow::array::{ArrayRef, BooleanArray, Int32Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema};
-use levada_flow::source::{Coverage, Pulled};
+use levada_flow::source::{Coverage, Pulled, UPSERT};
 use levada_flow::{FlowError, Retry, failpoint};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;

@@ -30,6 +30,7 @@ use self::wire::ReplicationSession;
 use super::catalog;
 use super::config::{Session, Settings};
 use super::quote::TableName;
+use crate::change_log::{from_position, to_position};
 use levada_flow::source::{Previous, PullDataset, PullEnd, PullRequest, Pulled};
 use levada_flow::{FlowError, Position};
 use levada_model::model::IngestKind;
@@ -86,7 +87,7 @@ impl Log {
 
     /// Says up to where everything is durable.
     pub(super) fn acknowledge(&self, position: &Position) -> Result<(), FlowError> {
-        if let (Some(reader), Some((at, _))) = (&self.reader, state::from_position(position)?) {
+        if let (Some(reader), Some((at, _))) = (&self.reader, from_position::<Lsn, Standing>(position)?) {
             reader.acknowledge(at);
         }
         Ok(())
@@ -137,7 +138,7 @@ type LastPull<'r> = (&'r Previous, Lsn, Standings);
 /// The last pull, if it was one of the change log.
 fn previous(request: &PullRequest) -> Result<Option<LastPull<'_>>, FlowError> {
     let Some(previous) = &request.previous else { return Ok(None) };
-    Ok(state::from_position(&previous.position)?.map(|(at, standings)| (previous, at, standings)))
+    Ok(from_position(&previous.position)?.map(|(at, standings)| (previous, at, standings)))
 }
 
 /// The identity of the server in an incarnation, without where the slot's log began.
@@ -255,7 +256,7 @@ impl Beginning {
         };
         let datasets = request.datasets.iter().zip(&names).zip(&self.reasons);
         let standings: Vec<_> = datasets.filter_map(standing).collect();
-        Ok(state::to_position(self.at, standings.iter().map(|(name, standing)| (name.as_str(), standing))))
+        Ok(to_position(&self.at, standings.iter().map(|(name, standing)| (name.as_str(), standing))))
     }
 
     /// What somebody should know.

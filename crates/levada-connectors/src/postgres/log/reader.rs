@@ -9,10 +9,10 @@ use super::lsn::Lsn;
 use super::message::{self, Message, Old, Relation, Tuple};
 use super::rows::{BadValue, Built, Places, RowsBuilder};
 use super::slot;
-use super::state::{Join, Moment, Seen, Standing, Standings, to_position};
+use super::state::{Join, Moment, Seen, Standing, Standings};
 use super::tables::{self, LogTable};
 use super::wire::{Frame, LogStream};
-use crate::log_pull::Pull;
+use crate::change_log::{Pull, is_same_reading, stopped, to_position};
 use crate::postgres::catalog::{self, DatasetPlan};
 use crate::postgres::config::{Session, Settings};
 use crate::postgres::error::During;
@@ -203,10 +203,7 @@ impl LogReader {
 
     /// Whether a request goes on where the last pull ended.
     pub(super) fn goes_on(&self, request: &PullRequest) -> bool {
-        let is_same = |(dataset, wanted): (&Dataset, &PullDataset)| {
-            (&dataset.wanted.dataset, &dataset.wanted.table, &dataset.wanted.schema)
-                == (&wanted.dataset, &wanted.table, &wanted.schema)
-        };
+        let is_same = |(dataset, wanted): (&Dataset, &PullDataset)| is_same_reading(&dataset.wanted, wanted);
         self.datasets.len() == request.datasets.len()
             && self.datasets.iter().zip(&request.datasets).all(is_same)
             && request.previous.as_ref().is_some_and(|previous| {
@@ -215,7 +212,7 @@ impl LogReader {
     }
 
     fn position(&self) -> Position {
-        to_position(self.at, self.datasets.iter().map(|dataset| (dataset.wanted.dataset.as_str(), &dataset.standing)))
+        to_position(&self.at, self.datasets.iter().map(|dataset| (dataset.wanted.dataset.as_str(), &dataset.standing)))
     }
 
     /// Says up to where everything is durable.
@@ -322,13 +319,12 @@ impl LogReader {
         if !is_behind {
             self.target = None;
         }
-        let stopped = self.datasets.iter().enumerate().filter_map(|(index, dataset)| {
+        let all_stopped = self.datasets.iter().enumerate().filter_map(|(index, dataset)| {
             let reason = dataset.standing.stopped.as_ref()?;
-            let hint = "the other datasets of the stream go on; correct the source or the model, and it is read anew";
-            Some((index, FlowError::never(format!("dataset {}: {reason}", dataset.wanted.dataset)).hint(hint)))
+            Some((index, stopped(&dataset.wanted, reason)))
         });
         let seen_to_the_end = |seen: &Seen| self.at.0 >= seen.until;
-        let stopped = stopped.collect();
+        let all_stopped = all_stopped.collect();
         for dataset in &mut self.datasets {
             dataset.coverage = match &dataset.standing {
                 Standing { stopped: Some(_), .. } => Coverage::Nothing,
@@ -344,7 +340,7 @@ impl LogReader {
             coverage: self.datasets.iter().map(|dataset| dataset.coverage).collect(),
             incarnation: self.incarnation.clone(),
             is_behind,
-            stopped,
+            stopped: all_stopped,
             held: self.held,
             news: std::mem::take(&mut self.news),
         }

@@ -10,20 +10,11 @@ use crate::postgres::decode::ColumnReader;
 use crate::postgres::types::{Problem, Wire};
 use arrow::array::{ArrayRef, Int32Array, RecordBatch};
 use arrow::datatypes::{DataType, Field as ArrowField, Schema as ArrowSchema, SchemaRef};
-use levada_flow::source::{Kept, PullDataset};
+use levada_flow::source::{DELETE, INSERT, Kept, PullDataset, UPDATE, UPSERT};
 use levada_flow::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, FlowError};
 use postgres_types::Type;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// `lv_op` of a new key.
-pub(super) const INSERT: i32 = 0;
-/// `lv_op` of a key with new values.
-pub(super) const UPDATE: i32 = 1;
-/// `lv_op` of a key that is gone.
-pub(super) const DELETE: i32 = 2;
-/// `lv_op` of a key that may be new.
-pub(super) const UPSERT: i32 = 3;
 
 /// Where a table's piece has the columns of a dataset, and how they are read.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! How each dataset stands in the change log: what the position remembers of it between pulls.
 
 use super::lsn::Lsn;
-use levada_flow::{FlowError, Position};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -102,27 +101,10 @@ impl Moment {
     }
 }
 
-/// Reads a position of a change log; `None`: it is of another way of reading.
-pub(super) fn from_position(position: &Position) -> Result<Option<(Lsn, Standings)>, FlowError> {
-    let Position::Log { at, datasets } = position else { return Ok(None) };
-    let unreadable = || FlowError::never(format!("the stored place in the change log, {at:?}, can't be read"));
-    let at = at.parse().map_err(|error| unreadable().because(error))?;
-    let standing = |(name, text): (&String, &String)| {
-        let standing = serde_json::from_str(text).map_err(|error| unreadable().because(error))?;
-        Ok((name.clone(), standing))
-    };
-    Ok(Some((at, datasets.iter().map(standing).collect::<Result<_, FlowError>>()?)))
-}
-
-/// Writes one.
-pub(super) fn to_position<'s>(at: Lsn, datasets: impl Iterator<Item = (&'s str, &'s Standing)>) -> Position {
-    let text = |standing| serde_json::to_string(standing).expect("plain data always serialises");
-    Position::Log { at: at.to_string(), datasets: datasets.map(|(name, one)| (name.to_owned(), text(one))).collect() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change_log::{from_position, to_position};
 
     #[test]
     fn a_moment_saw_what_was_committed_before_it_in_whatever_epoch() {
@@ -141,8 +123,8 @@ mod tests {
     fn a_position_is_what_it_was_when_it_is_read_again() {
         let join = Join { skip_until: Some(7), leaves: vec![1, 2], block: 9, rows: vec![vec!["a".to_owned()]] };
         let standing = Standing { layout: "x".to_owned(), join: Some(join), ..Standing::default() };
-        let position = to_position(Lsn(77), [("orders", &standing)].into_iter());
-        let (at, read) = from_position(&position).expect("reads").expect("is one of a log");
+        let position = to_position(&Lsn(77), [("orders", &standing)].into_iter());
+        let (at, read) = from_position::<Lsn, Standing>(&position).expect("reads").expect("is one of a log");
         assert_eq!((at, &read["orders"]), (Lsn(77), &standing));
     }
 }

@@ -1,7 +1,13 @@
-//! One pull of a change log: where its rows go, and when it is enough. Knows no system.
+//! What all change logs have in common: a pull that has begun, and how a position remembers each dataset.
+//! Knows no system.
 
-use levada_flow::FlowError;
-use levada_flow::source::{Pulled, Until};
+use levada_flow::source::{PullDataset, Pulled, Until};
+use levada_flow::{FlowError, Position};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -71,4 +77,43 @@ impl<'p> Pull<'p> {
             }
         }
     }
+}
+
+/// A place in a log, and how each dataset stands there, by name.
+pub(crate) type InLog<A, S> = (A, BTreeMap<String, S>);
+
+/// Reads a position of a change log; `None`: it is of another way of reading.
+pub(crate) fn from_position<A, S>(position: &Position) -> Result<Option<InLog<A, S>>, FlowError>
+where
+    A: FromStr<Err: std::error::Error + Send + Sync + 'static>,
+    S: DeserializeOwned,
+{
+    let Position::Log { at, datasets } = position else { return Ok(None) };
+    let unreadable = || FlowError::never(format!("the stored place in the change log, {at:?}, can't be read"));
+    let at = at.parse().map_err(|error| unreadable().because(error))?;
+    let standing = |(name, text): (&String, &String)| {
+        let standing = serde_json::from_str(text).map_err(|error| unreadable().because(error))?;
+        Ok((name.clone(), standing))
+    };
+    Ok(Some((at, datasets.iter().map(standing).collect::<Result<_, FlowError>>()?)))
+}
+
+/// Writes one.
+pub(crate) fn to_position<'s, S: Serialize + 's>(
+    at: &impl Display,
+    datasets: impl Iterator<Item = (&'s str, &'s S)>,
+) -> Position {
+    let text = |standing| serde_json::to_string(standing).expect("plain data always serialises");
+    Position::Log { at: at.to_string(), datasets: datasets.map(|(name, one)| (name.to_owned(), text(one))).collect() }
+}
+
+/// Whether two requests mean the same reading of a dataset.
+pub(crate) fn is_same_reading(one: &PullDataset, other: &PullDataset) -> bool {
+    (&one.dataset, &one.table, &one.schema) == (&other.dataset, &other.table, &other.schema)
+}
+
+/// What is told of a dataset that stays where it is.
+pub(crate) fn stopped(dataset: &PullDataset, reason: &str) -> FlowError {
+    let hint = "the other datasets of the stream go on; correct the source or the model, and it is read anew";
+    FlowError::never(format!("dataset {}: {reason}", dataset.dataset)).hint(hint)
 }
