@@ -16,6 +16,7 @@ mod encode;
 pub mod error;
 mod grants;
 mod log;
+mod moment;
 pub mod quote;
 mod rows;
 pub mod sink;

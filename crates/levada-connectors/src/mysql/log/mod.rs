@@ -27,7 +27,7 @@ use self::place::{Place, Reached};
 use self::reader::{LogReader, Opening};
 use self::state::Standings;
 use super::config::{Session, Settings};
-use super::source::Moment;
+use super::moment::Moment;
 use crate::change_log::from_position;
 use levada_flow::FlowError;
 use levada_flow::source::{PullEnd, PullRequest, Pulled};
