@@ -98,6 +98,43 @@ impl MariadbServer {
         Ok(server)
     }
 
+    /// A server of its own with all that this one has now, as a replica that takes over: its further settings
+    /// come after this one's.
+    ///
+    /// # Errors
+    /// This server does not stop or start, its folder can't be copied, or the other one does not start.
+    pub fn copy(&self, settings: &[(&str, &str)]) -> Result<Self, MariadbError> {
+        let mut copy = Self::prepare(settings)?;
+        copy.settings.splice(0..0, self.settings.iter().cloned());
+        self.stop()?;
+        system::output_of(Command::new("cp").arg("-a").arg(self.data()).arg(copy.data()))?;
+        copy.prepare_users()?;
+        self.restart()?;
+        copy.start_first()?;
+        Ok(copy)
+    }
+
+    /// Copies the data folder aside, as a backup of the stopped server; it runs again afterwards.
+    ///
+    /// # Errors
+    /// The server does not stop or start, or its folder can't be copied.
+    pub fn back_up(&self) -> Result<(), MariadbError> {
+        self.stop()?;
+        system::output_of(Command::new("cp").arg("-a").arg(self.data()).arg(self.backup()))?;
+        self.restart()
+    }
+
+    /// Puts the copy of [`Self::back_up`] in the place of what there is now, and starts it.
+    ///
+    /// # Errors
+    /// The server does not stop or start, or there is no copy.
+    pub fn restore(&self) -> Result<(), MariadbError> {
+        self.stop()?;
+        system::output_of(Command::new("rm").arg("-r").arg(self.data()))?;
+        system::output_of(Command::new("mv").arg(self.backup()).arg(self.data()))?;
+        self.restart()
+    }
+
     /// As [`Self::start`], with encryption on: a certificate and its key as PEM.
     ///
     /// # Errors
@@ -115,6 +152,13 @@ impl MariadbServer {
 
     /// Creates a server that does not run yet.
     fn create(settings: &[(&str, &str)]) -> Result<Self, MariadbError> {
+        let server = Self::prepare(settings)?;
+        server.initialize()?;
+        Ok(server)
+    }
+
+    /// Creates a guarded folder without data.
+    fn prepare(settings: &[(&str, &str)]) -> Result<Self, MariadbError> {
         if let Some(missing) = PROGRAMS.iter().find(|program| find(program).is_none()) {
             return Err(MariadbError::NoServer { missing });
         }
@@ -126,9 +170,7 @@ impl MariadbServer {
             system::Owner::Nobody => return Err(MariadbError::NoUser),
         };
         let settings = settings.iter().map(|(name, value)| format!("--{name}={value}")).collect();
-        let server = Self { folder, port: 0, settings, owner, server: Mutex::new(None), _guard: guard };
-        server.initialize()?;
-        Ok(server)
+        Ok(Self { folder, port: 0, settings, owner, server: Mutex::new(None), _guard: guard })
     }
 
     /// The TCP port on 127.0.0.1.
@@ -199,6 +241,10 @@ impl MariadbServer {
         self.folder.join("data")
     }
 
+    fn backup(&self) -> PathBuf {
+        self.folder.join("backup")
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.join("server.log")
     }
@@ -221,8 +267,12 @@ impl MariadbServer {
             // Its own way of finding them depends on where it is started.
             .args(["--skip-name-resolve", "--innodb-log-file-size=16M"]);
         system::output_of(&mut command)?;
+        self.prepare_users()
+    }
+
+    /// Leaves the statements that every start runs.
+    fn prepare_users(&self) -> Result<(), MariadbError> {
         let quoted = PASSWORD.replace('\'', "''");
-        // Run at every start.
         let statements = format!(
             "CREATE USER IF NOT EXISTS {SUPERUSER}@'%' IDENTIFIED BY '{quoted}';\n\
              GRANT ALL PRIVILEGES ON *.* TO {SUPERUSER}@'%' WITH GRANT OPTION;\n\

@@ -5,10 +5,10 @@
 //! moments the producer is looked at (4 without it).
 
 use super::chance::Chance;
-use super::workload;
-use super::world::{Plan, World, sorted};
+use super::database::{Database, System};
+use super::workload::Table;
+use super::world::{Plan, World, small};
 use super::{number_of, seed};
-use levada_testbed::PostgresCluster;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::thread::{self, JoinHandle};
@@ -26,12 +26,21 @@ struct Sample {
 }
 
 #[test]
-fn every_batch_is_a_state_that_the_producer_had() {
+fn every_batch_is_a_state_that_postgresql_had() {
+    endure(System::Postgres);
+}
+
+#[test]
+fn every_batch_is_a_state_that_mariadb_had() {
+    endure(System::Mariadb);
+}
+
+fn endure(system: System) {
     let (seconds, samples) = (number_of("LEVADA_ENDURANCE_SECONDS", 12), number_of("LEVADA_ENDURANCE_SAMPLES", 4));
-    let mut world = World::new(seed(), Plan { rows: 200, ..Plan::default() });
+    let mut world = World::new(seed(), Plan { rows: 200, ..small(system) });
     world.start();
     world.settle();
-    let writers = Writers::start(Arc::clone(&world.source), world.seed);
+    let writers = Writers::start(system, Arc::clone(&world.source), world.seed);
     let (mut chance, began) = (Chance::new(world.seed), Instant::now());
     let mut found = Vec::new();
     for sample in 1..=samples {
@@ -60,7 +69,7 @@ struct Writers {
 }
 
 impl Writers {
-    fn start(source: Arc<PostgresCluster>, seed: u64) -> Self {
+    fn start(system: System, source: Arc<Database>, seed: u64) -> Self {
         let (may_write, is_over) = (Arc::<RwLock<()>>::default(), Arc::<AtomicBool>::default());
         let start = |writer: u64| {
             let (source, may_write, is_over) = (source.clone(), may_write.clone(), is_over.clone());
@@ -68,7 +77,7 @@ impl Writers {
                 let mut chance = Chance::new(seed * 1_000 + writer);
                 while !is_over.load(Ordering::Relaxed) {
                     let turn = may_write.read().expect("no panic holds it");
-                    write(&source, &mut chance, seed);
+                    write(system, &source, &mut chance, seed);
                     drop(turn);
                     // A lock that is always read would never be written.
                     thread::yield_now();
@@ -84,13 +93,16 @@ impl Writers {
     }
 }
 
-fn write(source: &PostgresCluster, chance: &mut Chance, seed: u64) {
-    let transaction = workload::transaction(chance);
-    let Err(error) = source.sql("shop", &transaction) else { return };
-    // Writers and changes of tables hold each other up; one of them is told to try again.
-    let error = error.to_string();
-    let is_passing = ["deadlock", "duplicate key", "concurrent"].iter().any(|it| error.contains(it));
-    assert!(is_passing, "seed {seed}: {error} in {transaction}");
+fn write(system: System, source: &Database, chance: &mut Chance, seed: u64) {
+    let transaction = (system.workload().transaction)(chance);
+    if let Err(error) = source.sql("shop", &transaction) {
+        // Writers and changes of tables hold each other up; one of them is told to try again.
+        assert!(is_passing(system, &error), "seed {seed}: {error} in {transaction}");
+    }
+}
+
+fn is_passing(system: System, error: &str) -> bool {
+    system.workload().passing_errors.iter().any(|passing| error.contains(passing))
 }
 
 /// Something that a stream has to come through.
@@ -102,37 +114,31 @@ fn disturb(world: &mut World, chance: &mut Chance) {
         }
         2 => world.to_source.cut_after(i64::try_from(chance.below(40_000)).expect("a small number")),
         3 => world.to_consumer.cut(),
-        4 => {
-            let to = if chance.below(2) == 0 { "int" } else { "bigint" };
-            alter(world, &format!("ALTER TABLE lines ALTER COLUMN quantity TYPE {to}"));
+        4..=7 => {
+            let alterations = world.workload().alterations;
+            let alteration = alterations[chance.below(alterations.len() as u64) as usize];
+            if let Err(error) = world.source.sql("shop", alteration) {
+                assert!(is_passing(world.system(), &error), "{error} in {alteration}");
+            }
         }
-        5 => alter(world, "ALTER TABLE accounts ADD COLUMN IF NOT EXISTS extra text DEFAULT 'x'"),
-        6 => alter(world, "ALTER TABLE accounts DROP COLUMN IF EXISTS extra"),
-        7 => alter(world, "VACUUM FULL lines"),
         _ => {}
     }
 }
 
-/// Changes a table, unless the writers are in the way.
-fn alter(world: &World, statement: &str) {
-    if let Err(error) = world.source.sql("shop", statement) {
-        assert!(error.to_string().contains("deadlock"), "{error} in {statement}");
-    }
-}
-
 fn sample_of(world: &World) -> Sample {
-    let tables = workload::COLUMNS.iter().map(|(name, columns)| world.at_source(&sorted(columns, name))).collect();
+    let compared = world.workload().compared.iter();
+    let tables = compared.map(|table| world.rows_at_source(table.columns, table.name)).collect();
     let at = world.batches().iter().filter_map(|batch| batch["committed_at"].as_i64()).max();
     Sample { at: at.expect("a batch is committed"), tables }
 }
 
 /// Compares a moment with what the consumer's history and the store say of it.
 fn compare(world: &World, sample: &Sample) {
-    let at = format!("timestamptz '1970-01-01 00:00:00+00' + {} * interval '1 microsecond'", sample.at);
-    for ((name, columns), expected) in workload::COLUMNS.iter().zip(&sample.tables) {
+    let at = world.consumer().moment(sample.at);
+    for (Table { name, columns, .. }, expected) in world.workload().compared.iter().zip(&sample.tables) {
         let history =
             format!("reporting.shop_{name}_history WHERE valid_from <= {at} AND (valid_to IS NULL OR valid_to > {at})");
-        let found = world.at_consumer(&sorted(columns, &history)).expect("the history is there");
+        let found = world.consumer().rows("reports", columns, &history).expect("the history is there");
         assert!(
             found == *expected,
             "seed {}: {name} at {}: {} rows in the history, {} at the producer",

@@ -6,7 +6,10 @@
 
 pub mod chance;
 mod clock;
+mod database;
 mod endurance;
+mod everywhere;
+mod mariadb;
 mod postgres;
 mod proxy;
 mod workload;

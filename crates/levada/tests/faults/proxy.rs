@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -14,7 +14,7 @@ pub struct Proxy {
 }
 
 struct Shared {
-    target: u16,
+    target: AtomicU16,
     /// Both sides of each connection, until one of them has ended.
     open: Mutex<BTreeMap<u64, [TcpStream; 2]>>,
     /// The next connection's number.
@@ -30,6 +30,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("a port").port();
         let (refuses, left) = (AtomicBool::new(false), AtomicI64::new(-1));
+        let target = AtomicU16::new(target);
         let shared = Arc::new(Shared { target, open: Mutex::default(), next: AtomicU64::new(0), refuses, left });
         let own = Arc::clone(&shared);
         thread::spawn(move || {
@@ -50,6 +51,12 @@ impl Proxy {
         self.shared.left.store(bytes, Ordering::Relaxed);
     }
 
+    /// Forwards to another port from now on.
+    pub fn lead_to(&self, target: u16) {
+        self.shared.target.store(target, Ordering::Relaxed);
+        self.cut();
+    }
+
     /// Lets nobody in, or everybody again.
     pub fn refuse(&self, refuses: bool) {
         self.shared.refuses.store(refuses, Ordering::Relaxed);
@@ -64,7 +71,7 @@ impl Shared {
         if self.refuses.load(Ordering::Relaxed) {
             return;
         }
-        let Ok(server) = TcpStream::connect(("127.0.0.1", self.target)) else { return };
+        let Ok(server) = TcpStream::connect(("127.0.0.1", self.target.load(Ordering::Relaxed))) else { return };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let copies = [(&client, &server, false), (&server, &client, true)].map(|(from, to, is_answer)| {
             (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"), is_answer)

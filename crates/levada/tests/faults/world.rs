@@ -1,11 +1,12 @@
 //! A producer, a consumer, a state and a worker that may each be broken, and the proof that nothing was lost.
 
 use super::chance::Chance;
+use super::database::{Database, System};
 use super::proxy::Proxy;
-use super::workload;
+use super::seed;
+use super::workload::{Table, Workload};
 use crate::ecosystem::Ecosystem;
 use levada_testbed::PostgresCluster;
-use levada_testbed::postgres::{PASSWORD, SUPERUSER};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,12 +17,17 @@ use std::time::{Duration, Instant};
 /// How long the consumer may take to be as the producer is, once nothing is broken any more.
 const SETTLE_SECONDS_MAX: u64 = 120;
 
+/// What a worker may have in memory at most, in MB; the largest transaction has 480.
+const MEGABYTES_MAX: u64 = 320;
+
 /// How often it is looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How a world is made.
 #[derive(Clone, Copy, Default)]
 pub struct Plan {
+    /// What producer and consumer are.
+    pub system: System,
     /// Whether the consumer has a server of its own, which can be killed.
     pub has_own_consumer: bool,
     /// Whether the state lies in a server of its own, and several workers may run.
@@ -40,8 +46,8 @@ pub struct World {
     pub seed: u64,
     pub chance: Chance,
     pub ecosystem: Ecosystem,
-    pub source: Arc<PostgresCluster>,
-    consumer: Option<PostgresCluster>,
+    pub source: Arc<Database>,
+    consumer: Option<Database>,
     pub state: Option<PostgresCluster>,
     pub to_source: Proxy,
     pub to_consumer: Proxy,
@@ -50,28 +56,42 @@ pub struct World {
     datasets: String,
 }
 
+/// A small world with nothing special.
+pub fn small(system: System) -> Plan {
+    Plan { system, rows: 60, ..Plan::default() }
+}
+
+/// A world whose stream runs and has delivered.
+pub fn running(plan: Plan) -> World {
+    let mut world = World::new(seed(), plan);
+    world.start();
+    world.settle();
+    world
+}
+
 impl World {
     /// Makes the world of a seed; nothing runs yet.
     pub fn new(seed: u64, plan: Plan) -> Self {
-        let server = |settings| PostgresCluster::start_with(settings).expect("this machine has a PostgreSQL server");
-        let source = Arc::new(server(plan.settings));
-        let consumer = plan.has_own_consumer.then(|| server(&[]));
-        let state = plan.has_state_server.then(|| server(&[]));
+        let source = Arc::new(plan.system.start(plan.settings));
+        let consumer = plan.has_own_consumer.then(|| plan.system.start(&[]));
+        let state = plan.has_state_server.then(|| PostgresCluster::start().expect("this machine has a PostgreSQL server"));
         let to_source = Proxy::before(source.port());
         let to_consumer = Proxy::before(consumer.as_ref().unwrap_or(&source).port());
-        source.create_database("shop").expect("a database");
-        consumer.as_ref().unwrap_or(&source).create_database("reports").expect("a database");
-        source.sql("shop", workload::TABLES).expect("tables");
-        source.sql("shop", &workload::first_rows(plan.rows)).expect("rows");
+        let workload = plan.system.workload();
+        source.create_database("shop");
+        consumer.as_ref().unwrap_or(&source).create_database("reports");
+        source.sql("shop", workload.tables).expect("tables");
+        source.sql("shop", &(workload.first_rows)(plan.rows)).expect("rows");
         let ecosystem = Ecosystem::new();
-        ecosystem.secret("pg", SUPERUSER, PASSWORD);
+        let (user, password) = plan.system.credential();
+        ecosystem.secret("db", user, password);
         if let Some(state) = &state {
             state.create_database("levada").expect("a database");
             let url = state.url("levada");
             ecosystem.write("levada.toml", &format!("secrets = \"secrets\"\nstate = \"{url}\"\n"));
         }
         let chance = Chance::new(seed);
-        let datasets = workload::DATASETS.to_owned();
+        let datasets = workload.datasets.to_owned();
         let world = Self {
             seed,
             chance,
@@ -96,18 +116,16 @@ impl World {
             "ecosystem: faults\nvendors: [{ vendor: here, cloud: private, locations: { lab: {} } }]\n\
              platforms: [{ platform: Stream, kind: embedded, style: streaming, locations: [\"here:lab\"] }]\n",
         );
+        let kind = self.plan.system.kind();
         let container = |name: &str, port: u16, database: &str| {
             format!(
-                "  - {{ container: {name}, kind: postgres, location: \"here:lab\", host: 127.0.0.1, port: {port}, \
-                 database: {database}, credential: pg }}\n"
+                "  - {{ container: {name}, kind: {kind}, location: \"here:lab\", host: 127.0.0.1, port: {port}, \
+                 database: {database}, credential: db }}\n"
             )
         };
         let shop = container("shop", self.to_source.port, "shop");
         let reports = container("reports", self.to_consumer.port, "reports");
-        let names: Vec<&str> =
-            self.datasets.lines().filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':')).collect();
-        let names: Vec<String> =
-            names.into_iter().filter(|name| !name.starts_with(' ')).map(|name| format!("Shop.{name}")).collect();
+        let names: Vec<String> = self.names().map(|name| format!("Shop.{name}")).collect();
         let ingest = self.plan.ingest;
         let mut model = format!(
             "zone: Z\n---\nteam: T\ncontainers:\n{shop}{reports}---\ndatastore: Shop\ncontainer: shop\n\
@@ -121,6 +139,20 @@ impl World {
             self.ecosystem.write("totals.sql", TOTALS);
         }
         self.ecosystem.write("model.yaml", &model);
+    }
+
+    /// The datasets' names.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let names = self.datasets.lines().filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':'));
+        names.filter(|name| !name.starts_with(' '))
+    }
+
+    pub fn system(&self) -> System {
+        self.plan.system
+    }
+
+    pub fn workload(&self) -> &'static Workload {
+        self.plan.system.workload()
     }
 
     /// Adds a dataset to the model, and applies it.
@@ -190,24 +222,25 @@ impl World {
     /// So many random transactions at the producer.
     pub fn work(&mut self, transactions: usize) {
         for _ in 0..transactions {
-            let transaction = workload::transaction(&mut self.chance);
+            let transaction = (self.workload().transaction)(&mut self.chance);
             self.source.sql("shop", &transaction).unwrap_or_else(|error| panic!("{error} in {transaction}"));
         }
     }
 
     /// The rows of a query on the producer.
     pub fn at_source(&self, sql: &str) -> Vec<String> {
-        rows(&self.source, "shop", sql)
+        let printed = self.source.sql("shop", sql).unwrap_or_else(|error| panic!("{error} in {sql}"));
+        printed.lines().map(str::to_owned).collect()
     }
 
     /// The consumer's server.
-    pub fn consumer(&self) -> &PostgresCluster {
+    pub fn consumer(&self) -> &Database {
         self.consumer.as_ref().unwrap_or(self.source.as_ref())
     }
 
     /// The rows of a query on the consumer.
     pub fn at_consumer(&self, sql: &str) -> Result<Vec<String>, String> {
-        let printed = self.consumer().sql("reports", sql).map_err(|error| error.to_string())?;
+        let printed = self.consumer().sql("reports", sql)?;
         Ok(printed.lines().map(str::to_owned).collect())
     }
 
@@ -228,7 +261,7 @@ impl World {
         loop {
             found.clear();
             for (view, columns, rows) in &expected {
-                found.push((view.clone(), self.at_consumer(&sorted(columns, view)), rows));
+                found.push((view.clone(), self.consumer().rows("reports", columns, view), rows));
             }
             let is_same = found.iter().all(|(_, found, expected)| found.as_ref().is_ok_and(|found| found == *expected));
             if is_same {
@@ -247,25 +280,22 @@ impl World {
         }
     }
 
+    /// Rows of the producer's, sorted.
+    pub fn rows_at_source(&self, columns: &str, from: &str) -> Vec<String> {
+        self.source.rows("shop", columns, from).unwrap_or_else(|error| panic!("{error} in {from}"))
+    }
+
+    /// Views of the consumer's, the columns to compare, and what has to be in them.
     fn expected(&self) -> Vec<(String, String, Vec<String>)> {
-        let names = self.datasets.lines().filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':'));
-        let names: Vec<&str> = names.filter(|name| !name.starts_with(' ')).collect();
-        let columns =
-            |name: &str| workload::COLUMNS.iter().find(|(of, _)| *of == name).map_or("*", |(_, columns)| *columns);
-        let mut expected: Vec<_> = names
-            .into_iter()
-            .map(|name| {
-                (
-                    format!("reporting.shop_{name}"),
-                    columns(name).to_owned(),
-                    self.at_source(&sorted(columns(name), name)),
-                )
-            })
-            .collect();
+        let mut expected = Vec::new();
+        for name in self.names() {
+            let columns = self.workload().columns_of(name);
+            expected.push((format!("reporting.shop_{name}"), columns.to_owned(), self.rows_at_source(columns, name)));
+        }
         if self.plan.has_transformer {
-            let query = "SELECT kind, count(*), sum(n) FROM bag GROUP BY kind";
-            let rows = self.at_source(&format!("SELECT t::text FROM ({query}) AS t ORDER BY t::text COLLATE \"C\""));
-            expected.push(("totalsreport.totals_kinds".to_owned(), "kind, rows, total".to_owned(), rows));
+            let totals = "(SELECT kind, COUNT(*) AS many, SUM(n) AS total FROM bag GROUP BY kind) AS totals";
+            let rows = self.rows_at_source("kind, many, total", totals);
+            expected.push(("totalsreport.totals_kinds".to_owned(), "kind, many, total".to_owned(), rows));
         }
         expected
     }
@@ -281,18 +311,19 @@ impl World {
     pub fn prove_with_data(&mut self, data: &Path) {
         self.settle();
         self.kill_workers();
-        for (name, key) in [("accounts", "id"), ("lines", "account, line"), ("readings", "sensor, at")] {
+        for Table { name, key, .. } in self.workload().compared {
+            let Some(key) = key else { continue };
             let history = format!("reporting.shop_{name}_history");
             let overlaps = format!(
-                "SELECT count(*) FROM (SELECT valid_to, lead(valid_from) OVER (PARTITION BY {key} ORDER BY valid_from) \
+                "SELECT count(*) FROM (SELECT valid_to, LEAD(valid_from) OVER (PARTITION BY {key} ORDER BY valid_from) \
                  AS next FROM {history}) AS v WHERE next < valid_to OR (valid_to IS NULL AND next IS NOT NULL)"
             );
             assert_eq!(self.at_consumer(&overlaps).expect("the history is there"), ["0"], "seed {}: {name}", self.seed);
         }
-        for (name, columns) in workload::COLUMNS {
+        for Table { name, columns, .. } in self.workload().compared {
             let open = format!("reporting.shop_{name}_history WHERE valid_to IS NULL");
-            let open = self.at_consumer(&sorted(columns, &open)).expect("the history is there");
-            let live = self.at_source(&sorted(columns, name));
+            let open = self.consumer().rows("reports", columns, &open).expect("the history is there");
+            let live = self.rows_at_source(columns, name);
             assert_same(&format!("seed {}: open versions of {name}", self.seed), &open, &live, &self.log());
         }
         let root = self.ecosystem.root().display().to_string();
@@ -315,6 +346,30 @@ impl World {
             *counts.entry(batch["incarnation"].as_str().expect("a text").to_owned()).or_default() += 1;
         }
         counts
+    }
+
+    /// The datasets of the stream that have stopped.
+    pub fn stopped(&self) -> Option<Vec<String>> {
+        let status = self.ecosystem.levada(&["status", "--format", "json"]).succeeded().json();
+        let nodes = status["nodes"].as_array().expect("a list");
+        let ingest = nodes.iter().find(|node| node["address"] == "Ingest/Stream/Shop").expect("the node");
+        ingest["stream"]["stopped"].as_object().map(|stopped| stopped.keys().cloned().collect())
+    }
+
+    /// Makes sure that the worker has never had more in memory than [`MEGABYTES_MAX`].
+    pub fn assert_memory(&self) {
+        let pid = self.workers[0].id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the worker runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells");
+        let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
+        assert!(kilobytes / 1024 < MEGABYTES_MAX, "the worker had {} MB in memory", kilobytes / 1024);
+    }
+
+    /// The producer's server fails, and another one takes its place.
+    pub fn fail_over(&mut self, to: Arc<Database>) {
+        self.source.kill();
+        self.to_source.lead_to(to.port());
+        self.source = to;
     }
 
     /// The stream's slot.
@@ -345,7 +400,7 @@ transformer:
   code: { sql: totals.sql }
 datasets:
   kinds:
-    columns: { kind: { type: text, key: true }, rows: int64, total: int64 }
+    columns: { kind: { type: text, key: true }, many: int64, total: int64 }
 ---
 workspace: TotalsReport
 container: reports
@@ -355,16 +410,7 @@ groups:
     datasets: [Totals.kinds]
 ";
 
-const TOTALS: &str = "SELECT kind, count(*) AS rows, sum(n) AS total FROM bag GROUP BY kind";
-
-pub fn sorted(columns: &str, from: &str) -> String {
-    format!("SELECT t::text FROM (SELECT {columns} FROM {from}) AS t ORDER BY t::text COLLATE \"C\"")
-}
-
-fn rows(cluster: &PostgresCluster, database: &str, sql: &str) -> Vec<String> {
-    let printed = cluster.sql(database, sql).unwrap_or_else(|error| panic!("{error} in {sql}"));
-    printed.lines().map(str::to_owned).collect()
-}
+const TOTALS: &str = "SELECT kind, count(*) AS many, sum(n) AS total FROM bag GROUP BY kind";
 
 /// Compares sorted rows, and shows what differs.
 #[track_caller]
