@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Every place, in the order in which a batch passes them.
-pub const FAILPOINTS: [&str; 14] = [
+pub const FAILPOINTS: [&str; 15] = [
     // Each time something of a pull arrives.
     "ingest.rows",
     // All of it has arrived.
@@ -26,6 +26,8 @@ pub const FAILPOINTS: [&str; 14] = [
     "export.read",
     // Everything is written into the consumer's open transaction.
     "sink.written",
+    // Tables built beside are in their places, and the transaction on the others is open (MariaDB).
+    "sink.swapped",
     // The consumer has it, and the state does not know.
     "export.delivered",
     // The state knows.

@@ -1,6 +1,7 @@
 """Measures what dlt needs to bring changed rows from one PostgreSQL database to another.
 
-    pip install 'dlt[postgres,sql-database]==1.31.0' 'pyarrow==26.0.1' 'psycopg[binary]==3.3.9'
+    pip install 'dlt[postgres,sql-database]==1.31.0' 'connectorx==0.4.6' 'pyarrow==26.0.1' \\
+        'adbc-driver-postgresql==1.13.0' 'psycopg[binary]==3.3.9'
     python dlt_merge.py URL --rows 1000000 --changes 100000 --few 1000
 
 dlt's source for a change log, pg_replication, isn't in the package: `dlt init pg_replication postgres` fetches it
@@ -19,30 +20,42 @@ the consumer there and drops them afterwards. Python 3.11 or newer is needed.
 
 import argparse
 import os
-import sys
 import tempfile
 import time
+from importlib.util import find_spec
+from statistics import fmean
 
 from common import TABLE, at, connect, cpu_seconds, database, fail, peak_megabytes, server_cpu_seconds
 
-# Nothing is to be told to dlt's makers, and no file of the user's is to be read or written.
+PACKAGES = {
+    "dlt": "dlt[postgres,sql-database]==1.31.0",
+    "sqlalchemy": "dlt[postgres,sql-database]==1.31.0",
+    "psycopg2": "dlt[postgres,sql-database]==1.31.0",
+    "connectorx": "connectorx==0.4.6",
+    "pyarrow": "pyarrow==26.0.1",
+    "adbc_driver_postgresql": "adbc-driver-postgresql==1.13.0",
+}
+for module, package in PACKAGES.items():
+    if find_spec(module) is None:
+        fail(f"the package {module} is missing: pip install '{package}'")
+
+# dlt's files; the folder goes when the program ends.
+FOLDER = tempfile.TemporaryDirectory()
+
+# dlt reads these when it is imported: its files are here, nothing is told to its makers, and its log is quiet.
+os.environ["DLT_DATA_DIR"] = FOLDER.name
 os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
 os.environ["RUNTIME__LOG_LEVEL"] = "ERROR"
 
-try:
-    import dlt
-    import pyarrow  # noqa: F401
-    import psycopg2  # noqa: F401
-    from dlt.sources.sql_database import sql_table
-except ImportError as missing:
-    sys.exit(f"{missing}: pip install 'dlt[postgres,sql-database]==1.31.0' 'pyarrow==26.0.1'")
+import dlt  # noqa: E402
+from dlt.sources.sql_database import sql_table  # noqa: E402
 
 PRODUCER, CONSUMER = "peer_dlt_shop", "peer_dlt_reports"
 DATASET = "reporting"
 FEW_TIMES = 10
 
-# The fastest of what dlt has for PostgreSQL: rows as Arrow tables, written by COPY, merged by one MERGE.
-BACKEND, FILES, STRATEGY = "pyarrow", "csv", "upsert"
+# The cheapest of what dlt has for PostgreSQL: rows read and written as Arrow tables, merged by one MERGE.
+BACKEND, FILES, STRATEGY = "connectorx", "parquet", "upsert"
 
 
 def pull(pipeline: dlt.Pipeline, producer: str) -> None:
@@ -58,10 +71,10 @@ def pull(pipeline: dlt.Pipeline, producer: str) -> None:
     pipeline.run(rows, loader_file_format=FILES).raise_on_failed_jobs()
 
 
-def measure(producer: str, consumer: str, folder: str, rows: int, changes: int, few: int) -> None:
+def measure(producer: str, consumer: str, rows: int, changes: int, few: int) -> None:
     """Loads, changes, pulls, and prints what each cost."""
     pipeline = dlt.pipeline(
-        "peer", pipelines_dir=folder, destination=dlt.destinations.postgres(consumer), dataset_name=DATASET
+        "peer", pipelines_dir=FOLDER.name, destination=dlt.destinations.postgres(consumer), dataset_name=DATASET
     )
     with connect(producer) as shop, connect(consumer) as reports:
         shop.execute(TABLE)
@@ -98,18 +111,18 @@ def measure(producer: str, consumer: str, folder: str, rows: int, changes: int, 
         for step in range(1, FEW_TIMES + 1):
             change(few, step)
             runs.append(timed())
-        walls = sorted(wall for _, _, wall in runs)
-        cpu, server = (sum(run[at_] for run in runs) / FEW_TIMES for at_ in (0, 1))
+        cpu, server, walls = zip(*runs, strict=True)
         print(
-            f"{few} changed rows merged, {FEW_TIMES} times: p50 {at(walls, 0.5):.2f} s, most {walls[-1]:.2f} s a run, "
-            f"each {cpu:.2f} CPU s of dlt, {server:.2f} of the server"
+            f"{few} changed rows merged, {FEW_TIMES} times: p50 {at(sorted(walls), 0.5):.2f} s, "
+            f"most {max(walls):.2f} s a run; on average {fmean(cpu):.2f} CPU s of dlt, "
+            f"{fmean(server):.2f} of the server"
         )
-        print(f"peak {peak_megabytes():.0f} MB resident")
-        totals = "SELECT count(*), sum(amount) FROM"
+        print(f"peak {peak_megabytes():.0f} MB resident, with the first load")
+        totals = "SELECT count(*), sum(hashtextextended(concat_ws('|', id, name, amount, changed, note), 0)) FROM"
         there = shop.execute(f"{totals} items").fetchone()
         here = reports.execute(f"{totals} {DATASET}.items").fetchone()
     if there != here:
-        fail(f"the producer has {there}, the consumer {here}")
+        fail(f"the rows differ: the producer's number and hash are {there}, the consumer's {here}")
 
 
 def main() -> None:
@@ -119,12 +132,8 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=100_000, help="changed rows of one run (default: %(default)s)")
     parser.add_argument("--few", type=int, default=1_000, help="changed rows of a short run (default: %(default)s)")
     arguments = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        database(arguments.url, PRODUCER) as producer,
-        database(arguments.url, CONSUMER) as consumer,
-    ):
-        measure(producer, consumer, folder, arguments.rows, arguments.changes, arguments.few)
+    with database(arguments.url, PRODUCER) as producer, database(arguments.url, CONSUMER) as consumer:
+        measure(producer, consumer, arguments.rows, arguments.changes, arguments.few)
 
 
 if __name__ == "__main__":

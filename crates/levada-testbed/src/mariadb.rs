@@ -264,6 +264,8 @@ impl MariadbServer {
         command
             .args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"])
             .arg(format!("--datadir={}", self.data().display()))
+            // Two that work in one folder of temporary tables drop each other's.
+            .arg(format!("--tmpdir={}", self.folder.display()))
             // Its own way of finding them depends on where it is started.
             .args(["--skip-name-resolve", "--innodb-log-file-size=16M"]);
         system::output_of(&mut command)?;

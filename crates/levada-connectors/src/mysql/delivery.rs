@@ -50,7 +50,7 @@ use crate::changes::with_times;
 use crate::database::{self, WriteColumn};
 use futures::StreamExt;
 use levada_flow::sink::{Content, Delivered, DeliveredTable, Mark, TableDelivery, fence, fence_epoch};
-use levada_flow::{FlowError, RowStream};
+use levada_flow::{FlowError, RowStream, failpoint};
 use levada_model::DataType;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Params, Value};
@@ -117,8 +117,10 @@ pub(super) async fn deliver(
     if !work.in_place.is_empty() {
         work.change(second.as_mut().unwrap_or(session), place).await?;
     }
+    failpoint("sink.written")?;
     if !work.beside.is_empty() {
         publication.swap(session, &work.beside).await?;
+        failpoint("sink.swapped")?;
     }
     if !work.in_place.is_empty() {
         let rows = second.as_mut().unwrap_or(session);

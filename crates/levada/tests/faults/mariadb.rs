@@ -99,6 +99,16 @@ fn kill_in_mid_snapshot_and_the_snapshot_is_gone() {
 }
 
 #[test]
+fn kill_after_the_swap_before_the_commit() {
+    let mut world = World::new(seed(), small(System::Mariadb));
+    world.start_to_fail("sink.swapped:1=kill");
+    world.work_until_the_worker_dies();
+    world.start();
+    world.work(5);
+    world.prove();
+}
+
+#[test]
 fn rows_changed_while_their_table_joins() {
     let mut world = running(small(System::Mariadb));
     world.at_source(

@@ -26,6 +26,9 @@ use tokio::sync::mpsc;
 /// How long a dataset stays stopped that its table would let go on: a row may have been corrected.
 const TRY_STOPPED_EVERY: Duration = Duration::from_secs(300);
 
+/// How often a log that says nothing is looked at: one that was begun anew stays silent for its old readers.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// How long a server may be silent before its connection counts as lost; it speaks every second.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
@@ -36,6 +39,8 @@ pub(super) struct LogReader {
     session: Session,
     stream: LogStream,
     heard_at: Instant,
+    /// When it was last certain that the log has gone on, or has nothing new.
+    looked_at: Instant,
     incarnation: String,
     at: Reached,
     transaction: Option<Transaction>,
@@ -117,6 +122,7 @@ impl LogReader {
             session,
             stream,
             heard_at: Instant::now(),
+            looked_at: Instant::now(),
             incarnation,
             at,
             transaction: None,
@@ -164,9 +170,14 @@ impl LogReader {
         self.try_stopped().await?;
         if request.until == Until::Now && self.target.is_none() {
             self.target = Some(server::end(&mut self.session, self.settings.place()).await?);
+            self.looked_at = Instant::now();
+            if self.target.as_ref().is_some_and(|target| *target < self.at.place) {
+                return Err(self.begun_anew());
+            }
         }
         loop {
             if self.transaction.is_none() {
+                self.look_at_log().await?;
                 self.read_whole(&mut pull).await?;
                 if self.is_over(&mut pull) {
                     break;
@@ -192,6 +203,29 @@ impl LogReader {
             self.flush(&mut pull, index).await?;
         }
         Ok(self.end(&pull))
+    }
+
+    /// Looks whether a log that has long said nothing is still the one that is read.
+    async fn look_at_log(&mut self) -> Result<(), FlowError> {
+        if self.looked_at.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        let place = self.settings.place().to_owned();
+        let is_there = server::begin_at(&mut self.session, &place, &self.at.place).await?.is_ok();
+        let has_history = match &self.at.transaction {
+            Some(last) => server::transactions(&mut self.session, &self.at.place).await?.contains(last),
+            None => true,
+        };
+        if !is_there || !has_history {
+            return Err(self.begun_anew());
+        }
+        self.looked_at = Instant::now();
+        Ok(())
+    }
+
+    /// Opened again, the log is found to be another one, and everything is read anew.
+    fn begun_anew(&self) -> FlowError {
+        FlowError::later(format!("the binary log of {} was begun anew behind {}", self.settings.place(), self.at.place))
     }
 
     /// Whether a pull ends between the transactions at hand.
@@ -259,6 +293,7 @@ impl LogReader {
         }
         if let Some(end) = end.filter(|end| self.transaction.is_none() && *end > self.at.place) {
             self.at.place = end;
+            self.looked_at = Instant::now();
         }
         Ok(())
     }

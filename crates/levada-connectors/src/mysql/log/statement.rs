@@ -67,11 +67,27 @@ fn is_about_no_table(words: &[String]) -> bool {
 
 /// Whether a statement may be about a table of a database: it names it, or nothing but its database.
 pub(super) fn concerns(text: &str, session_database: &str, database: &str, table: &str) -> bool {
-    let plain: String = text.to_lowercase().chars().filter(|c| !matches!(c, '`' | '"')).collect();
-    let names = |name: &str| plain.contains(&name.to_lowercase().replace(['`', '"'], ""));
+    let plain = plain(text);
     let is_whole_database = plain.contains("database") || plain.contains("schema");
-    (names(table) && (session_database.eq_ignore_ascii_case(database) || names(database)))
-        || (is_whole_database && names(database))
+    (names(&plain, table) && (session_database.eq_ignore_ascii_case(database) || names(&plain, database)))
+        || (is_whole_database && names(&plain, database))
+}
+
+/// A text in small letters, with one blank for each run of blanks and quotes: `tabLE\`a\`` names `a` as well.
+fn plain(text: &str) -> String {
+    let text = text.to_lowercase().replace(['`', '"'], " ");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a plain text has this name in it, and not only as a part of another one.
+fn names(plain_text: &str, name: &str) -> bool {
+    let name = plain(name);
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$') || !c.is_ascii();
+    plain_text.match_indices(&name).any(|(at, _)| {
+        let (before, after) = (plain_text[..at].chars().next_back(), plain_text[at + name.len()..].chars().next());
+        // A name that begins or ends with another character was quoted, and is found wherever it stands.
+        !(before.is_some_and(is_part) && name.starts_with(is_part) || after.is_some_and(is_part) && name.ends_with(is_part))
+    })
 }
 
 /// Whether a TRUNCATE is of this table.
@@ -174,5 +190,11 @@ mod tests {
         assert!(!concerns("ALTER TABLE orders DROP x", "other", "shop", "orders"));
         assert!(!concerns("ALTER TABLE invoices DROP x", "shop", "shop", "orders"));
         assert!(concerns("DROP DATABASE shop", "other", "shop", "orders"));
+        assert!(concerns("ALTER TABLE`orders`DROP x", "shop", "shop", "orders"));
+        assert!(concerns("ALTER TABLE `my  \"orders`` ` DROP x", "shop", "shop", "my \"orders` "));
+        assert!(concerns("RENAME TABLE x.y TO x.z, shop . orders TO shop.old", "", "shop", "orders"));
+        assert!(!concerns("ALTER TABLE old_orders DROP x", "shop", "shop", "orders"));
+        assert!(!concerns("RENAME TABLE levada.shop_orders_1 TO levada.orders2", "levada", "shop", "orders"));
+        assert!(!concerns("ALTER TABLE ordersü DROP x", "shop", "shop", "orders"));
     }
 }
