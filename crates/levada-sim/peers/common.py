@@ -17,8 +17,7 @@ except ImportError:
     sys.exit("the package psycopg is missing: pip install 'psycopg[binary]==3.3.9'")
 
 TABLE = (
-    "CREATE TABLE items (id bigint PRIMARY KEY, name text, amount numeric(12,2), changed timestamptz, "
-    "note varchar(60))"
+    "CREATE TABLE items (id bigint PRIMARY KEY, name text, amount numeric(12,2), changed timestamptz, note varchar(60))"
 )
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")

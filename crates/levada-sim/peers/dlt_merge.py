@@ -43,6 +43,7 @@ for module, package in PACKAGES.items():
 FOLDER = tempfile.TemporaryDirectory()
 
 # dlt reads these when it is imported: its files are here, nothing is told to its makers, and its log is quiet.
+# Only the number by which it knows a user goes where it likes, .anonymous_id in its folder of the user's.
 os.environ["DLT_DATA_DIR"] = FOLDER.name
 os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
 os.environ["RUNTIME__LOG_LEVEL"] = "ERROR"

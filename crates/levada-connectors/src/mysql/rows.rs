@@ -28,8 +28,9 @@ const PARAMETERS_MAX: usize = 65_535;
 /// The most rows of one statement.
 const INSERT_ROWS_MAX: usize = 1_024;
 
-/// About how many bytes one statement carries, where the server takes so many.
-const INSERT_BYTES_MAX: usize = 4 << 20;
+/// About how many bytes one statement carries, where the server takes so many. The driver keeps 128 buffers, and
+/// each grows to the largest packet that it ever had.
+const INSERT_BYTES_MAX: usize = 256 << 10;
 
 /// How much is written before it is committed: nobody sees it yet, and a server undoes little better
 /// than much.
