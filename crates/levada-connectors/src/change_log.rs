@@ -1,13 +1,16 @@
 //! What all change logs have in common: a pull that has begun, and how a position remembers each dataset.
 //! Knows no system.
 
-use levada_flow::source::{PullDataset, Pulled, Until};
+use arrow::array::{ArrayRef, Int32Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
+use levada_flow::source::{PullDataset, Pulled, UPSERT, Until};
 use levada_flow::{FlowError, Position};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -116,4 +119,13 @@ pub(crate) fn is_same_reading(one: &PullDataset, other: &PullDataset) -> bool {
 pub(crate) fn stopped(dataset: &PullDataset, reason: &str) -> FlowError {
     let hint = "the other datasets of the stream go on; correct the source or the model, and it is read anew";
     FlowError::never(format!("dataset {}: {reason}", dataset.dataset)).hint(hint)
+}
+
+/// Rows as changes: each is as it is now, whatever was there.
+pub(crate) fn as_upserts(rows: &RecordBatch) -> RecordBatch {
+    let operations: ArrayRef = Arc::new(Int32Array::from_value(UPSERT, rows.num_rows()));
+    let fields = rows.schema().fields().iter().map(|field| field.as_ref().clone()).collect::<Vec<_>>();
+    let schema = Schema::new([fields, vec![Field::new("lv_op", DataType::Int32, false)]].concat());
+    let columns = rows.columns().iter().cloned().chain([operations]).collect();
+    RecordBatch::try_new(Arc::new(schema), columns).expect("one operation per row")
 }

@@ -61,12 +61,11 @@ impl RowsDecoder {
     /// Starts an empty batch; `table` names it in messages.
     pub(super) fn new(table: &str, columns: &[ReadColumn]) -> Self {
         let decoder = |column: &ReadColumn| ColumnDecoder::new(&column.data_type, column.wire, column.is_nullable);
-        let field = |column: &ReadColumn| Field::new(&column.name, arrow_type(&column.data_type), column.is_nullable);
         Self {
             table: table.to_owned(),
             columns: columns.to_vec(),
             decoders: columns.iter().map(decoder).collect(),
-            schema: Arc::new(arrow::datatypes::Schema::new(columns.iter().map(field).collect::<Fields>())),
+            schema: schema_of(columns),
             rows: 0,
             bytes: 0,
         }
@@ -116,6 +115,12 @@ impl RowsDecoder {
             FlowError::never(format!("the rows of table {} don't fit together as columns", self.table)).because(error)
         })
     }
+}
+
+/// The Arrow schema of rows of these columns.
+pub(super) fn schema_of(columns: &[ReadColumn]) -> SchemaRef {
+    let field = |column: &ReadColumn| Field::new(&column.name, arrow_type(&column.data_type), column.is_nullable);
+    Arc::new(arrow::datatypes::Schema::new(columns.iter().map(field).collect::<Fields>()))
 }
 
 /// The SELECT list of these columns.

@@ -80,7 +80,8 @@ fn resume_in_mid_transaction() {
     world.at_source("UPDATE accounts SET name = 'again', note = REPEAT('n', 200) WHERE id > 100000");
     world.settle();
     world.to_source.cut_after(-1);
-    let many = "SELECT COUNT(DISTINCT valid_from) FROM reporting.shop_accounts_history WHERE id > 100000 AND name = 'many'";
+    let many =
+        "SELECT COUNT(DISTINCT valid_from) FROM reporting.shop_accounts_history WHERE id > 100000 AND name = 'many'";
     assert_eq!(world.at_consumer(many).expect("the history is there"), ["1"], "one transaction, one batch");
     world.prove();
     assert_eq!(world.incarnations().len(), 1);
@@ -178,7 +179,8 @@ fn columns_added_dropped_renamed_retyped_mid_stream() {
     world.settle();
     world.at_source("ALTER TABLE items MODIFY quantity BIGINT; UPDATE items SET quantity = quantity * 2");
     world.settle();
-    world.at_source("ALTER TABLE items DROP COLUMN item; ALTER TABLE items ADD COLUMN item VARCHAR(40) DEFAULT 'again'");
+    world
+        .at_source("ALTER TABLE items DROP COLUMN item; ALTER TABLE items ADD COLUMN item VARCHAR(40) DEFAULT 'again'");
     world.at_source("UPDATE items SET quantity = 1 WHERE account = 5");
     world.settle();
     world.at_source("ALTER TABLE bag RENAME COLUMN n TO number");

@@ -120,7 +120,8 @@ fn idle_tables_while_others_write() {
 
 #[test]
 fn a_transaction_open_for_hours() {
-    let mut world = World::new(seed(), Plan { settings: &[("max_prepared_transactions", "2")], ..small(System::Postgres) });
+    let mut world =
+        World::new(seed(), Plan { settings: &[("max_prepared_transactions", "2")], ..small(System::Postgres) });
     let mut clock = Clock::new(world.ecosystem.root());
     world.start_with(&clock.environment());
     world.settle();

@@ -74,7 +74,8 @@ impl World {
     pub fn new(seed: u64, plan: Plan) -> Self {
         let source = Arc::new(plan.system.start(plan.settings));
         let consumer = plan.has_own_consumer.then(|| plan.system.start(&[]));
-        let state = plan.has_state_server.then(|| PostgresCluster::start().expect("this machine has a PostgreSQL server"));
+        let state =
+            plan.has_state_server.then(|| PostgresCluster::start().expect("this machine has a PostgreSQL server"));
         let to_source = Proxy::before(source.port());
         let to_consumer = Proxy::before(consumer.as_ref().unwrap_or(&source).port());
         let workload = plan.system.workload();

@@ -2,18 +2,18 @@
 //!
 //! ```text
 //! stream ─events→ images ─rows→ reader ─changes→ the pull
-//!                                 │ tables read whole, at places of the log
+//!                                 │ join: tables read beside, at places of the log
 //! server: identity, which log is there      tables: the catalog      state: the position
 //! ```
 //!
-//! A table that is new, or was changed, is read whole in a snapshot whose place in the log the server tells
-//! (`Binlog_snapshot_position`): its rows are the state there, the log says nothing new of it before, and the
-//! pull ends there. The first pull does so with all tables, in one snapshot. The other tables of the stream
-//! wait while that lasts. Where the log can't be read on, because the server has thrown it away, or is
+//! A table that is new, or was changed, is read beside the log in snapshots whose places in the log the server
+//! tells (`Binlog_snapshot_position`): their rows are the state there. The first pull reads all tables so, in
+//! one snapshot. Where the log can't be read on, because the server has thrown it away, or is
 //! another one than before, everything is read anew, as a new incarnation.
 
 mod charset;
 mod images;
+mod join;
 mod place;
 mod reader;
 mod rows;

@@ -1,9 +1,10 @@
 //! Reads one stream's binary log, pull by pull: whole transactions in the order of their commits.
 //!
-//! Takes events, gives changes per dataset. How each dataset stands, the position remembers. One whose table
+//! Takes events, gives changes per dataset; `join` reads tables beside. How each dataset stands, the position remembers. One whose table
 //! no longer fits the model, or that has a value without an image, stops alone; the others go on.
 
 use super::images::Rows;
+use super::join::Window;
 use super::place::{Place, Reached};
 use super::rows::ChangesBuilder;
 use super::server;
@@ -13,11 +14,9 @@ use super::stream::{Event, LogStream, Transaction};
 use super::tables::{self, LogTable};
 use crate::change_log::{Pull, is_same_reading, stopped, to_position};
 use crate::mysql::config::{Session, Settings};
-use crate::mysql::moment::Moment;
 use crate::mysql::quote::TableName;
-use crate::mysql::rows::{read_rows, select_list};
 use levada_flow::source::{Coverage, PullDataset, PullEnd, PullRequest, Pulled, Until};
-use levada_flow::{FlowError, Position, Retry, failpoint};
+use levada_flow::{FlowError, Position};
 use levada_model::fingerprint::fingerprint;
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -25,6 +24,9 @@ use tokio::sync::mpsc;
 
 /// How long a dataset stays stopped that its table would let go on: a row may have been corrected.
 const TRY_STOPPED_EVERY: Duration = Duration::from_secs(300);
+
+/// How many rows the first chunk beside the log asks for.
+const CHUNK_ROWS: usize = 1_024;
 
 /// How often a log that says nothing is looked at: one that was begun anew stays silent for its old readers.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -34,41 +36,47 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// An open binary log.
 pub(super) struct LogReader {
-    settings: Settings,
-    /// For the catalog, and for tables that are read whole.
-    session: Session,
+    pub(super) settings: Settings,
+    /// For the catalog, and for what is read beside the log.
+    pub(super) session: Session,
     stream: LogStream,
     heard_at: Instant,
     /// When it was last certain that the log has gone on, or has nothing new.
     looked_at: Instant,
     incarnation: String,
-    at: Reached,
+    pub(super) at: Reached,
     transaction: Option<Transaction>,
     /// Which datasets the transaction has told something of.
     touched: BTreeSet<usize>,
-    datasets: Vec<Dataset>,
+    pub(super) datasets: Vec<Dataset>,
     /// Which datasets read a table, by its database and name.
     users: HashMap<(String, String), Vec<usize>>,
     /// Where the pulls that read up to now end.
     target: Option<Place>,
     /// Before it a pull can't end: a table was read whole there.
-    whole_at: Option<Place>,
+    pub(super) whole_at: Option<Place>,
+    /// What was read beside the log, and waits for its place.
+    pub(super) window: Option<Window>,
+    /// How many rows the next chunk asks for.
+    pub(super) chunk_rows: usize,
     news: Vec<String>,
 }
 
 /// A dataset that is read by the log.
-struct Dataset {
+pub(super) struct Dataset {
     wanted: PullDataset,
     /// `None`: its table is not there, or does not fit.
-    table: Option<LogTable>,
-    standing: Standing,
+    pub(super) table: Option<LogTable>,
+    pub(super) standing: Standing,
     builder: Option<ChangesBuilder>,
     /// The log up to here says nothing new: the table was read whole there.
-    read_at: Option<Place>,
+    pub(super) read_at: Option<Place>,
     /// What this pull says of it.
-    coverage: Coverage,
+    pub(super) coverage: Coverage,
     /// Whether this pull has sent something of it.
-    is_told: bool,
+    pub(super) is_told: bool,
+    /// Whether rows are gone without the log's telling so that this pull has sent: the next one lists the keys.
+    pub(super) lists_later: bool,
     /// When it was found that it can't be read on.
     stopped_at: Option<Instant>,
 }
@@ -81,8 +89,14 @@ impl Dataset {
             && self.read_at.as_ref().is_none_or(|read_at| begin >= read_at)
     }
 
-    fn is_to_be_read(&self) -> bool {
+    /// Whether nothing of it was read yet, and something is to be.
+    pub(super) fn is_to_be_read(&self) -> bool {
         self.standing.is_unread && self.standing.stopped.is_none()
+    }
+
+    /// Whether something of it is left to be read beside the log.
+    pub(super) fn is_joining(&self) -> bool {
+        self.is_to_be_read() || (self.standing.join.is_some() && self.standing.stopped.is_none())
     }
 }
 
@@ -115,6 +129,7 @@ impl LogReader {
             read_at: None,
             coverage: Coverage::Changes,
             is_told: false,
+            lists_later: false,
             stopped_at: None,
         };
         let mut reader = Self {
@@ -131,6 +146,8 @@ impl LogReader {
             users: HashMap::new(),
             target: None,
             whole_at: None,
+            window: None,
+            chunk_rows: CHUNK_ROWS,
             news,
         };
         for index in 0..reader.datasets.len() {
@@ -165,7 +182,7 @@ impl LogReader {
     ) -> Result<PullEnd, FlowError> {
         let mut pull = Pull::new(out, request.until);
         for dataset in &mut self.datasets {
-            (dataset.coverage, dataset.is_told) = (Coverage::Changes, false);
+            (dataset.coverage, dataset.is_told, dataset.lists_later) = (Coverage::Changes, false, false);
         }
         self.try_stopped().await?;
         if request.until == Until::Now && self.target.is_none() {
@@ -178,7 +195,7 @@ impl LogReader {
         loop {
             if self.transaction.is_none() {
                 self.look_at_log().await?;
-                self.read_whole(&mut pull).await?;
+                self.join(&mut pull).await?;
                 if self.is_over(&mut pull) {
                     break;
                 }
@@ -238,14 +255,15 @@ impl LogReader {
             self.whole_at = None;
             pull.must_end = true;
         }
-        pull.is_enough(!self.is_behind())
+        let holds_on = self.window.as_ref().is_some_and(Window::holds_pull);
+        !holds_on && pull.is_enough(!self.is_behind())
     }
 
     /// Whether something is left of what there was when the pull, or the one before, began.
     fn is_behind(&self) -> bool {
         self.whole_at.is_some()
             || self.target.as_ref().is_some_and(|target| self.at.place < *target)
-            || self.datasets.iter().any(Dataset::is_to_be_read)
+            || self.datasets.iter().any(Dataset::is_joining)
     }
 
     fn end(&mut self, pull: &Pull<'_>) -> PullEnd {
@@ -256,7 +274,7 @@ impl LogReader {
         for dataset in &mut self.datasets {
             dataset.coverage = match &dataset.standing {
                 Standing { stopped: Some(_), .. } => Coverage::Nothing,
-                Standing { is_unread: true, .. } => Coverage::Part,
+                Standing { is_unread: true, .. } | Standing { join: Some(_), .. } => Coverage::Part,
                 _ => dataset.coverage,
             };
         }
@@ -305,7 +323,9 @@ impl LogReader {
         }
         for index in 0..self.datasets.len() {
             let dataset = &self.datasets[index];
-            if dataset.read_at.as_ref().is_some_and(|read_at| self.at.place < *read_at) {
+            let is_seen = self.window.as_ref().is_some_and(|window| window.dataset == index && window.is_first);
+            if is_seen || dataset.read_at.as_ref().is_some_and(|read_at| self.at.place < *read_at) {
+                // It was read behind this.
                 continue;
             }
             let name = match &dataset.table {
@@ -379,7 +399,7 @@ impl LogReader {
     }
 
     /// Sends what has gathered of a dataset.
-    async fn flush(&mut self, pull: &mut Pull<'_>, index: usize) -> Result<(), FlowError> {
+    pub(super) async fn flush(&mut self, pull: &mut Pull<'_>, index: usize) -> Result<(), FlowError> {
         let dataset = &mut self.datasets[index];
         if let Some(rows) = dataset.builder.take().map(ChangesBuilder::finish).transpose()?.flatten() {
             dataset.is_told = true;
@@ -389,22 +409,27 @@ impl LogReader {
     }
 
     /// Leaves a dataset where it was before the pull, and stops it.
-    async fn stop(&mut self, pull: &mut Pull<'_>, index: usize, reason: String) -> Result<(), FlowError> {
+    pub(super) async fn stop(&mut self, pull: &mut Pull<'_>, index: usize, reason: String) -> Result<(), FlowError> {
         let dataset = &mut self.datasets[index];
         dataset.builder = None;
-        dataset.standing.is_unread = true;
+        (dataset.standing.is_unread, dataset.standing.join) = (true, None);
         dataset.standing.stopped = Some(reason);
         dataset.stopped_at = Some(Instant::now());
-        if std::mem::take(&mut dataset.is_told) {
+        let is_told = std::mem::take(&mut dataset.is_told);
+        self.window.take_if(|window| window.dataset == index);
+        if is_told {
             pull.send(Pulled::Discard { dataset: index }).await?;
         }
         Ok(())
     }
 
-    /// Has a dataset read whole, because the log does not tell all of what has happened to it.
+    /// Has a dataset read anew, because the log does not tell all of what has happened to it.
     async fn restart(&mut self, pull: &mut Pull<'_>, index: usize, what: &str) -> Result<(), FlowError> {
         self.flush(pull, index).await?;
-        self.datasets[index].standing.is_unread = true;
+        self.window.take_if(|window| window.dataset == index);
+        let dataset = &mut self.datasets[index];
+        (dataset.standing.is_unread, dataset.standing.join) = (true, None);
+        dataset.lists_later = dataset.is_told;
         let was_stopped = self.datasets[index].standing.stopped.is_some();
         self.look(index).await?;
         let dataset = &mut self.datasets[index];
@@ -432,14 +457,15 @@ impl LogReader {
     }
 
     /// Compares how a dataset stands with the catalog.
-    async fn look(&mut self, index: usize) -> Result<(), FlowError> {
+    pub(super) async fn look(&mut self, index: usize) -> Result<(), FlowError> {
         let (place, schema) = (self.settings.place().to_owned(), self.settings.default_schema.clone());
         let dataset = &mut self.datasets[index];
         match tables::find(&mut self.session, &place, &schema, &dataset.wanted).await? {
             Ok(table) => {
                 let has_stopped = dataset.standing.stopped.take().is_some();
                 if table.layout != dataset.standing.layout || has_stopped {
-                    dataset.standing.is_unread = true;
+                    (dataset.standing.is_unread, dataset.standing.join) = (true, None);
+                    dataset.lists_later = dataset.is_told;
                 }
                 dataset.standing.layout.clone_from(&table.layout);
                 dataset.table = Some(table);
@@ -447,7 +473,7 @@ impl LogReader {
             Err(problems) => {
                 dataset.table = None;
                 dataset.builder = None;
-                dataset.standing.is_unread = true;
+                (dataset.standing.is_unread, dataset.standing.join) = (true, None);
                 dataset.standing.stopped = Some(problems.join("; "));
                 dataset.stopped_at = Some(Instant::now());
             }
@@ -455,74 +481,13 @@ impl LogReader {
         Ok(())
     }
 
-    fn note_users(&mut self) {
+    pub(super) fn note_users(&mut self) {
         self.users.clear();
         for (index, dataset) in self.datasets.iter().enumerate() {
             if let Some(table) = &dataset.table {
                 self.users.entry(key(&table.name.schema, &table.name.table)).or_default().push(index);
             }
         }
-    }
-
-    /// Reads all tables that have to be, in one snapshot; the stream waits meanwhile.
-    async fn read_whole(&mut self, pull: &mut Pull<'_>) -> Result<(), FlowError> {
-        let unread: Vec<usize> =
-            (0..self.datasets.len()).filter(|index| self.datasets[*index].is_to_be_read()).collect();
-        if unread.is_empty() || self.whole_at.is_some() || pull.is_full() {
-            return Ok(());
-        }
-        if unread.iter().any(|index| self.datasets[*index].is_told) {
-            // A batch has changes of it already; the next one begins with the whole.
-            pull.must_end = true;
-            return Ok(());
-        }
-        let place = self.settings.place().to_owned();
-        let moment = Moment::begin(&mut self.session, &place, &self.settings.database).await?;
-        let seen: Result<Place, _> = moment.mark.parse();
-        let seen = seen.map_err(|error| {
-            FlowError::never(format!("{place} does not tell at which place of its binary log a snapshot is"))
-                .because(error)
-        })?;
-        if seen < self.at.place {
-            // A transaction is in the log a moment before others see it.
-            return self.session.run("COMMIT", || format!("the snapshot at {place} can't be ended")).await;
-        }
-        self.session.work();
-        for index in unread {
-            match self.read_table(pull, index).await {
-                Ok(()) => {
-                    let dataset = &mut self.datasets[index];
-                    (dataset.coverage, dataset.is_told) = (Coverage::Complete, true);
-                    (dataset.standing.is_unread, dataset.read_at) = (false, Some(seen.clone()));
-                }
-                // What can't be read in one table is no reason to leave the others alone.
-                Err(error) if error.retry == Retry::Never => {
-                    self.datasets[index].is_told = true;
-                    self.stop(pull, index, error.chain()).await?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        failpoint("join.read")?;
-        self.session.run("COMMIT", || format!("the snapshot at {place} can't be ended")).await?;
-        self.session.rest();
-        self.note_users();
-        pull.count(1);
-        self.whole_at = Some(seen);
-        Ok(())
-    }
-
-    async fn read_table(&mut self, pull: &Pull<'_>, index: usize) -> Result<(), FlowError> {
-        // The catalog may have changed since it was looked at; after this a change makes the reading fail.
-        self.look(index).await?;
-        let dataset = &self.datasets[index];
-        let Some(table) = &dataset.table else {
-            return Err(FlowError::never(dataset.standing.stopped.clone().unwrap_or_default()));
-        };
-        let columns = &table.plan.columns;
-        let query = format!("SELECT {} FROM {}", select_list(columns.iter()), table.name.quoted());
-        let wrap = |rows| Pulled::Rows { dataset: index, rows };
-        read_rows(&mut self.session, &table.name.to_string(), &query, Vec::new(), columns, pull.out, wrap).await
     }
 }
 

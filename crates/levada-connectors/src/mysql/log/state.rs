@@ -12,9 +12,22 @@ pub(super) struct Standing {
     /// Whether it has to be read whole before anything of the log counts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_unread: bool,
+    /// What of it is left to read beside the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) join: Option<Join>,
     /// Why it stays where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) stopped: Option<String>,
+}
+
+/// How far a table was read beside the log.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Join {
+    /// The key of the last row that was read, a text for each of its columns in the index's order; empty: none was.
+    pub(super) after: Vec<String>,
+    /// Whether all rows were read, and only the list of the keys is missing.
+    #[serde(default)]
+    pub(super) is_read: bool,
 }
 
 /// How each dataset of a stream stands, by name.

@@ -86,7 +86,8 @@ fn names(plain_text: &str, name: &str) -> bool {
     plain_text.match_indices(&name).any(|(at, _)| {
         let (before, after) = (plain_text[..at].chars().next_back(), plain_text[at + name.len()..].chars().next());
         // A name that begins or ends with another character was quoted, and is found wherever it stands.
-        !(before.is_some_and(is_part) && name.starts_with(is_part) || after.is_some_and(is_part) && name.ends_with(is_part))
+        !(before.is_some_and(is_part) && name.starts_with(is_part)
+            || after.is_some_and(is_part) && name.ends_with(is_part))
     })
 }
 

@@ -2,6 +2,7 @@
 //! rows are read, and what of a table the log does not tell.
 
 use super::charset::Charset;
+use super::join;
 use crate::database::quoted_text;
 use crate::mysql::catalog::{self, DatasetPlan};
 use crate::mysql::config::Session;
@@ -26,6 +27,9 @@ pub(super) struct LogTable {
     pub(super) width: usize,
     /// Where the plan's columns are in them.
     pub(super) columns: Vec<LogColumn>,
+    /// The plan's key columns in the order of an index that makes them unique; `None`: there is none, or its order
+    /// is not that of comparisons.
+    pub(super) order: Option<Vec<usize>>,
 }
 
 /// A column of the log's rows.
@@ -75,6 +79,14 @@ const CASCADES: &str = "
     WHERE constraint_schema = ? AND table_name = ?
       AND (delete_rule IN ('CASCADE', 'SET NULL') OR update_rule IN ('CASCADE', 'SET NULL'))";
 
+/// Index, column, whether only a part of it.
+type Indexed = (String, String, bool);
+
+const INDEXES: &str = "
+    SELECT index_name, column_name, sub_part IS NOT NULL FROM information_schema.statistics
+    WHERE table_schema = ? AND table_name = ? AND non_unique = 0
+    ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index";
+
 /// Finds a dataset's table; every problem at once where the log can't tell it.
 pub(super) async fn find(
     session: &mut Session,
@@ -98,6 +110,7 @@ pub(super) async fn find(
     };
     let rows: Vec<Row> = session.exec(COLUMNS, names).await.during(failed)?;
     let cascades: Vec<String> = session.exec(CASCADES, names).await.during(failed)?;
+    let indexes: Vec<Indexed> = session.exec(INDEXES, names).await.during(failed)?;
     let mut problems = Vec::new();
     if !kind.eq_ignore_ascii_case("base table") {
         problems.push(format!("{wanted} is a {kind}, and has no changes of its own: read its tables, or use snapshot"));
@@ -129,9 +142,30 @@ pub(super) async fn find(
     }
     let layout = fingerprint(&(&schema, &table, &rows)).to_string().chars().take(16).collect();
     let name = TableName { schema, table };
+    let order = order(&plan, &columns, &indexes);
     Ok(match problems.is_empty() {
-        true => Ok(LogTable { name, plan, layout, width: rows.len(), columns }),
+        true => Ok(LogTable { name, plan, layout, width: rows.len(), columns, order }),
         false => Err(problems),
+    })
+}
+
+/// The key columns in the order of an index over them and no others.
+fn order(plan: &DatasetPlan, columns: &[LogColumn], indexes: &[Indexed]) -> Option<Vec<usize>> {
+    let key = |at: &usize| plan.columns[*at].is_key;
+    let is_ordered = |at: usize| {
+        join::has_order(plan.columns[at].wire) && !matches!(columns[at].shape, Shape::Enum(_) | Shape::Set(_))
+    };
+    let keys: Vec<usize> = (0..plan.columns.len()).filter(key).collect();
+    if keys.is_empty() || columns.len() != plan.columns.len() || !keys.iter().all(|at| is_ordered(*at)) {
+        return None;
+    }
+    indexes.chunk_by(|(one, ..), (other, ..)| one == other).find_map(|index| {
+        let place = |(_, column, is_part): &Indexed| {
+            let found = keys.iter().find(|at| plan.columns[**at].source_name.eq_ignore_ascii_case(column));
+            found.filter(|_| !is_part).copied()
+        };
+        let order: Vec<usize> = index.iter().map(place).collect::<Option<_>>()?;
+        (order.len() == keys.len()).then_some(order)
     })
 }
 

@@ -20,19 +20,17 @@ use super::rows::Built;
 use super::slot;
 use super::state::{Join, Seen};
 use super::tables::{Leaf, LogTable};
-use crate::change_log::Pull;
+use crate::change_log::{Pull, as_upserts};
 use crate::literal::ColumnReader as Printer;
 use crate::postgres::catalog::DatasetPlan;
 use crate::postgres::copy::{ReadColumn, RowsReader, schema_of};
 use crate::postgres::error::During;
 use crate::postgres::quote;
-use arrow::array::{ArrayRef, BooleanArray, Int32Array, RecordBatch};
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Schema as ArrowSchema};
-use levada_flow::source::{Coverage, Pulled, UPSERT};
+use levada_flow::source::{Coverage, Pulled};
 use levada_flow::{FlowError, Retry, failpoint};
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
 
 /// How many blocks one chunk has: two megabytes, and what lies outside of the rows.
 const CHUNK_BLOCKS: u64 = 256;
@@ -335,15 +333,6 @@ fn key_texts(schema: &levada_model::Schema, rows: &RecordBatch, row: usize) -> R
         })
     };
     schema.key().iter().map(text).collect()
-}
-
-/// Rows with the operation that says nothing of what was before.
-fn as_upserts(rows: &RecordBatch) -> RecordBatch {
-    let operations: ArrayRef = Arc::new(Int32Array::from_value(UPSERT, rows.num_rows()));
-    let fields = rows.schema().fields().iter().map(|field| field.as_ref().clone()).collect::<Vec<_>>();
-    let schema = ArrowSchema::new([fields, vec![Field::new("lv_op", DataType::Int32, false)]].concat());
-    let columns = rows.columns().iter().cloned().chain([operations]).collect();
-    RecordBatch::try_new(Arc::new(schema), columns).expect("one operation per row")
 }
 
 /// No rows, with all the columns of a dataset's changes.

@@ -27,7 +27,13 @@ pub const MARIADB: Workload = Workload {
         "ALTER TABLE readings TRUNCATE PARTITION readings_old",
         "FLUSH BINARY LOGS",
     ],
-    passing_errors: &["Deadlock", "Duplicate entry", "Lock wait timeout", "Record has changed", "definition has changed"],
+    passing_errors: &[
+        "Deadlock",
+        "Duplicate entry",
+        "Lock wait timeout",
+        "Record has changed",
+        "definition has changed",
+    ],
 };
 
 const TABLES: &str = "
@@ -145,7 +151,7 @@ fn statement(chance: &mut Chance) -> String {
     let number = chance.next() % 100_000;
     match chance.below(27) {
         0..=3 => format!(
-            "INSERT INTO accounts VALUES ({id}, 'new {number}', REPEAT('{number} ', {}), {number} / 100, NOW(6)) \
+            "INSERT INTO accounts (id, name, note, amount, changed) VALUES ({id}, 'new {number}', REPEAT('{number} ', {}), {number} / 100, NOW(6)) \
              ON DUPLICATE KEY UPDATE name = VALUES(name), amount = VALUES(amount)",
             number % 2_000
         ),
@@ -163,17 +169,17 @@ fn statement(chance: &mut Chance) -> String {
         14 => format!("INSERT INTO bag SELECT 'kind {}', {} FROM seq_1_to_3", id % 5, number % 3),
         15 => format!("DELETE FROM bag WHERE kind = 'kind {}' LIMIT 2", id % 5),
         16 => format!("UPDATE bag SET n = n + 1 WHERE n = {} LIMIT 2", number % 3),
-        17 => format!(
-            "REPLACE INTO readings VALUES ({}, '2025-12-20' + INTERVAL {id} HOUR, {number} / 8)",
-            id % 10
-        ),
+        17 => format!("REPLACE INTO readings VALUES ({}, '2025-12-20' + INTERVAL {id} HOUR, {number} / 8)", id % 10),
         18 => format!(
             "UPDATE IGNORE readings SET at = at + INTERVAL 1 YEAR WHERE sensor = {} AND at < '2026-01-01' AND at > '2025-12-{:02}'",
             id % 10,
             1 + number % 28
         ),
         19 | 20 => format!("REPLACE INTO kinds SELECT {id}, {}", values_of(&number.to_string())),
-        21 => format!("UPDATE kinds SET flag = NULL, digits = NULL, doc = NULL, words = '', short = '' WHERE id % 31 = {}", id % 31),
+        21 => format!(
+            "UPDATE kinds SET flag = NULL, digits = NULL, doc = NULL, words = '', short = '' WHERE id % 31 = {}",
+            id % 31
+        ),
         22 => format!(
             "UPDATE kinds SET twice = -1e308, single = 0.1, digits = -digits, clock = '24:00', word = NULL, padded = '' WHERE id = {id}"
         ),

@@ -161,8 +161,14 @@ fn statement(chance: &mut Chance) -> String {
             id % 10,
             1 + number % 28
         ),
-        19 | 20 => format!("DELETE FROM kinds WHERE id = {id}; INSERT INTO kinds SELECT {id}, {}", values_of(&format!("{number}"))),
-        21 => format!("UPDATE kinds SET flag = NULL, digits = NULL, doc = NULL, list = '{{}}', short = '' WHERE id % 31 = {}", id % 31),
+        19 | 20 => format!(
+            "DELETE FROM kinds WHERE id = {id}; INSERT INTO kinds SELECT {id}, {}",
+            values_of(&format!("{number}"))
+        ),
+        21 => format!(
+            "UPDATE kinds SET flag = NULL, digits = NULL, doc = NULL, list = '{{}}', short = '' WHERE id % 31 = {}",
+            id % 31
+        ),
         22 => format!(
             "UPDATE kinds SET twice = 'NaN', single = '-Infinity', digits = -digits, span = -span, vec = NULL WHERE id = {id}"
         ),
@@ -173,9 +179,14 @@ fn statement(chance: &mut Chance) -> String {
         ),
         24 => {
             let (from, to) = (tag(chance).replace('\'', "''"), tag(chance).replace('\'', "''"));
-            format!("UPDATE tags SET name = '{to}' WHERE name = '{from}' AND NOT EXISTS (SELECT 1 FROM tags WHERE name = '{to}')")
+            format!(
+                "UPDATE tags SET name = '{to}' WHERE name = '{from}' AND NOT EXISTS (SELECT 1 FROM tags WHERE name = '{to}')"
+            )
         }
-        25 => format!("DELETE FROM tags WHERE name = '{}'; UPDATE tags SET weight = {number} / 8.0", tag(chance).replace('\'', "''")),
+        25 => format!(
+            "DELETE FROM tags WHERE name = '{}'; UPDATE tags SET weight = {number} / 8.0",
+            tag(chance).replace('\'', "''")
+        ),
         _ => match number % 40 {
             0 => "TRUNCATE bag".to_owned(),
             1 => "TRUNCATE readings_old".to_owned(),
