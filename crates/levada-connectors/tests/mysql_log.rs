@@ -170,6 +170,80 @@ async fn a_table_that_is_changed_is_read_as_it_is_then() {
     stream.step("ALTER TABLE orders ADD COLUMN n BIGINT; UPDATE orders SET n = 5").await;
 }
 
+/// Tables whose keys are of one kind each: its name, its columns, the model's, a key made of `seq`, the datasets' key.
+const KEYS: [(&str, &str, &[(&str, &str, bool)], &str); 7] = [
+    ("by_number", "a BIGINT UNSIGNED PRIMARY KEY", &[("a", "decimal(20,0)", true)], "18446744073709551615 - seq"),
+    ("by_word", "a VARCHAR(60) PRIMARY KEY", &[("a", "text", true)], "CONCAT(SUBSTR('äZ_%''a', 1 + seq % 6, 1), seq)"),
+    (
+        "by_two",
+        "a VARCHAR(20) CHARACTER SET latin1, b DECIMAL(9,3), UNIQUE KEY (b, a)",
+        &[("a", "text", true), ("b", "decimal(9,3)", true)],
+        "CONCAT('ü', seq % 97), seq / -8",
+    ),
+    ("by_bytes", "a VARBINARY(20) PRIMARY KEY", &[("a", "binary", true)], "UNHEX(MD5(seq))"),
+    (
+        "by_time",
+        "a DATE, b TIMESTAMP(6) NULL, PRIMARY KEY (b, a)",
+        &[("a", "date", true), ("b", "timestamptz", true)],
+        "'2026-01-01' + INTERVAL seq DAY, '2026-01-01' + INTERVAL seq % 50 MICROSECOND",
+    ),
+    (
+        "by_choice",
+        "a ENUM('z', 'a'), b INT, PRIMARY KEY (a, b)",
+        &[("a", "text", true), ("b", "int32", true)],
+        "1 + seq % 2, seq",
+    ),
+    ("by_nothing", "a INT", &[("a", "int32", false)], "seq % 1000"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_table_joins_while_it_is_changed_and_the_others_go_on() {
+    let mut stream = Stream::of_orders(server(), "log_joins").await;
+    for (table, definition, columns, key) in KEYS {
+        stream.run(&format!("CREATE TABLE {table} ({definition}, n INT, text TEXT)")).await;
+        let fill = format!("INSERT INTO {table} SELECT {key}, seq, REPEAT(seq, 30) FROM seq_1_to_12000");
+        stream.run(&fill).await;
+        let schema = schema_of(&[columns, &[("n", "int32", false), ("text", "text", false)]].concat());
+        stream.mirror.join(dataset(table, table, &schema));
+        let name = stream.database.name.clone();
+        let mut client = stream.database.client().await;
+        let changes = tokio::spawn(async move {
+            for number in 1..=60 {
+                let n = number * 7919 % 12_000;
+                let changes = format!(
+                    "USE `{name}`; UPDATE {table} SET text = 'new' WHERE n BETWEEN {n} AND {n} + 30; DELETE FROM {table} WHERE n = {n}; \
+                     INSERT INTO {table} SELECT {key}, {number}, NULL FROM seq_20000_to_20001 WHERE {number} = 7; \
+                     UPDATE orders SET n = {number} WHERE id = 1",
+                );
+                client.query_drop(changes).await.expect("the table is changed");
+            }
+        });
+        // A pull of which nothing is stored is one that never was.
+        stream.mirror.pull_in_vain(stream.source.as_mut()).await.expect("it is read");
+        let end = stream.mirror.pull(stream.source.as_mut()).await.expect("it is read");
+        let is_chunked = !matches!(table, "by_choice" | "by_nothing");
+        assert_eq!(*end.coverage.last().expect("the table") != Coverage::Complete, is_chunked, "{table}: {end:?}");
+        changes.await.expect("all changes are made");
+        stream.follow(table).await;
+        stream.reopen().await;
+        stream
+            .step(&format!("DELETE FROM {table} WHERE n % 3 = 0; ALTER TABLE {table} ADD COLUMN early INT FIRST"))
+            .await;
+    }
+    stream.step("TRUNCATE by_word; TRUNCATE by_two; UPDATE orders SET n = 3").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_any_size_come_in_chunks() {
+    let mut stream = Stream::of_orders(server(), "log_large_rows").await;
+    stream.run("CREATE TABLE large (id INT PRIMARY KEY, text LONGTEXT)").await;
+    stream.run("INSERT INTO large SELECT seq, REPEAT(seq, IF(seq % 7 = 0, 1000000, 1)) FROM seq_1_to_60").await;
+    stream.run("INSERT INTO large SELECT 1000 + seq, 'small' FROM seq_1_to_3000").await;
+    stream.mirror.join(dataset("large", "large", &schema_of(&[("id", "int32", true), ("text", "text", false)])));
+    stream.follow("large rows").await;
+    stream.step("ALTER TABLE large ADD COLUMN early INT FIRST; DELETE FROM large WHERE id < 30").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happened_while_nobody_read_is_told_later() {
     let mut stream = Stream::of_orders(server(), "log_later").await;
