@@ -3,7 +3,7 @@
 //! Takes which fault and which seeds, runs the tests of that name in `crates/levada/tests/faults` with
 //! each, and gives how many runs there were and which failed. Breaks nothing itself.
 
-use crate::{debian, process};
+use crate::{debian, mariadb, postgres, process};
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -56,6 +56,8 @@ pub(crate) fn find_or_install_clock() -> anyhow::Result<()> {
 
 /// Runs the faults.
 pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<ExitCode> {
+    postgres::find_or_install()?;
+    mariadb::find_or_install()?;
     find_or_install_clock()?;
     process::run(process::cargo(root).args(["test", "--quiet", "--package", "levada", "--test", "main", "--no-run"]))?;
     let (mut runs, mut failed) = (BTreeMap::<String, u64>::new(), Vec::new());
@@ -130,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_a_test_says_of_a_fault_is_read() {
-        assert_eq!(fault_of("test faults::postgres::a ... ok"), Some(("postgres::a", true)));
+        assert_eq!(fault_of("test faults::everywhere::mariadb::a ... ok"), Some(("everywhere::mariadb::a", true)));
         assert_eq!(fault_of("test faults::postgres::a ... FAILED"), Some(("postgres::a", false)));
         assert_eq!(fault_of("test faults::postgres::a has been running for over 60 seconds"), None);
         assert_eq!(fault_of("test serve::a ... ok"), None);

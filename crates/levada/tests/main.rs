@@ -9,7 +9,6 @@ mod external;
 mod faults;
 mod follow;
 mod kubernetes;
-mod mariadb;
 mod platforms;
 mod program;
 mod serve;

@@ -1,10 +1,11 @@
 //! Faults that have nothing to do with how a producer keeps its log: each is run on every system.
 
 use super::clock::Clock;
-use super::database::System;
+use super::database::{Database, System};
 use super::seed;
 use super::world::{Plan, World, running, small};
 use std::process::Command;
+use std::sync::Arc;
 
 /// A test of each fault, on each system.
 macro_rules! on_every_system {
@@ -35,6 +36,11 @@ on_every_system! {
     sigkill_of_the_source_server
     sigkill_of_the_consumer_server
     sigkill_of_the_worker_at_any_moment
+    kill_in_mid_snapshot_and_the_snapshot_is_gone
+    columns_added_dropped_renamed_retyped_mid_stream
+    key_update_truncate_and_a_table_without_key
+    transaction_larger_than_memory
+    failover_to_another_server
 }
 
 /// The state knows nothing of producers: once is enough.
@@ -247,6 +253,134 @@ fn sigkill_of_the_worker_at_any_moment(system: System) {
     }
     world.prove();
     assert_eq!(world.incarnations().len(), 1);
+}
+
+fn kill_in_mid_snapshot_and_the_snapshot_is_gone(system: System) {
+    let mut world = World::new(seed(), Plan { rows: 30_000, ..small(system) });
+    let pass = 1 + world.chance.below(8);
+    world.start_to_fail(&format!("ingest.rows:{pass}=kill"));
+    world.work_until_the_worker_dies();
+    let slot = |world: &World| (system == System::Postgres).then(|| world.slot());
+    let first = slot(&world);
+    world.start();
+    world.work(10);
+    world.prove();
+    assert_eq!(slot(&world), first, "one slot, under its own name");
+    assert_eq!(world.incarnations().len(), 1);
+}
+
+fn columns_added_dropped_renamed_retyped_mid_stream(system: System) {
+    let mut world = running(small(system));
+    let steps = match system {
+        System::Postgres => [
+            "ALTER TABLE items ADD COLUMN extra text DEFAULT 'x'",
+            "ALTER TABLE items ALTER COLUMN quantity TYPE bigint USING quantity * 2",
+            "ALTER TABLE items DROP COLUMN item; ALTER TABLE items ADD COLUMN item text DEFAULT 'again'",
+        ],
+        System::Mariadb => [
+            "ALTER TABLE items ADD COLUMN extra VARCHAR(9) DEFAULT 'x' AFTER account",
+            "ALTER TABLE items MODIFY quantity BIGINT; UPDATE items SET quantity = quantity * 2",
+            "ALTER TABLE items DROP COLUMN item; ALTER TABLE items ADD COLUMN item VARCHAR(40) DEFAULT 'again'",
+        ],
+    };
+    for step in steps {
+        world.at_source(step);
+        world.at_source("UPDATE items SET quantity = 1 WHERE account = 5; DELETE FROM items WHERE account = 6");
+        if world.chance.below(2) == 0 {
+            world.settle();
+        }
+    }
+    world.settle();
+    world.at_source("ALTER TABLE bag RENAME COLUMN n TO number");
+    world.at_source("INSERT INTO bag VALUES ('renamed', 1)");
+    world.at_source("UPDATE accounts SET name = 'goes on' WHERE id = 1");
+    world.wait_until("a stop of bag alone", |world| world.stopped() == Some(vec!["bag".to_owned()]));
+    world.wait_until("the others' going on", |world| {
+        world.at_consumer("SELECT name FROM reporting.shop_accounts WHERE id = 1") == Ok(vec!["goes on".to_owned()])
+    });
+    world.at_source("ALTER TABLE bag RENAME COLUMN number TO n");
+    world.at_source("INSERT INTO bag VALUES ('back', 2)");
+    world.kill_workers();
+    world.start();
+    world.work(4);
+    world.prove();
+    assert_eq!(world.incarnations().len(), 1, "tables are read anew beside the stream");
+}
+
+fn key_update_truncate_and_a_table_without_key(system: System) {
+    let mut world = running(small(system));
+    let everywhere = [
+        "UPDATE accounts SET id = -id",
+        "BEGIN; DELETE FROM accounts WHERE id = -1; INSERT INTO accounts VALUES (-1, 'again', NULL, NULL, NULL); COMMIT",
+        "BEGIN; UPDATE accounts SET id = 900 WHERE id = -2; UPDATE accounts SET id = -2 WHERE id = -3; COMMIT",
+        "BEGIN; INSERT INTO items VALUES (2, 7, 'before', 1); DELETE FROM items; INSERT INTO items VALUES (2, 7, 'after', 1); COMMIT",
+        "UPDATE tags SET name = upper(name) WHERE name LIKE 'tag 1%'",
+    ];
+    let here = match system {
+        System::Postgres => [
+            "BEGIN; TRUNCATE items; INSERT INTO items VALUES (1, 1, 'after', 1); COMMIT",
+            "TRUNCATE readings_old",
+            "BEGIN; INSERT INTO bag VALUES ('a', 1), ('a', 1), ('a', 1); \
+             DELETE FROM bag WHERE ctid = (SELECT min(ctid) FROM bag WHERE kind = 'a'); COMMIT",
+            "UPDATE bag SET kind = 'b' WHERE kind = 'a'",
+            "TRUNCATE bag, accounts",
+        ],
+        System::Mariadb => [
+            "TRUNCATE items; INSERT INTO items VALUES (1, 1, 'after', 1)",
+            "ALTER TABLE readings TRUNCATE PARTITION readings_old",
+            "BEGIN; INSERT INTO bag VALUES ('a', 1), ('a', 1), ('a', 1); DELETE FROM bag WHERE kind = 'a' LIMIT 1; COMMIT",
+            "UPDATE bag SET kind = 'b' WHERE kind = 'a'",
+            "TRUNCATE bag; TRUNCATE accounts",
+        ],
+    };
+    for step in everywhere.into_iter().chain(here) {
+        world.at_source(step);
+        if world.chance.below(2) == 0 {
+            world.settle();
+        }
+    }
+    world.work(3);
+    world.prove();
+    assert_eq!(world.incarnations().len(), 1);
+}
+
+fn transaction_larger_than_memory(system: System) {
+    let mut world = running(small(system));
+    let insert = match system {
+        System::Postgres => {
+            "SELECT i, 'large', repeat(md5(i::text), 256), 1, now() FROM generate_series(100001, 160000) i"
+        }
+        System::Mariadb => "SELECT 100000 + seq, 'large', REPEAT(MD5(seq), 256), 1, NOW(6) FROM seq_1_to_60000",
+    };
+    world.at_source(&format!(
+        "BEGIN; INSERT INTO accounts {insert}; UPDATE accounts SET amount = 2 WHERE id > 100000 AND id % 10 = 0; \
+         DELETE FROM accounts WHERE id > 100000 AND id % 7 = 0; COMMIT"
+    ));
+    world.settle();
+    world.assert_memory();
+    let large = "SELECT count(DISTINCT valid_from) FROM reporting.shop_accounts_history WHERE id > 100000";
+    assert_eq!(world.at_consumer(large).expect("the history is there"), ["1"], "one transaction, one batch");
+    world.prove();
+}
+
+/// The standby that takes over has no slot and no name of the old server; what was not replicated is lost for everybody.
+fn failover_to_another_server(system: System) {
+    let mut world = running(Plan { has_own_consumer: true, ..small(system) });
+    world.work(6);
+    let copy = match world.source.as_ref() {
+        Database::Postgres(failed) => Database::Postgres(failed.promoted_copy().expect("the standby takes over")),
+        Database::Mariadb(failed) => {
+            Database::Mariadb(failed.copy(&[("server_id", "8")]).expect("the replica takes over"))
+        }
+    };
+    world.at_source("UPDATE accounts SET name = 'lost' WHERE id % 2 = 0");
+    if world.chance.below(2) == 0 {
+        world.settle();
+    }
+    world.fail_over(Arc::new(copy));
+    world.work(6);
+    world.prove();
+    assert_eq!(world.incarnations().len(), 2, "another server, another log");
 }
 
 fn signal(pid: u32, name: &str) {

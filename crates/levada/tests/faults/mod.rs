@@ -4,7 +4,7 @@
 //! `LEVADA_FAULT_SEED` chooses the workload and where it breaks (1 without it); every test prints its seed
 //! when it fails. `cargo xtask faults [--fault NAME] --seed S` runs them for a seed.
 
-pub mod chance;
+mod chance;
 mod clock;
 mod database;
 mod endurance;

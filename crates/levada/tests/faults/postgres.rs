@@ -1,25 +1,10 @@
 //! What only PostgreSQL's change log has to come through.
 
 use super::clock::Clock;
-use super::database::{Database, System};
+use super::database::System;
 use super::seed;
 use super::world::{Plan, World, running, small};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-
-#[test]
-fn kill_in_mid_snapshot_and_the_snapshot_is_gone() {
-    let mut world = World::new(seed(), Plan { rows: 30_000, ..small(System::Postgres) });
-    let pass = 1 + world.chance.below(8);
-    world.start_to_fail(&format!("ingest.rows:{pass}=kill"));
-    world.work_until_the_worker_dies();
-    let first = world.slot();
-    world.start();
-    world.work(10);
-    world.prove();
-    assert_eq!(world.slot(), first, "one slot, under its own name");
-    assert_eq!(world.incarnations().len(), 1);
-}
 
 #[test]
 fn acknowledging_newer_than_durable() {
@@ -169,57 +154,6 @@ fn unchanged_toast_with_and_without_full_identity() {
 }
 
 #[test]
-fn columns_added_dropped_renamed_retyped_mid_stream() {
-    let mut world = running(small(System::Postgres));
-    world.at_source("ALTER TABLE items ADD COLUMN extra text DEFAULT 'x'");
-    world.work(2);
-    world.settle();
-    world.at_source("ALTER TABLE items ALTER COLUMN quantity TYPE bigint USING quantity * 2");
-    world.at_source("UPDATE items SET item = item || '.' WHERE account = 3");
-    world.settle();
-    world.at_source("ALTER TABLE items DROP COLUMN item");
-    world.at_source("ALTER TABLE items ADD COLUMN item text DEFAULT 'again'");
-    world.at_source("UPDATE items SET quantity = 1 WHERE account = 5");
-    world.settle();
-    world.at_source("ALTER TABLE bag RENAME COLUMN n TO number");
-    world.at_source("INSERT INTO bag VALUES ('renamed', 1)");
-    world.at_source("UPDATE accounts SET name = 'goes on' WHERE id = 1");
-    world.wait_until("a stop of bag alone", |world| world.stopped() == Some(vec!["bag".to_owned()]));
-    world.wait_until("the others' going on", |world| {
-        world.at_consumer("SELECT name FROM reporting.shop_accounts WHERE id = 1") == Ok(vec!["goes on".to_owned()])
-    });
-    world.at_source("ALTER TABLE bag RENAME COLUMN number TO n");
-    world.at_source("INSERT INTO bag VALUES ('back', 2)");
-    world.kill_workers();
-    world.start();
-    world.work(4);
-    world.prove();
-    assert_eq!(world.incarnations().len(), 1, "tables are read anew beside the stream");
-}
-
-#[test]
-fn key_update_truncate_and_a_table_without_key() {
-    let mut world = running(small(System::Postgres));
-    for step in [
-        "UPDATE accounts SET id = -id",
-        "BEGIN; DELETE FROM accounts WHERE id = -1; INSERT INTO accounts VALUES (-1, 'again', NULL, NULL, NULL); COMMIT",
-        "BEGIN; UPDATE accounts SET id = 900 WHERE id = -2; UPDATE accounts SET id = -2 WHERE id = -3; COMMIT",
-        "BEGIN; TRUNCATE items; INSERT INTO items VALUES (1, 1, 'after', 1); COMMIT",
-        "TRUNCATE readings_old",
-        "BEGIN; INSERT INTO bag VALUES ('a', 1), ('a', 1), ('a', 1); DELETE FROM bag WHERE ctid = (SELECT min(ctid) FROM bag WHERE kind = 'a'); COMMIT",
-        "UPDATE bag SET kind = 'b' WHERE kind = 'a'",
-        "TRUNCATE bag, accounts",
-    ] {
-        world.at_source(step);
-        if world.chance.below(2) == 0 {
-            world.settle();
-        }
-    }
-    world.work(3);
-    world.prove();
-}
-
-#[test]
 fn rows_changed_between_the_watermarks_of_a_chunk() {
     let mut world = running(small(System::Postgres));
     world.at_source("CREATE TABLE joining (id uuid PRIMARY KEY, note text, n int)");
@@ -228,13 +162,11 @@ fn rows_changed_between_the_watermarks_of_a_chunk() {
          UPDATE joining SET note = (SELECT string_agg(md5((i * joining.n)::text), '') FROM generate_series(1, 100) i) WHERE n % 50 = 0",
     );
     world.kill_workers();
-    let pass = 1 + world.chance.below(3);
     world.add_dataset(
         "  joining:\n    columns:\n      id: { type: uuid, key: true }\n      note: text\n      n: int32\n",
     );
-    world.start_to_fail(&format!("join.read:{pass}=kill"));
     let mut number = 0;
-    let mut change = |world: &mut World| {
+    let change = |world: &mut World| {
         number += 1;
         let n = (number * 7919) % 15_000;
         world.at_source(&format!(
@@ -242,32 +174,7 @@ fn rows_changed_between_the_watermarks_of_a_chunk() {
              DELETE FROM joining WHERE n = {n} + 60; UPDATE joining SET id = md5(id::text)::uuid WHERE n % 50 = 0 AND n BETWEEN {n} AND {n} + 100"
         ));
     };
-    world.wait_until("the worker's death in a chunk", |world| {
-        change(world);
-        world.workers.last_mut().expect("a worker").try_wait().expect("the worker is ours").is_some()
-    });
-    world.kill_workers();
-    world.start();
-    for _ in 0..40 {
-        change(&mut world);
-    }
-    world.work(3);
-    world.prove();
-    assert_eq!(world.incarnations().len(), 1, "the stream went on");
-}
-
-#[test]
-fn transaction_larger_than_memory() {
-    let mut world = running(small(System::Postgres));
-    world.at_source(
-        "BEGIN; INSERT INTO accounts SELECT i, 'large', repeat(md5(i::text), 256), 1, now() FROM generate_series(100001, 160000) i; \
-         UPDATE accounts SET amount = 2 WHERE id > 100000 AND id % 10 = 0; DELETE FROM accounts WHERE id > 100000 AND id % 7 = 0; COMMIT",
-    );
-    world.settle();
-    world.assert_memory();
-    let large = "SELECT count(DISTINCT valid_from) FROM reporting.shop_accounts_history WHERE id > 100000";
-    assert_eq!(world.at_consumer(large).expect("the history is there"), ["1"], "one transaction, one batch");
-    world.prove();
+    world.prove_join_while(change);
 }
 
 #[test]
@@ -291,22 +198,4 @@ fn full_disk_under_the_store() {
     let saved = Command::new("cp").args(["-r", &format!("{inside}/."), &data.display().to_string()]).status();
     assert!(saved.expect("cp runs").success());
     world.prove_with_data(&data);
-}
-
-#[test]
-fn failover_to_a_server_without_the_slot() {
-    let mut world = running(Plan { has_own_consumer: true, ..small(System::Postgres) });
-    world.work(6);
-    // What was not replicated yet when the old server failed is lost for everybody.
-    let Database::Postgres(failed) = world.source.as_ref() else { unreachable!("the world is of PostgreSQL") };
-    let copy = failed.promoted_copy().expect("the standby takes over");
-    let lost = "UPDATE accounts SET name = 'lost' WHERE id % 2 = 0";
-    world.at_source(lost);
-    if world.chance.below(2) == 0 {
-        world.settle();
-    }
-    world.fail_over(Arc::new(Database::Postgres(copy)));
-    world.work(6);
-    world.prove();
-    assert_eq!(world.incarnations().len(), 2, "another server, another log");
 }

@@ -4,7 +4,7 @@ use super::chance::Chance;
 use super::database::{Database, System};
 use super::proxy::Proxy;
 use super::seed;
-use super::workload::{Table, Workload};
+use super::workload::{DATASETS, Table, Workload};
 use crate::ecosystem::Ecosystem;
 use levada_testbed::PostgresCluster;
 use std::collections::BTreeMap;
@@ -92,7 +92,7 @@ impl World {
             ecosystem.write("levada.toml", &format!("secrets = \"secrets\"\nstate = \"{url}\"\n"));
         }
         let chance = Chance::new(seed);
-        let datasets = workload.datasets.to_owned();
+        let datasets = format!("{DATASETS}{}", workload.datasets);
         let world = Self {
             seed,
             chance,
@@ -299,6 +299,25 @@ impl World {
             expected.push(("totalsreport.totals_kinds".to_owned(), "kind, many, total".to_owned(), rows));
         }
         expected
+    }
+
+    /// Starts a worker for a table that joins while it is changed, kills it in the middle of that, and proves that
+    /// another one brings it to its end.
+    pub fn prove_join_while(&mut self, mut change: impl FnMut(&mut Self)) {
+        let pass = 1 + self.chance.below(3);
+        self.start_to_fail(&format!("join.read:{pass}=kill"));
+        self.wait_until("the worker's death in a chunk", |world| {
+            change(world);
+            world.workers.last_mut().expect("a worker").try_wait().expect("the worker is ours").is_some()
+        });
+        self.kill_workers();
+        self.start();
+        for _ in 0..40 {
+            change(self);
+        }
+        self.work(3);
+        self.prove();
+        assert_eq!(self.incarnations().len(), 1, "the stream went on");
     }
 
     /// Ends the worker, and proves that store, consumer and producer agree, row by row, and that no history

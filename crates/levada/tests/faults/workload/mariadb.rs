@@ -52,28 +52,7 @@ CREATE TABLE tags (name VARCHAR(100) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad
 const KINDS: &str = "id, flag, tiny, small, medium, whole, big, single, twice, digits, day, clock, CAST(moment AS DATETIME(6)), instant, \
                      fixed, short, HEX(bytes), HEX(padded), code, doc, word, words, made, bits + 0";
 
-const DATASETS: &str = "
-  accounts:
-    columns:
-      id: { type: int64, key: true }
-      name: text
-      note: text
-      amount: decimal(12,2)
-      changed: timestamptz
-  items:
-    columns:
-      account: { type: int64, key: true }
-      line: { type: int32, key: true }
-      item: text
-      quantity: int32
-  bag:
-    columns: { kind: text, n: int32 }
-  readings:
-    columns:
-      sensor: { type: int32, key: true }
-      at: { type: timestamp, key: true }
-      value: float64
-  kinds:
+const DATASETS: &str = "  kinds:
     columns:
       id: { type: int64, key: true }
       flag: boolean

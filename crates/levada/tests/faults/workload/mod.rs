@@ -15,7 +15,7 @@ use super::chance::Chance;
 pub struct Workload {
     /// Statements that make the tables.
     pub tables: &'static str,
-    /// The datasets, as the model has them.
+    /// The datasets that are not the same everywhere, as the model has them.
     pub datasets: &'static str,
     /// What is compared.
     pub compared: &'static [Table],
@@ -44,6 +44,30 @@ impl Workload {
         self.compared.iter().find(|table| table.name == name).map_or("*", |table| table.columns)
     }
 }
+
+/// The datasets that are the same everywhere, as the model has them.
+pub const DATASETS: &str = "
+  accounts:
+    columns:
+      id: { type: int64, key: true }
+      name: text
+      note: text
+      amount: decimal(12,2)
+      changed: timestamptz
+  items:
+    columns:
+      account: { type: int64, key: true }
+      line: { type: int32, key: true }
+      item: text
+      quantity: int32
+  bag:
+    columns: { kind: text, n: int32 }
+  readings:
+    columns:
+      sensor: { type: int32, key: true }
+      at: { type: timestamp, key: true }
+      value: float64
+";
 
 /// Keys that somebody once forgot to think of.
 const TAGS: [&str; 10] = ["plain", "it's", "", " blank", "\"quoted\"", "back\\slash", "ünï😀", "NULL", "a,b;c", "100%"];

@@ -43,28 +43,7 @@ CREATE TABLE tags (name text PRIMARY KEY, body text NOT NULL, weight real);
 const KINDS: &str = "id, flag, tiny, small, whole, single, twice, digits, day, clock, moment, instant, span, fixed, short, \
                      bytes, code, doc::text, list, shape::jsonb->'a', vec";
 
-const DATASETS: &str = "
-  accounts:
-    columns:
-      id: { type: int64, key: true }
-      name: text
-      note: text
-      amount: decimal(12,2)
-      changed: timestamptz
-  items:
-    columns:
-      account: { type: int64, key: true }
-      line: { type: int32, key: true }
-      item: text
-      quantity: int32
-  bag:
-    columns: { kind: text, n: int32 }
-  readings:
-    columns:
-      sensor: { type: int32, key: true }
-      at: { type: timestamp, key: true }
-      value: float64
-  kinds:
+const DATASETS: &str = "  kinds:
     columns:
       id: { type: int64, key: true }
       flag: boolean
