@@ -162,6 +162,11 @@ async fn a_table_that_is_changed_is_read_as_it_is_then() {
         "DROP TABLE orders; CREATE TABLE orders (id BIGINT PRIMARY KEY, name TEXT, n BIGINT); INSERT INTO orders VALUES (1, 'x', 1)",
         "CREATE INDEX by_n ON orders (n); INSERT INTO orders VALUES (2, 'y', 2)",
         "TRUNCATE TABLE orders; INSERT INTO orders VALUES (3, 'z', 3)",
+        "SET STATEMENT lock_wait_timeout = 5 FOR TRUNCATE TABLE orders; INSERT INTO orders VALUES (4, 'z', 3)",
+        "/*!50000 TRUNCATE TABLE orders */; INSERT INTO orders VALUES (5, 'z', 3)",
+        "TRUNCATE /* all */ TABLE /* of */ orders; INSERT INTO orders VALUES (6, 'z', 3)",
+        "SET sql_mode = 'ANSI_QUOTES'; TRUNCATE \"orders\"; INSERT INTO orders VALUES (7, 'z', 3)",
+        "/*M!100101 ALTER TABLE orders ADD COLUMN early INT FIRST */; UPDATE orders SET n = 8",
     ] {
         stream.step(sql).await;
     }
@@ -171,7 +176,7 @@ async fn a_table_that_is_changed_is_read_as_it_is_then() {
 }
 
 /// Tables whose keys are of one kind each: its name, its columns, the model's, a key made of `seq`, the datasets' key.
-const KEYS: [(&str, &str, &[(&str, &str, bool)], &str); 7] = [
+const KEYS: [(&str, &str, &[(&str, &str, bool)], &str); 9] = [
     ("by_number", "a BIGINT UNSIGNED PRIMARY KEY", &[("a", "decimal(20,0)", true)], "18446744073709551615 - seq"),
     ("by_word", "a VARCHAR(60) PRIMARY KEY", &[("a", "text", true)], "CONCAT(SUBSTR('äZ_%''a', 1 + seq % 6, 1), seq)"),
     (
@@ -193,12 +198,21 @@ const KEYS: [(&str, &str, &[(&str, &str, bool)], &str); 7] = [
         &[("a", "text", true), ("b", "int32", true)],
         "1 + seq % 2, seq",
     ),
+    ("by_hash", "a TEXT NOT NULL, UNIQUE KEY (a)", &[("a", "text", true)], "CONCAT(REPEAT('a', 1100), seq)"),
+    (
+        "by_padded",
+        "a CHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_nopad_ci PRIMARY KEY",
+        &[("a", "text", true)],
+        "CONCAT(seq, IF(seq % 2, CHAR(9), '.'))",
+    ),
     ("by_nothing", "a INT", &[("a", "int32", false)], "seq % 1000"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_table_joins_while_it_is_changed_and_the_others_go_on() {
-    let mut stream = Stream::of_orders(server(), "log_joins").await;
+    // Prepared transactions of others would have everything read anew.
+    let server = logging(&[]);
+    let mut stream = Stream::of_orders(&server, "log_joins").await;
     for (table, definition, columns, key) in KEYS {
         stream.run(&format!("CREATE TABLE {table} ({definition}, n INT, text TEXT)")).await;
         let fill = format!("INSERT INTO {table} SELECT {key}, seq, REPEAT(seq, 30) FROM seq_1_to_12000");
@@ -221,7 +235,7 @@ async fn a_large_table_joins_while_it_is_changed_and_the_others_go_on() {
         // A pull of which nothing is stored is one that never was.
         stream.mirror.pull_in_vain(stream.source.as_mut()).await.expect("it is read");
         let end = stream.mirror.pull(stream.source.as_mut()).await.expect("it is read");
-        let is_chunked = !matches!(table, "by_choice" | "by_nothing");
+        let is_chunked = !matches!(table, "by_choice" | "by_hash" | "by_padded" | "by_nothing");
         assert_eq!(*end.coverage.last().expect("the table") != Coverage::Complete, is_chunked, "{table}: {end:?}");
         changes.await.expect("all changes are made");
         stream.follow(table).await;
@@ -231,6 +245,38 @@ async fn a_large_table_joins_while_it_is_changed_and_the_others_go_on() {
             .await;
     }
     stream.step("TRUNCATE by_word; TRUNCATE by_two; UPDATE orders SET n = 3").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_joins_may_get_another_index_stop_or_lose_keys_that_come_and_go() {
+    // Prepared transactions of others would have everything read anew.
+    let server = logging(&[]);
+    let mut stream = Stream::of_orders(&server, "log_joins_oddly").await;
+    stream.run("CREATE TABLE two (a INT NOT NULL, b VARCHAR(20) NOT NULL, n INT, UNIQUE KEY z (a, b))").await;
+    stream.run("INSERT INTO two SELECT seq % 50, 30000 - seq, seq FROM seq_1_to_20000").await;
+    let columns = [("a", "int32", true), ("b", "text", true), ("n", "int32", false)];
+    stream.mirror.join(dataset("two", "two", &schema_of(&columns)));
+    let mut client = stream.database.client().await;
+    let name = stream.database.name.clone();
+    let other_index = tokio::spawn(async move {
+        let sql =
+            format!("CREATE UNIQUE INDEX a ON `{name}`.two (b, a); UPDATE `{name}`.orders SET n = 77 WHERE id = 1");
+        client.query_drop(sql).await.expect("another index comes first");
+    });
+    stream.follow("another index").await;
+    other_index.await.expect("it is made");
+    stream.step("UPDATE two SET n = 5 WHERE a = 5; UPDATE orders SET n = 5").await;
+    // A key that is stored, gone with its table, and comes and goes while the keys are listed.
+    stream
+        .step(
+            "DROP TABLE two; CREATE TABLE two (a INT NOT NULL, b VARCHAR(20) NOT NULL, n INT, UNIQUE KEY z (a, b)); \
+             INSERT INTO two VALUES (1, '29999', 1); DELETE FROM two; INSERT INTO two VALUES (1, 'b', 1); UPDATE orders SET n = 6",
+        )
+        .await;
+    stream.run("UPDATE two SET n = 9; ALTER TABLE two DROP COLUMN n; UPDATE orders SET n = 10").await;
+    let end = stream.catch_up("a column less").await;
+    assert_eq!((end.stopped.len(), end.coverage[0] == Coverage::Nothing), (1, false), "{end:?}");
+    stream.step("ALTER TABLE two ADD COLUMN n INT; INSERT INTO two VALUES (2, 'c', 3); UPDATE orders SET n = 11").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,6 +315,8 @@ async fn what_a_session_does_not_log_as_whole_rows_is_read() {
         "SET SESSION binlog_format = STATEMENT; UPDATE orders SET n = n * 2 WHERE id < 3",
         "SET SESSION binlog_row_image = MINIMAL; UPDATE orders SET n = 7 WHERE id = 1; DELETE FROM orders WHERE id = 2",
         "SET SESSION binlog_format = MIXED; INSERT INTO orders VALUES (8, 'eight', 8)",
+        "CREATE TABLE aria (id INT) ENGINE = Aria; BEGIN; INSERT INTO orders VALUES (20, 'stays', 1); SAVEPOINT a; \
+         INSERT INTO orders VALUES (21, 'goes', 1); INSERT INTO aria VALUES (1); ROLLBACK TO a; COMMIT",
         "CREATE OR REPLACE TABLE orders (PRIMARY KEY (id)) SELECT 1 AS id, 'one' AS name, 7 AS n",
     ] {
         stream.step(sql).await;

@@ -79,7 +79,10 @@ async fn only_a_trigger_on_a_stream_with_an_end_waits_until_its_exports_rest() {
         keep_busy(&world, "Trigger/P/W", 1).await;
         world.producer.set_table("orders", rows(&[(1, "uno")]));
         world.run().await;
-        assert_eq!((world.seen("shop_orders"), world.seen("copy_orders")), (owned(&[(1, "uno")]), owned(&[(1, "one")])));
+        assert_eq!(
+            (world.seen("shop_orders"), world.seen("copy_orders")),
+            (owned(&[(1, "uno")]), owned(&[(1, "one")]))
+        );
         // When it looks, the export is delivering again.
         world.pass_days(2);
         keep_busy(&world, "Export/P/memory/Shop/orders", 10).await;

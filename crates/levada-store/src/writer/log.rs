@@ -177,7 +177,8 @@ impl Told {
     /// Whether a stored key ends with this batch, and no row of it says so.
     fn ends(&self, key: &Hash) -> bool {
         match self.keys.get(key) {
-            Some(touched) if touched.is_gone => self.is_truncated,
+            // Inserted and deleted again: of what was stored before only the list of all keys knows.
+            Some(touched) if touched.is_gone => self.is_truncated || (touched.is_new && self.listing.is_some()),
             touched => (touched.is_none() && self.is_truncated) || self.is_missing(key, touched),
         }
     }

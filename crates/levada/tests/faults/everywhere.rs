@@ -256,7 +256,7 @@ fn sigkill_of_the_worker_at_any_moment(system: System) {
 }
 
 fn kill_in_mid_snapshot_and_the_snapshot_is_gone(system: System) {
-    let mut world = World::new(seed(), Plan { rows: 30_000, ..small(system) });
+    let mut world = World::new(seed(), Plan { rows: 12_000, ..small(system) });
     let pass = 1 + world.chance.below(8);
     world.start_to_fail(&format!("ingest.rows:{pass}=kill"));
     world.work_until_the_worker_dies();

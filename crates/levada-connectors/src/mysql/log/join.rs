@@ -13,7 +13,7 @@
 use super::place::Place;
 use super::reader::LogReader;
 use super::state::Join;
-use super::tables::LogTable;
+use super::tables::{LogTable, Order};
 use crate::change_log::{Pull, as_upserts};
 use crate::mysql::error::During;
 use crate::mysql::moment::Moment;
@@ -25,6 +25,7 @@ use levada_flow::source::{Coverage, Pulled};
 use levada_flow::{FlowError, Retry, failpoint};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Params, Value};
+use std::time::Instant;
 
 /// The most rows of one chunk.
 const CHUNK_ROWS_MAX: usize = 8_192;
@@ -34,7 +35,7 @@ pub(super) struct Window {
     pub(super) dataset: usize,
     /// Where in the log it is the state.
     seen: Place,
-    rows: Vec<RecordBatch>,
+    rows: Option<RecordBatch>,
     /// Whether it is the list of all keys, which the pull has already.
     is_keys: bool,
     /// What is left to read behind it.
@@ -95,6 +96,9 @@ impl LogReader {
 
     /// Begins a snapshot and gives its place; `None`: not now, because it lacks what the log has told already.
     async fn begin_reading(&mut self) -> Result<Option<Place>, FlowError> {
+        if self.unsettled_until.is_some_and(|until| Instant::now() < until) {
+            return Ok(None);
+        }
         let place = self.settings.place().to_owned();
         let moment = Moment::begin(&mut self.session, &place, &self.settings.database).await?;
         let seen: Result<Place, _> = moment.mark.parse();
@@ -122,23 +126,32 @@ impl LogReader {
         self.look(index).await?;
         self.note_users();
         let dataset = &self.datasets[index];
-        let Some(table) = dataset.table.clone().filter(|table| table.order.is_some()) else {
+        let table = dataset.table.clone();
+        let order = table.as_ref().and_then(|table| table.order.clone());
+        let (Some(table), Some(order)) = (table, order) else {
             // It has stopped, or can only be read in one piece from now on.
             self.datasets[index].standing.is_unread = true;
             self.end_reading().await?;
+            self.discard_stopped(pull, index).await?;
             return Ok(self.datasets[index].standing.stopped.is_some());
         };
         let is_first = dataset.standing.is_unread;
-        let join = dataset.standing.join.clone().filter(|_| !is_first).unwrap_or_default();
+        let mut join = dataset.standing.join.clone().filter(|_| !is_first).unwrap_or_default();
+        let by = order.columns(&table.plan);
+        if !join.is_read && join.by != by {
+            // By another index the rows come in another order.
+            join = Join { by, ..Join::default() };
+        }
         if join.is_read && dataset.lists_later {
             pull.must_end = true;
             self.end_reading().await?;
             return Ok(false);
         }
         self.session.work();
-        let read = match join.is_read {
-            false => self.read_chunk(&table, &join).await,
-            true => self.list_keys(pull, index, &table).await.map(|()| (Vec::new(), None)),
+        let is_keys = join.is_read;
+        let read = match is_keys {
+            false => self.read_chunk(&table, &order, join).await.map(|(rows, next)| (rows, Some(next))),
+            true => self.list_keys(pull, index, &table).await.map(|()| (None, None)),
         };
         let (rows, next) = match read {
             Ok(read) => read,
@@ -154,7 +167,7 @@ impl LogReader {
         failpoint("join.read")?;
         self.end_reading().await?;
         self.session.rest();
-        self.window = Some(Window { dataset: index, seen, rows, is_keys: join.is_read, next, is_first });
+        self.window = Some(Window { dataset: index, seen, rows, is_keys, next, is_first });
         Ok(true)
     }
 
@@ -162,16 +175,18 @@ impl LogReader {
     async fn read_chunk(
         &mut self,
         table: &LogTable,
-        join: &Join,
-    ) -> Result<(Vec<RecordBatch>, Option<Join>), FlowError> {
+        Order { index, at }: &Order,
+        join: Join,
+    ) -> Result<(Option<RecordBatch>, Join), FlowError> {
         let columns = &table.plan.columns;
-        let order: Vec<&ReadColumn> = table.order.iter().flatten().map(|at| &columns[*at]).collect();
+        let order: Vec<&ReadColumn> = at.iter().map(|at| &columns[*at]).collect();
         let name = table.name.to_string();
         let by: Vec<String> = order.iter().map(|column| identifier(&column.source_name)).collect();
         let query = format!(
-            "SELECT {} FROM {}{} ORDER BY {} LIMIT {}",
+            "SELECT {} FROM {} FORCE INDEX ({}){} ORDER BY {} LIMIT {}",
             select_list(columns.iter()),
             table.name.quoted(),
+            identifier(index),
             behind(&order, &join.after),
             by.join(", "),
             self.chunk_rows
@@ -179,7 +194,7 @@ impl LogReader {
         let failed = || format!("table {name} can't be read");
         let statement = self.session.prep(query).await.during(failed)?;
         let mut found = self.session.exec_iter(&statement, Params::Empty).await.during(failed)?;
-        let (mut decoder, mut batches, mut count, mut after) = (RowsDecoder::new(&name, columns), Vec::new(), 0, None);
+        let (mut decoder, mut count, mut after) = (RowsDecoder::new(&name, columns), 0, None);
         let mut is_cut = false;
         while let Some(row) = found.next().await.during(failed)? {
             if is_cut {
@@ -190,20 +205,20 @@ impl LogReader {
             count += 1;
             is_cut = decoder.is_full();
             if is_cut || count == self.chunk_rows {
-                let texts = table.order.iter().flatten().zip(&order);
+                let texts = at.iter().zip(&order);
                 let texts = texts.map(|(at, column)| text(column.wire, row.as_ref(*at).unwrap_or(&Value::NULL)));
                 after = Some(texts.collect());
             }
         }
         drop(found);
-        batches.extend(decoder.finish()?);
+        let rows = decoder.finish()?;
         // Rows so large that an answer was taken in vain: the next chunk asks for fewer of them.
         self.chunk_rows = if is_cut { count.max(1) } else { (self.chunk_rows * 2).min(CHUNK_ROWS_MAX) };
         let next = match after {
-            Some(after) => Join { after, is_read: false },
-            None => Join { after: Vec::new(), is_read: true },
+            Some(after) => Join { after, ..join },
+            None => Join { is_read: true, ..Join::default() },
         };
-        Ok((batches, Some(next)))
+        Ok((rows, next))
     }
 
     /// Sends all keys.
@@ -229,7 +244,7 @@ impl LogReader {
         if window.is_keys {
             dataset.coverage = Coverage::ChangesAndKeys;
         }
-        for rows in window.rows {
+        if let Some(rows) = window.rows {
             pull.count(rows.num_rows());
             self.datasets[index].is_told = true;
             pull.send(Pulled::Changes { dataset: index, rows: as_upserts(&rows), kept: Vec::new() }).await?;
@@ -272,7 +287,7 @@ impl LogReader {
     }
 
     async fn read_table(&mut self, pull: &Pull<'_>, index: usize) -> Result<(), FlowError> {
-        // The catalog may have changed since it was looked at; after this a change makes the reading fail.
+        // The catalog may have changed since it was looked at.
         self.look(index).await?;
         let dataset = &self.datasets[index];
         let Some(table) = &dataset.table else {
@@ -337,7 +352,9 @@ fn text(wire: Wire, value: &Value) -> String {
 /// The same in a statement.
 fn literal(wire: Wire, text: &str) -> String {
     match wire {
-        Wire::Integer | Wire::Decimal => text.to_owned(),
+        Wire::Integer | Wire::Decimal if text.bytes().all(|it| it.is_ascii_digit() || b"+-.".contains(&it)) => {
+            text.to_owned()
+        }
         Wire::Date | Wire::Datetime | Wire::Timestamp => format!("TIMESTAMP'{text}'"),
         Wire::Bytes => format!("X'{text}'"),
         // Converted to the column's character set, and compared by its collation.

@@ -28,6 +28,9 @@ const TRY_STOPPED_EVERY: Duration = Duration::from_secs(300);
 /// How many rows the first chunk beside the log asks for.
 const CHUNK_ROWS: usize = 1_024;
 
+/// How long after it was logged the commit of a prepared transaction may be unseen by others.
+const PREPARED_SEEN_AFTER: Duration = Duration::from_secs(1);
+
 /// How often a log that says nothing is looked at: one that was begun anew stays silent for its old readers.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -43,6 +46,8 @@ pub(super) struct LogReader {
     heard_at: Instant,
     /// When it was last certain that the log has gone on, or has nothing new.
     looked_at: Instant,
+    /// Until when a snapshot may lack what the log has told.
+    pub(super) unsettled_until: Option<Instant>,
     incarnation: String,
     pub(super) at: Reached,
     transaction: Option<Transaction>,
@@ -138,6 +143,7 @@ impl LogReader {
             stream,
             heard_at: Instant::now(),
             looked_at: Instant::now(),
+            unsettled_until: None,
             incarnation,
             at,
             transaction: None,
@@ -318,13 +324,20 @@ impl LogReader {
 
     /// Does what a statement means for the tables that are read.
     async fn obey(&mut self, pull: &mut Pull<'_>, effect: Effect, database: &str, text: &str) -> Result<(), FlowError> {
-        if matches!(effect, Effect::Begin | Effect::Commit | Effect::Nothing) {
-            return Ok(());
+        match effect {
+            Effect::Begin | Effect::Commit | Effect::Nothing => return Ok(()),
+            Effect::CommitsPrepared => self.unsettled_until = Some(Instant::now() + PREPARED_SEEN_AFTER),
+            _ => {}
         }
         for index in 0..self.datasets.len() {
             let dataset = &self.datasets[index];
             let is_seen = self.window.as_ref().is_some_and(|window| window.dataset == index && window.is_first);
-            if is_seen || dataset.read_at.as_ref().is_some_and(|read_at| self.at.place < *read_at) {
+            let is_whole = dataset.read_at.as_ref().is_some_and(|read_at| self.at.place < *read_at);
+            if effect == Effect::CommitsPrepared && is_whole {
+                // It is in the log a moment before others see it, and who knows whether the snapshot did.
+                return Err(FlowError::later("a prepared transaction was committed while the tables were read whole"));
+            }
+            if effect != Effect::CommitsPrepared && (is_seen || is_whole) {
                 // It was read behind this.
                 continue;
             }
@@ -332,12 +345,16 @@ impl LogReader {
                 Some(table) => table.name.clone(),
                 None => TableName::parse(&dataset.wanted.table, &self.settings.default_schema),
             };
-            let is_hit = match effect {
-                Effect::Truncate => statement::truncates(text, database, &name.schema, &name.table),
-                Effect::Alters => statement::concerns(text, database, &name.schema, &name.table),
-                Effect::Rollback => self.touched.contains(&index),
-                Effect::CommitsPrepared => true,
-                Effect::Begin | Effect::Commit | Effect::Nothing => false,
+            let concerns = || statement::concerns(text, database, &name.schema, &name.table);
+            let (effect, is_hit) = match effect {
+                Effect::Truncate => match statement::truncates(text, database, &name.schema, &name.table) {
+                    Some(is_hit) => (effect, is_hit),
+                    None => (Effect::Alters, concerns()),
+                },
+                Effect::Alters => (effect, concerns()),
+                Effect::Rollback | Effect::RollbackTo => (effect, self.touched.contains(&index)),
+                Effect::CommitsPrepared => (effect, true),
+                Effect::Begin | Effect::Commit | Effect::Nothing => (effect, false),
             };
             match effect {
                 _ if !is_hit => {}
@@ -415,12 +432,8 @@ impl LogReader {
         (dataset.standing.is_unread, dataset.standing.join) = (true, None);
         dataset.standing.stopped = Some(reason);
         dataset.stopped_at = Some(Instant::now());
-        let is_told = std::mem::take(&mut dataset.is_told);
         self.window.take_if(|window| window.dataset == index);
-        if is_told {
-            pull.send(Pulled::Discard { dataset: index }).await?;
-        }
-        Ok(())
+        self.discard_stopped(pull, index).await
     }
 
     /// Has a dataset read anew, because the log does not tell all of what has happened to it.
@@ -430,12 +443,18 @@ impl LogReader {
         let dataset = &mut self.datasets[index];
         (dataset.standing.is_unread, dataset.standing.join) = (true, None);
         dataset.lists_later = dataset.is_told;
-        let was_stopped = self.datasets[index].standing.stopped.is_some();
         self.look(index).await?;
         let dataset = &mut self.datasets[index];
         if dataset.standing.stopped.is_none() {
             self.news.push(format!("table {}: {what}; it is read anew", dataset.wanted.table));
-        } else if !was_stopped && std::mem::take(&mut dataset.is_told) {
+        }
+        self.discard_stopped(pull, index).await
+    }
+
+    /// Takes back what the pull has said of a dataset that has stopped.
+    pub(super) async fn discard_stopped(&mut self, pull: &Pull<'_>, index: usize) -> Result<(), FlowError> {
+        let dataset = &mut self.datasets[index];
+        if dataset.standing.stopped.is_some() && std::mem::take(&mut dataset.is_told) {
             pull.send(Pulled::Discard { dataset: index }).await?;
         }
         Ok(())

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 /// One dataset in a position. Persisted as JSON; later versions only add fields that may be missing.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Standing {
-    /// The table as the catalog had it when it was read whole: another one means that its rows may have
+    /// The table as the catalog had it when it was read: another one means that its rows may have
     /// changed without the log's saying so.
     pub(super) layout: String,
-    /// Whether it has to be read whole before anything of the log counts.
+    /// Whether something of it has to be read before anything of the log counts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_unread: bool,
     /// What of it is left to read beside the log.
@@ -23,6 +23,9 @@ pub(super) struct Standing {
 /// How far a table was read beside the log.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Join {
+    /// The key's columns in the index's order.
+    #[serde(default)]
+    pub(super) by: Vec<String>,
     /// The key of the last row that was read, a text for each of its columns in the index's order; empty: none was.
     pub(super) after: Vec<String>,
     /// Whether all rows were read, and only the list of the keys is missing.

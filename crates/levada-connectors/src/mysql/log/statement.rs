@@ -15,6 +15,8 @@ pub(super) enum Effect {
     Commit,
     /// Undoes one that could not be undone in the log.
     Rollback,
+    /// Undoes a part of one.
+    RollbackTo,
     /// Empties a table.
     Truncate,
     /// May change what a table is, or what is in it, without its rows being logged.
@@ -27,16 +29,23 @@ pub(super) enum Effect {
 
 /// Tells what a statement does.
 pub(super) fn effect(text: &str) -> Effect {
-    let mut words = without_comments(text).split_whitespace().map(str::to_ascii_uppercase);
+    let text = without_comments(text);
+    let mut words = text.split_whitespace().map(str::to_ascii_uppercase);
     let first = words.next().unwrap_or_default();
     let rest: Vec<String> = words.take(8).collect();
     let second = rest.first().map(|word| word.trim_end_matches(';')).unwrap_or_default();
     match first.trim_end_matches(';') {
         "BEGIN" | "START" => Effect::Begin,
         "COMMIT" => Effect::Commit,
+        // SET STATEMENT … FOR, before any other.
+        "SET" if second == "STATEMENT" => match text.to_ascii_lowercase().find(" for ") {
+            Some(at) => effect(&text[at + " for ".len()..]),
+            None => Effect::Alters,
+        },
         "ROLLBACK" if second.is_empty() => Effect::Rollback,
+        "ROLLBACK" => Effect::RollbackTo,
         "XA" if second == "COMMIT" => Effect::CommitsPrepared,
-        "" | "ROLLBACK" | "SAVEPOINT" | "RELEASE" | "XA" | "SET" | "GRANT" | "REVOKE" | "ANALYZE" | "FLUSH" | "USE" => {
+        "" | "SAVEPOINT" | "RELEASE" | "XA" | "SET" | "GRANT" | "REVOKE" | "ANALYZE" | "FLUSH" | "USE" => {
             Effect::Nothing
         }
         "TRUNCATE" => Effect::Truncate,
@@ -91,25 +100,31 @@ fn names(plain_text: &str, name: &str) -> bool {
     })
 }
 
-/// Whether a TRUNCATE is of this table.
-pub(super) fn truncates(text: &str, session_database: &str, database: &str, table: &str) -> bool {
+/// Whether a TRUNCATE is of this table; `None` where that can't be told.
+pub(super) fn truncates(text: &str, session_database: &str, database: &str, table: &str) -> Option<bool> {
     let words = without_comments(text);
-    let mut rest = words.trim_start()["TRUNCATE".len()..].trim_start();
-    if rest.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("table")) {
-        rest = rest[5..].trim_start();
+    let mut rest = words.trim_start();
+    let starts = |rest: &str, word: &str| rest.get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word));
+    if !starts(rest, "TRUNCATE") {
+        return None;
     }
-    let Some((first, rest)) = name(rest) else { return false };
-    let (in_database, of_table) = match rest.strip_prefix('.').and_then(|rest| name(rest.trim_start())) {
-        Some((second, _)) => (first, second),
+    rest = rest["TRUNCATE".len()..].trim_start();
+    if starts(rest, "TABLE") {
+        rest = rest["TABLE".len()..].trim_start();
+    }
+    let (first, rest) = name(rest)?;
+    let (in_database, of_table) = match rest.strip_prefix('.').map(|rest| name(rest.trim_start())) {
+        Some(second) => (first, second?.0),
         None => (session_database.to_owned(), first),
     };
-    in_database.eq_ignore_ascii_case(database) && of_table.eq_ignore_ascii_case(table)
+    Some(in_database.eq_ignore_ascii_case(database) && of_table.eq_ignore_ascii_case(table))
 }
 
 /// The name at the beginning of a text, and what follows it.
 fn name(text: &str) -> Option<(String, &str)> {
-    let (name, rest) = match text.strip_prefix('`') {
-        Some(rest) => quoted_text(rest, '`')?,
+    let quote = text.chars().next().filter(|c| matches!(c, '`' | '"'));
+    let (name, rest) = match quote {
+        Some(quote) => quoted_text(&text[1..], quote)?,
         None => {
             let end = text.find(|c: char| c.is_whitespace() || matches!(c, '.' | ';' | '/' | '`'));
             let (name, rest) = text.split_at(end.unwrap_or(text.len()));
@@ -119,20 +134,42 @@ fn name(text: &str) -> Option<(String, &str)> {
     (!name.is_empty()).then(|| (name, rest.trim_start()))
 }
 
-/// The text behind the comments that it begins with.
-fn without_comments(text: &str) -> &str {
-    let mut text = text.trim_start();
-    loop {
-        let rest = match text {
-            _ if text.starts_with("/*") => text.find("*/").map(|end| &text[end + 2..]),
-            _ if text.starts_with("-- ") || text.starts_with('#') => text.find('\n').map(|end| &text[end + 1..]),
-            _ => None,
+/// The text without its comments; what only this kind of server is to read (`/*! … */`, `/*M! … */`) is text.
+fn without_comments(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.trim_start();
+    let mut is_for_us = false;
+    while let Some(first) = rest.chars().next() {
+        let marked = ["/*!", "/*M!"].iter().find_map(|mark| rest.strip_prefix(mark));
+        let after = match first {
+            '\'' | '"' | '`' => {
+                let end = quoted_text(&rest[1..], first).map_or(rest.len(), |(_, after)| rest.len() - after.len());
+                plain.push_str(&rest[..end]);
+                &rest[end..]
+            }
+            '/' if marked.is_some() => {
+                is_for_us = true;
+                marked.unwrap_or_default().trim_start_matches(|c: char| c.is_ascii_digit())
+            }
+            '*' if is_for_us && rest.starts_with("*/") => {
+                is_for_us = false;
+                &rest[2..]
+            }
+            '/' if rest.starts_with("/*") => rest.find("*/").map_or("", |end| &rest[end + 2..]),
+            '#' => rest.find('\n').map_or("", |end| &rest[end..]),
+            '-' if rest.starts_with("-- ") => rest.find('\n').map_or("", |end| &rest[end..]),
+            _ => {
+                plain.push(first);
+                &rest[first.len_utf8()..]
+            }
         };
-        match rest {
-            Some(rest) => text = rest.trim_start(),
-            None => return text,
+        if after.len() < rest.len() && matches!(first, '/' | '*' | '#' | '-') && !plain.ends_with(first) {
+            // A comment parts words.
+            plain.push(' ');
         }
+        rest = after;
     }
+    plain.trim_start().to_owned()
 }
 
 #[cfg(test)]
@@ -150,6 +187,8 @@ mod tests {
             "DROP DATABASE shop",
             "ALTER TABLE t ADD INDEX (x)",
             "-- why\nUPDATE t SET x = 1",
+            "SET STATEMENT lock_wait_timeout=5 FOR ALTER TABLE t ADD x INT",
+            "/*M!100101 alter table t add x int */",
         ] {
             assert_eq!(effect(text), Effect::Alters, "{text}");
         }
@@ -159,12 +198,15 @@ mod tests {
             "GRANT SELECT ON t TO eva",
             "DROP TRIGGER IF EXISTS a",
             "SAVEPOINT `a`",
-            "ROLLBACK TO `a`",
             "CREATE DEFINER=`a`@`b` TRIGGER x",
             "",
         ] {
             assert_eq!(effect(text), Effect::Nothing, "{text}");
         }
+        for text in ["/*!50000 truncate table t */", "set statement x=1 for truncate t", "TRUNCATE/* x */t"] {
+            assert_eq!(effect(text), Effect::Truncate, "{text}");
+        }
+        assert_eq!(effect("ROLLBACK TO `a`"), Effect::RollbackTo);
         assert_eq!(
             [effect("BEGIN"), effect("commit"), effect("ROLLBACK")],
             [Effect::Begin, Effect::Commit, Effect::Rollback]
@@ -176,12 +218,14 @@ mod tests {
         for text in
             ["TRUNCATE TABLE orders", "truncate orders", "TRUNCATE `shop`.`orders`", "TRUNCATE TABLE shop.orders;"]
         {
-            assert!(truncates(text, "shop", "shop", "orders"), "{text}");
+            assert_eq!(truncates(text, "shop", "shop", "orders"), Some(true), "{text}");
         }
         for text in ["TRUNCATE TABLE orders_old", "TRUNCATE other.orders", "TRUNCATE TABLE `or``ders`"] {
-            assert!(!truncates(text, "shop", "shop", "orders"), "{text}");
+            assert_eq!(truncates(text, "shop", "shop", "orders"), Some(false), "{text}");
         }
-        assert!(truncates("TRUNCATE `or``ders`", "shop", "shop", "or`ders"));
+        assert_eq!(truncates("TRUNCATE `or``ders`", "shop", "shop", "or`ders"), Some(true));
+        assert_eq!(truncates("TRUNCATE TABLE /* x */ \"orders\"", "shop", "shop", "orders"), Some(true));
+        assert_eq!(truncates("SET STATEMENT x=1 FOR TRUNCATE orders", "shop", "shop", "orders"), None);
     }
 
     #[test]

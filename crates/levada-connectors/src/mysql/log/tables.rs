@@ -27,9 +27,23 @@ pub(super) struct LogTable {
     pub(super) width: usize,
     /// Where the plan's columns are in them.
     pub(super) columns: Vec<LogColumn>,
-    /// The plan's key columns in the order of an index that makes them unique; `None`: there is none, or its order
-    /// is not that of comparisons.
-    pub(super) order: Option<Vec<usize>>,
+    /// How its rows can be read in chunks; `None`: there is no such index.
+    pub(super) order: Option<Order>,
+}
+
+/// An index that makes the key unique, and whose order is that of comparisons.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    pub(super) index: String,
+    /// The plan's key columns as the index has them.
+    pub(super) at: Vec<usize>,
+}
+
+impl Order {
+    /// The columns' names at the source.
+    pub(super) fn columns(&self, plan: &DatasetPlan) -> Vec<String> {
+        self.at.iter().map(|at| plan.columns[*at].source_name.clone()).collect()
+    }
 }
 
 /// A column of the log's rows.
@@ -62,12 +76,12 @@ pub(super) enum Shape {
     Set(Vec<String>),
 }
 
-/// Name, type, type with arguments, character set, length in bytes, what else, number in the table.
-type Row = (String, String, String, Option<String>, Option<u64>, String, u64);
+/// Name, type, type with arguments, character set, length in bytes, what else, number in the table, collation.
+type Row = (String, String, String, Option<String>, Option<u64>, String, u64, Option<String>);
 
 const COLUMNS: &str = "
     SELECT column_name, data_type, column_type, character_set_name, character_octet_length, extra,
-           ordinal_position
+           ordinal_position, collation_name
     FROM information_schema.columns WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position";
 
 const TABLE: &str = "
@@ -79,11 +93,13 @@ const CASCADES: &str = "
     WHERE constraint_schema = ? AND table_name = ?
       AND (delete_rule IN ('CASCADE', 'SET NULL') OR update_rule IN ('CASCADE', 'SET NULL'))";
 
-/// Index, column, whether only a part of it.
+/// Index, column, whether it is none that orders rows by whole values.
 type Indexed = (String, String, bool);
 
 const INDEXES: &str = "
-    SELECT index_name, column_name, sub_part IS NOT NULL FROM information_schema.statistics
+    SELECT index_name, column_name,
+           sub_part IS NOT NULL OR index_type <> 'BTREE' OR COALESCE(collation, '') <> 'A' OR ignored <> 'NO'
+    FROM information_schema.statistics
     WHERE table_schema = ? AND table_name = ? AND non_unique = 0
     ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index";
 
@@ -142,7 +158,7 @@ pub(super) async fn find(
     }
     let layout = fingerprint(&(&schema, &table, &rows)).to_string().chars().take(16).collect();
     let name = TableName { schema, table };
-    let order = order(&plan, &columns, &indexes);
+    let order = order(&plan, &columns, &rows, &indexes);
     Ok(match problems.is_empty() {
         true => Ok(LogTable { name, plan, layout, width: rows.len(), columns, order }),
         false => Err(problems),
@@ -150,26 +166,30 @@ pub(super) async fn find(
 }
 
 /// The key columns in the order of an index over them and no others.
-fn order(plan: &DatasetPlan, columns: &[LogColumn], indexes: &[Indexed]) -> Option<Vec<usize>> {
+fn order(plan: &DatasetPlan, columns: &[LogColumn], rows: &[Row], indexes: &[Indexed]) -> Option<Order> {
     let key = |at: &usize| plan.columns[*at].is_key;
     let is_ordered = |at: usize| {
-        join::has_order(plan.columns[at].wire) && !matches!(columns[at].shape, Shape::Enum(_) | Shape::Set(_))
+        let (_, data_type, .., collation) = &rows[columns[at].at];
+        // Its index pads what its comparison does not.
+        let is_padded = data_type == "char" && collation.as_ref().is_some_and(|name| name.contains("nopad"));
+        let is_plain = !matches!(columns[at].shape, Shape::Enum(_) | Shape::Set(_));
+        join::has_order(plan.columns[at].wire) && is_plain && !is_padded
     };
     let keys: Vec<usize> = (0..plan.columns.len()).filter(key).collect();
     if keys.is_empty() || columns.len() != plan.columns.len() || !keys.iter().all(|at| is_ordered(*at)) {
         return None;
     }
     indexes.chunk_by(|(one, ..), (other, ..)| one == other).find_map(|index| {
-        let place = |(_, column, is_part): &Indexed| {
+        let place = |(_, column, is_unordered): &Indexed| {
             let found = keys.iter().find(|at| plan.columns[**at].source_name.eq_ignore_ascii_case(column));
-            found.filter(|_| !is_part).copied()
+            found.filter(|_| !is_unordered).copied()
         };
-        let order: Vec<usize> = index.iter().map(place).collect::<Option<_>>()?;
-        (order.len() == keys.len()).then_some(order)
+        let at: Vec<usize> = index.iter().map(place).collect::<Option<_>>()?;
+        (at.len() == keys.len()).then(|| Order { index: index[0].0.clone(), at })
     })
 }
 
-fn shape((_, data_type, column_type, charset, octets, extra, _): &Row, wire: Wire) -> Result<Shape, String> {
+fn shape((_, data_type, column_type, charset, octets, extra, ..): &Row, wire: Wire) -> Result<Shape, String> {
     if extra.to_ascii_uppercase().contains("GENERATED") {
         return Err("is generated, and not in every binary log".to_owned());
     }
