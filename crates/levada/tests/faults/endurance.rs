@@ -27,15 +27,16 @@ struct Sample {
 
 #[test]
 fn every_batch_is_a_state_that_postgresql_had() {
-    endure(System::Postgres);
+    println!("{}", endure(System::Postgres));
 }
 
 #[test]
 fn every_batch_is_a_state_that_mariadb_had() {
-    endure(System::Mariadb);
+    println!("{}", endure(System::Mariadb));
 }
 
-fn endure(system: System) {
+/// Gives how much was compared.
+fn endure(system: System) -> String {
     let (seconds, samples) = (number_of("LEVADA_ENDURANCE_SECONDS", 12), number_of("LEVADA_ENDURANCE_SAMPLES", 4));
     let mut world = World::new(seed(), Plan { rows: 200, ..small(system) });
     world.start();
@@ -58,7 +59,7 @@ fn endure(system: System) {
     for sample in &found {
         compare(&world, sample);
     }
-    println!("seed {}: {} moments agree, {} batches", world.seed, found.len(), world.batches().len());
+    format!("seed {}: {} moments agree, {} batches", world.seed, found.len(), world.batches().len())
 }
 
 /// Threads that write until they are stopped.
