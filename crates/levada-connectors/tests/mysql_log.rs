@@ -175,8 +175,10 @@ async fn a_table_that_is_changed_is_read_as_it_is_then() {
     stream.step("ALTER TABLE orders ADD COLUMN n BIGINT; UPDATE orders SET n = 5").await;
 }
 
-/// Tables whose keys are of one kind each: its name, its columns, the model's, a key made of `seq`, the datasets' key.
-const KEYS: [(&str, &str, &[(&str, &str, bool)], &str); 9] = [
+/// A table whose key is of one kind: its name, its columns, the model's, and a key made of `seq`.
+type Keyed = (&'static str, &'static str, &'static [(&'static str, &'static str, bool)], &'static str);
+
+const KEYS: [Keyed; 9] = [
     ("by_number", "a BIGINT UNSIGNED PRIMARY KEY", &[("a", "decimal(20,0)", true)], "18446744073709551615 - seq"),
     ("by_word", "a VARCHAR(60) PRIMARY KEY", &[("a", "text", true)], "CONCAT(SUBSTR('äZ_%''a', 1 + seq % 6, 1), seq)"),
     (
