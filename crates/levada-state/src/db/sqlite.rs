@@ -108,15 +108,32 @@ impl Readers {
     }
 }
 
+/// How often the switch to a write-ahead log is tried, and how long after another.
+const WAL_TRIES_MAX: u32 = 500;
+const WAL_TRY_EVERY: std::time::Duration = std::time::Duration::from_millis(10);
+
 fn open_writer(path: &Path) -> Result<Connection, DatabaseError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     prepare(&connection)?;
-    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    use_wal(&connection)?;
     // FULL: what was answered as committed survives the loss of power.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     Ok(connection)
+}
+
+/// Several that open a new file at once get in each other's way here, and SQLite does not wait for its turn.
+fn use_wal(connection: &Connection) -> Result<(), DatabaseError> {
+    for _ in 0..WAL_TRIES_MAX {
+        match connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                std::thread::park_timeout(WAL_TRY_EVERY);
+            }
+            switched => return Ok(switched?),
+        }
+    }
+    Ok(connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?)
 }
 
 fn open_reader(path: &Path) -> Result<Connection, DatabaseError> {
