@@ -2,7 +2,7 @@
 //! Knows no system.
 
 use arrow::array::{ArrayRef, Int32Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use levada_flow::source::{PullDataset, Pulled, UPSERT, Until};
 use levada_flow::{FlowError, Position};
 use serde::Serialize;
@@ -40,6 +40,13 @@ impl<'p> Pull<'p> {
     /// Sends what was read, as soon as there is room for it.
     pub(crate) async fn send(&self, pulled: Pulled) -> Result<(), FlowError> {
         self.out.send(pulled).await.map_err(|_| FlowError::later("nobody takes the rows of the pull any more"))
+    }
+
+    /// Begins the list of a dataset's keys, which needs changes and a key to come first, if only none of each.
+    pub(crate) async fn begin_keys(&self, dataset: usize, columns: SchemaRef, key: SchemaRef) -> Result<(), FlowError> {
+        let rows = as_upserts(&RecordBatch::new_empty(columns));
+        self.send(Pulled::Changes { dataset, rows, kept: Vec::new() }).await?;
+        self.send(Pulled::Keys { dataset, keys: RecordBatch::new_empty(key) }).await
     }
 
     /// Counts what was sent, or is going to be.

@@ -125,15 +125,16 @@ fn open_writer(path: &Path) -> Result<Connection, DatabaseError> {
 
 /// Several that open a new file at once get in each other's way here, and SQLite does not wait for its turn.
 fn use_wal(connection: &Connection) -> Result<(), DatabaseError> {
-    for _ in 0..WAL_TRIES_MAX {
+    let mut tries_left = WAL_TRIES_MAX;
+    loop {
         match connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())) {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && tries_left > 0 => {
+                tries_left -= 1;
                 std::thread::park_timeout(WAL_TRY_EVERY);
             }
             switched => return Ok(switched?),
         }
     }
-    Ok(connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?)
 }
 
 fn open_reader(path: &Path) -> Result<Connection, DatabaseError> {

@@ -2,6 +2,7 @@
 
 use super::workload::{MARIADB, POSTGRES, Workload};
 use levada_testbed::{MariadbServer, PostgresCluster, mariadb, postgres};
+use std::fmt::Display;
 
 /// A system that producers and consumers may be of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -38,14 +39,10 @@ impl System {
     /// A server whose changes can be read by its log.
     pub fn start(self, settings: &[(&str, &str)]) -> Database {
         match self {
-            Self::Postgres => {
-                let cluster = PostgresCluster::start_with(settings);
-                Database::Postgres(cluster.unwrap_or_else(|error| panic!("{error}")))
-            }
+            Self::Postgres => Database::Postgres(done(PostgresCluster::start_with(settings))),
             Self::Mariadb => {
                 let log = [("log_bin", "changes"), ("binlog_format", "ROW"), ("server_id", "7")];
-                let server = MariadbServer::start_with(&[&log, settings].concat());
-                Database::Mariadb(server.unwrap_or_else(|error| panic!("{error}")))
+                Database::Mariadb(done(MariadbServer::start_with(&[&log, settings].concat())))
             }
         }
     }
@@ -58,7 +55,20 @@ pub enum Database {
     Mariadb(MariadbServer),
 }
 
+/// What was to be done, or the test's end.
+#[track_caller]
+fn done<T>(result: Result<T, impl Display>) -> T {
+    result.unwrap_or_else(|error| panic!("{error}"))
+}
+
 impl Database {
+    pub fn system(&self) -> System {
+        match self {
+            Self::Postgres(_) => System::Postgres,
+            Self::Mariadb(_) => System::Mariadb,
+        }
+    }
+
     pub fn port(&self) -> u16 {
         match self {
             Self::Postgres(cluster) => cluster.port(),
@@ -67,14 +77,10 @@ impl Database {
     }
 
     pub fn create_database(&self, name: &str) {
-        let created = match self {
-            Self::Postgres(cluster) => cluster.create_database(name).map_err(|error| error.to_string()),
-            Self::Mariadb(server) => server
-                .sql(&format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"))
-                .map(drop)
-                .map_err(|error| error.to_string()),
-        };
-        created.unwrap_or_else(|error| panic!("{error}"));
+        match self {
+            Self::Postgres(cluster) => done(cluster.create_database(name)),
+            Self::Mariadb(server) => drop(done(server.sql(&format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")))),
+        }
     }
 
     /// Runs SQL in a database of it; what it prints, or why it failed.
@@ -110,27 +116,24 @@ impl Database {
 
     /// Kills it with SIGKILL.
     pub fn kill(&self) {
-        let killed = match self {
-            Self::Postgres(cluster) => cluster.kill().map_err(|error| error.to_string()),
-            Self::Mariadb(server) => server.kill().map_err(|error| error.to_string()),
-        };
-        killed.unwrap_or_else(|error| panic!("{error}"));
+        match self {
+            Self::Postgres(cluster) => done(cluster.kill()),
+            Self::Mariadb(server) => done(server.kill()),
+        }
     }
 
     pub fn stop(&self) {
-        let stopped = match self {
-            Self::Postgres(cluster) => cluster.stop().map_err(|error| error.to_string()),
-            Self::Mariadb(server) => server.stop().map_err(|error| error.to_string()),
-        };
-        stopped.unwrap_or_else(|error| panic!("{error}"));
+        match self {
+            Self::Postgres(cluster) => done(cluster.stop()),
+            Self::Mariadb(server) => done(server.stop()),
+        }
     }
 
     /// Starts it again where it was.
     pub fn restart(&self) {
-        let started = match self {
-            Self::Postgres(cluster) => cluster.restart().map_err(|error| error.to_string()),
-            Self::Mariadb(server) => server.restart().map_err(|error| error.to_string()),
-        };
-        started.unwrap_or_else(|error| panic!("{error}"));
+        match self {
+            Self::Postgres(cluster) => done(cluster.restart()),
+            Self::Mariadb(server) => done(server.restart()),
+        }
     }
 }

@@ -148,10 +148,6 @@ impl World {
         names.filter(|name| !name.starts_with(' '))
     }
 
-    pub fn system(&self) -> System {
-        self.plan.system
-    }
-
     pub fn workload(&self) -> &'static Workload {
         self.plan.system.workload()
     }

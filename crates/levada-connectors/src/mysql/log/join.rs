@@ -27,6 +27,9 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Params, Value};
 use std::time::Instant;
 
+/// How many rows the first chunk asks for.
+pub(super) const CHUNK_ROWS: usize = 1_024;
+
 /// The most rows of one chunk.
 const CHUNK_ROWS_MAX: usize = 8_192;
 
@@ -225,11 +228,8 @@ impl LogReader {
     async fn list_keys(&mut self, pull: &mut Pull<'_>, index: usize, table: &LogTable) -> Result<(), FlowError> {
         let columns: Vec<ReadColumn> = table.plan.columns.iter().filter(|column| column.is_key).cloned().collect();
         let query = format!("SELECT {} FROM {}", select_list(columns.iter()), table.name.quoted());
-        let nothing = |columns: &[ReadColumn]| RecordBatch::new_empty(schema_of(columns));
         self.datasets[index].is_told = true;
-        let none = as_upserts(&nothing(&table.plan.columns));
-        pull.send(Pulled::Changes { dataset: index, rows: none, kept: Vec::new() }).await?;
-        pull.send(Pulled::Keys { dataset: index, keys: nothing(&columns) }).await?;
+        pull.begin_keys(index, schema_of(&table.plan.columns), schema_of(&columns)).await?;
         let wrap = |keys| Pulled::Keys { dataset: index, keys };
         read_rows(&mut self.session, &table.name.to_string(), &query, Vec::new(), &columns, pull.out, wrap).await
     }

@@ -122,11 +122,5 @@ async fn resume_at(
     if incarnation.rsplit_once('@').map(|(before, _)| before) != Some(server) {
         return Ok(Err("the server is another one than before".to_owned()));
     }
-    let from = server::begin_at(session, place, &at.place).await?;
-    if let (Ok(_), Some(last)) = (&from, &at.transaction)
-        && !server::transactions(session, &at.place).await?.contains(last)
-    {
-        return Ok(Err(format!("the binary log has another history before {}: the server was restored", at.place)));
-    }
-    Ok(from)
+    server::resume_at(session, place, at).await
 }

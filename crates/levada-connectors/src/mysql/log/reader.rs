@@ -1,10 +1,11 @@
 //! Reads one stream's binary log, pull by pull: whole transactions in the order of their commits.
 //!
-//! Takes events, gives changes per dataset; `join` reads tables beside. How each dataset stands, the position remembers. One whose table
-//! no longer fits the model, or that has a value without an image, stops alone; the others go on.
+//! Takes events, gives changes per dataset; `join` reads tables beside. How each dataset stands, the position
+//! remembers. One whose table no longer fits the model, or that has a value without an image, stops alone; the
+//! others go on.
 
 use super::images::Rows;
-use super::join::Window;
+use super::join::{CHUNK_ROWS, Window};
 use super::place::{Place, Reached};
 use super::rows::ChangesBuilder;
 use super::server;
@@ -24,9 +25,6 @@ use tokio::sync::mpsc;
 
 /// How long a dataset stays stopped that its table would let go on: a row may have been corrected.
 const TRY_STOPPED_EVERY: Duration = Duration::from_secs(300);
-
-/// How many rows the first chunk beside the log asks for.
-const CHUNK_ROWS: usize = 1_024;
 
 /// How long after it was logged the commit of a prepared transaction may be unseen by others.
 const PREPARED_SEEN_AFTER: Duration = Duration::from_secs(1);
@@ -233,13 +231,7 @@ impl LogReader {
         if self.looked_at.elapsed() < LOOK_EVERY {
             return Ok(());
         }
-        let place = self.settings.place().to_owned();
-        let is_there = server::begin_at(&mut self.session, &place, &self.at.place).await?.is_ok();
-        let has_history = match &self.at.transaction {
-            Some(last) => server::transactions(&mut self.session, &self.at.place).await?.contains(last),
-            None => true,
-        };
-        if !is_there || !has_history {
+        if server::resume_at(&mut self.session, self.settings.place(), &self.at).await?.is_err() {
             return Err(self.begun_anew());
         }
         self.looked_at = Instant::now();
@@ -429,7 +421,7 @@ impl LogReader {
     pub(super) async fn stop(&mut self, pull: &mut Pull<'_>, index: usize, reason: String) -> Result<(), FlowError> {
         let dataset = &mut self.datasets[index];
         dataset.builder = None;
-        (dataset.standing.is_unread, dataset.standing.join) = (true, None);
+        dataset.standing.forget();
         dataset.standing.stopped = Some(reason);
         dataset.stopped_at = Some(Instant::now());
         self.window.take_if(|window| window.dataset == index);
@@ -441,7 +433,7 @@ impl LogReader {
         self.flush(pull, index).await?;
         self.window.take_if(|window| window.dataset == index);
         let dataset = &mut self.datasets[index];
-        (dataset.standing.is_unread, dataset.standing.join) = (true, None);
+        dataset.standing.forget();
         dataset.lists_later = dataset.is_told;
         self.look(index).await?;
         let dataset = &mut self.datasets[index];
@@ -483,7 +475,7 @@ impl LogReader {
             Ok(table) => {
                 let has_stopped = dataset.standing.stopped.take().is_some();
                 if table.layout != dataset.standing.layout || has_stopped {
-                    (dataset.standing.is_unread, dataset.standing.join) = (true, None);
+                    dataset.standing.forget();
                     dataset.lists_later = dataset.is_told;
                 }
                 dataset.standing.layout.clone_from(&table.layout);
@@ -492,7 +484,7 @@ impl LogReader {
             Err(problems) => {
                 dataset.table = None;
                 dataset.builder = None;
-                (dataset.standing.is_unread, dataset.standing.join) = (true, None);
+                dataset.standing.forget();
                 dataset.standing.stopped = Some(problems.join("; "));
                 dataset.stopped_at = Some(Instant::now());
             }

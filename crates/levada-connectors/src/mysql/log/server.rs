@@ -1,7 +1,7 @@
 //! The server's side of a stream: who it is, whether it logs what is needed, and which part of its log is
 //! still there. Nothing is kept at the server for a reader: it throws its log away when it likes.
 
-use super::place::{FIRST, Place};
+use super::place::{FIRST, Place, Reached};
 use crate::mysql::config::Session;
 use crate::mysql::error::During;
 use levada_flow::FlowError;
@@ -56,12 +56,23 @@ pub(super) async fn transactions(session: &mut Session, at: &Place) -> Result<Ve
     Ok(found.unwrap_or_default().split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
 }
 
-/// Where to begin reading behind a place; else why that can't be.
-pub(super) async fn begin_at(
+/// Where the log can be read on, if it has the history that was read; else why it can't be.
+pub(super) async fn resume_at(
     session: &mut Session,
     place: &str,
-    at: &Place,
+    at: &Reached,
 ) -> Result<Result<Place, String>, FlowError> {
+    let from = begin_at(session, place, &at.place).await?;
+    if let (Ok(_), Some(last)) = (&from, &at.transaction)
+        && !transactions(session, &at.place).await?.contains(last)
+    {
+        return Ok(Err(format!("the binary log has another history before {}: the server was restored", at.place)));
+    }
+    Ok(from)
+}
+
+/// Where to begin reading behind a place; else why that can't be.
+async fn begin_at(session: &mut Session, place: &str, at: &Place) -> Result<Result<Place, String>, FlowError> {
     let rows: Result<Vec<Row>, _> = session.query("SHOW BINARY LOGS").await;
     let rows = rows.during(|| format!("the binary logs of {place} can't be listed"));
     let rows = rows.map_err(|error| error.hint("GRANT BINLOG MONITOR, REPLICATION SLAVE ON *.* TO this user"))?;

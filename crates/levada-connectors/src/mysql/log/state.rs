@@ -20,6 +20,13 @@ pub(super) struct Standing {
     pub(super) stopped: Option<String>,
 }
 
+impl Standing {
+    /// Has everything read anew before the log counts again.
+    pub(super) fn forget(&mut self) {
+        (self.is_unread, self.join) = (true, None);
+    }
+}
+
 /// How far a table was read beside the log.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Join {

@@ -211,11 +211,8 @@ impl LogReader {
     ) -> Result<(), FlowError> {
         let columns: Vec<ReadColumn> = plan.columns.iter().filter(|column| column.is_key).cloned().collect();
         let query = format!("SELECT {} FROM {}", select_list(&columns), table.name.quoted());
-        let nothing = nothing_of(plan);
         self.datasets[index].is_told = true;
-        pull.send(Pulled::Changes { dataset: index, rows: nothing, kept: Vec::new() }).await?;
-        let no_key = RecordBatch::new_empty(schema_of(&columns));
-        pull.send(Pulled::Keys { dataset: index, keys: no_key }).await?;
+        pull.begin_keys(index, schema_of(&plan.columns), schema_of(&columns)).await?;
         let mut reader = RowsReader::start(&self.session, &table.name.to_string(), &query, columns).await?;
         while let Some(keys) = reader.next().await? {
             pull.send(Pulled::Keys { dataset: index, keys }).await?;
@@ -333,9 +330,4 @@ fn key_texts(schema: &levada_model::Schema, rows: &RecordBatch, row: usize) -> R
         })
     };
     schema.key().iter().map(text).collect()
-}
-
-/// No rows, with all the columns of a dataset's changes.
-fn nothing_of(plan: &DatasetPlan) -> RecordBatch {
-    as_upserts(&RecordBatch::new_empty(schema_of(&plan.columns)))
 }

@@ -1,19 +1,12 @@
 //! The workload in MariaDB's words.
 
-use super::{Table, Workload, tag, transaction_of};
+use super::{Table, Workload, compared, tag, transaction_of};
 use crate::faults::chance::Chance;
 
 pub const MARIADB: Workload = Workload {
     tables: TABLES,
     datasets: DATASETS,
-    compared: &[
-        Table { name: "accounts", columns: "id, name, MD5(note), LENGTH(note), amount, changed", key: Some("id") },
-        Table { name: "items", columns: "account, line, item, quantity", key: Some("account, line") },
-        Table { name: "bag", columns: "kind, n", key: None },
-        Table { name: "readings", columns: "sensor, at, value", key: Some("sensor, at") },
-        Table { name: "kinds", columns: KINDS, key: Some("id") },
-        Table { name: "tags", columns: "name, MD5(body), weight", key: Some("name") },
-    ],
+    compared: &COMPARED,
     first_rows,
     transaction,
     alterations: &[
@@ -48,6 +41,8 @@ CREATE TABLE kinds (id BIGINT PRIMARY KEY, flag BOOLEAN, tiny TINYINT, small SMA
   code UUID, doc JSON, word ENUM('red', 'green', 'it''s'), words SET('x', 'y'), made YEAR, bits BIT(12));
 CREATE TABLE tags (name VARCHAR(100) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin PRIMARY KEY, body LONGTEXT NOT NULL, weight FLOAT);
 ";
+
+const COMPARED: [Table; 6] = compared(KINDS);
 
 const KINDS: &str = "id, flag, tiny, small, medium, whole, big, single, twice, digits, day, clock, CAST(moment AS DATETIME(6)), instant, \
                      fixed, short, HEX(bytes), HEX(padded), code, doc, word, words, made, bits + 0";

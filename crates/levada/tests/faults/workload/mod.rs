@@ -25,8 +25,8 @@ pub struct Workload {
     pub transaction: fn(&mut Chance) -> String,
     /// Changes of tables that every row comes through.
     pub alterations: &'static [&'static str],
-    /// What a writer is told that got into another one's way.
-    pub passing_errors: &'static [&'static str],
+    /// Parts of what a writer is told that got into another one's way.
+    passing_errors: &'static [&'static str],
 }
 
 /// A table as it is compared between producer, store and consumer.
@@ -39,10 +39,27 @@ pub struct Table {
 }
 
 impl Workload {
+    /// Whether this is what a writer is told that got into another one's way.
+    pub fn is_passing(&self, error: &str) -> bool {
+        self.passing_errors.iter().any(|passing| error.contains(passing))
+    }
+
     /// What is compared of a table: everything where it is none of ours.
     pub fn columns_of(&self, name: &str) -> &'static str {
         self.compared.iter().find(|table| table.name == name).map_or("*", |table| table.columns)
     }
+}
+
+/// What is compared of the tables: everywhere the same, but in the one with values of every type.
+const fn compared(kinds: &'static str) -> [Table; 6] {
+    [
+        Table { name: "accounts", columns: "id, name, MD5(note), LENGTH(note), amount, changed", key: Some("id") },
+        Table { name: "items", columns: "account, line, item, quantity", key: Some("account, line") },
+        Table { name: "bag", columns: "kind, n", key: None },
+        Table { name: "readings", columns: "sensor, at, value", key: Some("sensor, at") },
+        Table { name: "kinds", columns: kinds, key: Some("id") },
+        Table { name: "tags", columns: "name, MD5(body), weight", key: Some("name") },
+    ]
 }
 
 /// The datasets that are the same everywhere, as the model has them.

@@ -1,19 +1,12 @@
 //! The workload in PostgreSQL's words.
 
-use super::{Table, Workload, tag, transaction_of};
+use super::{Table, Workload, compared, tag, transaction_of};
 use crate::faults::chance::Chance;
 
 pub const POSTGRES: Workload = Workload {
     tables: TABLES,
     datasets: DATASETS,
-    compared: &[
-        Table { name: "accounts", columns: "id, name, md5(note), length(note), amount, changed", key: Some("id") },
-        Table { name: "items", columns: "account, line, item, quantity", key: Some("account, line") },
-        Table { name: "bag", columns: "kind, n", key: None },
-        Table { name: "readings", columns: "sensor, at, value", key: Some("sensor, at") },
-        Table { name: "kinds", columns: KINDS, key: Some("id") },
-        Table { name: "tags", columns: "name, md5(body), weight", key: Some("name") },
-    ],
+    compared: &COMPARED,
     first_rows,
     transaction,
     alterations: &[
@@ -39,6 +32,8 @@ CREATE TABLE kinds (id bigint PRIMARY KEY, flag boolean, tiny smallint, small sm
   span interval, fixed char(5), short varchar(20), bytes bytea, code uuid, doc jsonb, list int[], shape json, vec real[]);
 CREATE TABLE tags (name text PRIMARY KEY, body text NOT NULL, weight real);
 ";
+
+const COMPARED: [Table; 6] = compared(KINDS);
 
 const KINDS: &str = "id, flag, tiny, small, whole, single, twice, digits, day, clock, moment, instant, span, fixed, short, \
                      bytes, code, doc::text, list, shape::jsonb->'a', vec";
