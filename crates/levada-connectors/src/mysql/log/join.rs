@@ -319,21 +319,6 @@ fn behind(order: &[&ReadColumn], after: &[String]) -> String {
     format!(" WHERE {}", alternatives.join(" OR "))
 }
 
-/// Whether values of a kind are compared as they are ordered, by what [`literal`] makes of their [`text`].
-pub(super) fn has_order(wire: Wire) -> bool {
-    matches!(
-        wire,
-        Wire::Integer
-            | Wire::Decimal
-            | Wire::Date
-            | Wire::Datetime
-            | Wire::Timestamp
-            | Wire::Text
-            | Wire::Bytes
-            | Wire::Uuid
-    )
-}
-
 /// A value of a key, as it is kept.
 fn text(wire: Wire, value: &Value) -> String {
     match value {

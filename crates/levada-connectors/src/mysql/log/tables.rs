@@ -2,7 +2,6 @@
 //! rows are read, and what of a table the log does not tell.
 
 use super::charset::Charset;
-use super::join;
 use crate::database::quoted_text;
 use crate::mysql::catalog::{self, DatasetPlan};
 use crate::mysql::config::Session;
@@ -173,7 +172,7 @@ fn order(plan: &DatasetPlan, columns: &[LogColumn], rows: &[Row], indexes: &[Ind
         // Its index pads what its comparison does not.
         let is_padded = data_type == "char" && collation.as_ref().is_some_and(|name| name.contains("nopad"));
         let is_plain = !matches!(columns[at].shape, Shape::Enum(_) | Shape::Set(_));
-        join::has_order(plan.columns[at].wire) && is_plain && !is_padded
+        has_order(plan.columns[at].wire) && is_plain && !is_padded
     };
     let keys: Vec<usize> = (0..plan.columns.len()).filter(key).collect();
     if keys.is_empty() || columns.len() != plan.columns.len() || !keys.iter().all(|at| is_ordered(*at)) {
@@ -187,6 +186,21 @@ fn order(plan: &DatasetPlan, columns: &[LogColumn], rows: &[Row], indexes: &[Ind
         let at: Vec<usize> = index.iter().map(place).collect::<Option<_>>()?;
         (at.len() == keys.len()).then(|| Order { index: index[0].0.clone(), at })
     })
+}
+
+/// Whether values of a kind are compared as an index orders them.
+fn has_order(wire: Wire) -> bool {
+    matches!(
+        wire,
+        Wire::Integer
+            | Wire::Decimal
+            | Wire::Date
+            | Wire::Datetime
+            | Wire::Timestamp
+            | Wire::Text
+            | Wire::Bytes
+            | Wire::Uuid
+    )
 }
 
 fn shape((_, data_type, column_type, charset, octets, extra, ..): &Row, wire: Wire) -> Result<Shape, String> {
