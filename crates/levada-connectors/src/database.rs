@@ -29,9 +29,38 @@ pub(crate) fn own_column(name: &str, data_type: DataType) -> WriteColumn {
     WriteColumn { name: name.to_owned(), data_type, is_key: false }
 }
 
-/// The type of `lv_key_hash`.
-pub(crate) fn key_hash_type() -> DataType {
-    DataType::BinaryFixed(16)
+/// The column of every delivered table that has the hash of the row's key.
+pub(crate) const KEY_HASH: &str = "lv_key_hash";
+
+/// That column, to be written.
+pub(crate) fn key_hash_column() -> WriteColumn {
+    own_column(KEY_HASH, DataType::BinaryFixed(16))
+}
+
+/// How many columns every server's index may have.
+const INDEX_COLUMNS_MAX: usize = 16;
+
+/// The columns that a delivered table's rows are told apart and found by: the dataset's key, where every server
+/// compares and indexes its values as we do, else the key's hash.
+pub(crate) fn identifying(columns: &[WriteColumn]) -> Vec<&str> {
+    let key: Vec<&WriteColumn> = columns.iter().filter(|column| column.is_key).collect();
+    let is_plain = |column: &&WriteColumn| {
+        use DataType::*;
+        matches!(
+            column.data_type,
+            Boolean | Int8 | Int16 | Int32 | Int64 | Decimal(..) | Date | Timestamp | Timestamptz | Uuid
+        )
+    };
+    match (1..=INDEX_COLUMNS_MAX).contains(&key.len()) && key.iter().all(is_plain) {
+        true => key.into_iter().map(|column| column.name.as_str()).collect(),
+        false => vec![KEY_HASH],
+    }
+}
+
+/// The condition that rows of two tables are of the same key; the names are in the server's quotes.
+pub(crate) fn is_same_key(one: &str, other: &str, names: &[String]) -> String {
+    let same: Vec<String> = names.iter().map(|name| format!("{one}.{name} = {other}.{name}")).collect();
+    same.join(" AND ")
 }
 
 /// The column at the source by which a dataset's newer rows are found, and the overlap; `None`: it is not read
@@ -118,7 +147,25 @@ pub(crate) fn quoted_text(mut rest: &str, quote: char) -> Option<(String, &str)>
 
 #[cfg(test)]
 mod tests {
-    use super::quoted_text;
+    use super::*;
+
+    fn key(types: &[DataType]) -> Vec<WriteColumn> {
+        let column = |(number, data_type): (usize, &DataType)| WriteColumn {
+            name: format!("k{number}"),
+            data_type: data_type.clone(),
+            is_key: true,
+        };
+        types.iter().enumerate().map(column).chain([own_column("x", DataType::Int64)]).collect()
+    }
+
+    #[test]
+    fn rows_are_found_by_their_key_where_servers_agree_on_it() {
+        assert_eq!(identifying(&key(&[DataType::Int64, DataType::Date])), ["k0", "k1"]);
+        for types in [&[][..], &[DataType::Text], &[DataType::Int64, DataType::Float64], &vec![DataType::Int8; 17]] {
+            assert_eq!(identifying(&key(types)), [KEY_HASH], "{types:?}");
+        }
+        assert_eq!(is_same_key("a", "b", &["x".to_owned(), "y".to_owned()]), "a.x = b.x AND a.y = b.y");
+    }
 
     #[test]
     fn a_quoted_text_ends_at_a_single_quote() {

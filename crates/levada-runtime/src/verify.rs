@@ -21,7 +21,7 @@ use levada_model::{NodeAddress, Schema};
 use levada_planner::blueprint::{ExportSpec, IngestDataset, IngestOrigin, IngestSpec};
 use levada_planner::{Blueprint, NodeSpec};
 use levada_state::Host;
-use levada_store::Reading;
+use levada_store::{AsOf, Reading};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -105,6 +105,8 @@ pub struct Scope {
     pub workspace: Option<WorkspaceName>,
     /// Also read every producer.
     pub with_source: bool,
+    /// Instead of what is there now: what the delivered histories say of this moment, µs since 1970.
+    pub as_of: Option<i64>,
 }
 
 /// Compares everything in scope; `tell` hears of each comparison as it is made. A side that can't
@@ -129,9 +131,9 @@ pub async fn verify(
         })
         .collect();
     for (address, spec) in &exports {
-        add(compare_export(runtime, address, spec).await);
+        add(compare_export(runtime, address, spec, scope.as_of).await);
     }
-    if scope.with_source {
+    if scope.with_source && scope.as_of.is_none() {
         for (address, node) in nodes() {
             if let NodeSpec::Ingest(spec) = &node.spec {
                 let is_in = |of: &DatasetRef| {
@@ -148,12 +150,25 @@ fn is_seen(spec: &ExportSpec, scope: &Scope) -> bool {
     scope.workspace.as_ref().is_none_or(|workspace| spec.views.iter().any(|view| view.workspace == *workspace))
 }
 
-async fn compare_export(runtime: &Runtime, address: &NodeAddress, spec: &ExportSpec) -> Vec<Comparison> {
-    let live = spec.live.as_ref().map(|_| (Copy::Live { export: address.clone() }, false));
-    let history = spec.history.as_ref().map(|_| (Copy::History { export: address.clone() }, true));
+async fn compare_export(
+    runtime: &Runtime,
+    address: &NodeAddress,
+    spec: &ExportSpec,
+    as_of: Option<i64>,
+) -> Vec<Comparison> {
+    // A live table knows no past.
+    let live = spec.live.as_ref().filter(|_| as_of.is_none());
+    let live = live.map(|_| (Copy::Live { export: address.clone() }, Versions::All { is_history: false }));
+    let versions = match (as_of, spec.history_retention) {
+        (Some(moment), _) => Versions::At(moment),
+        // Versions that retention lets go may be there or not, on both sides.
+        (None, Some(kept)) => Versions::ClosedSince(schedule::before(runtime.clock.now(), kept)),
+        (None, None) => Versions::All { is_history: true },
+    };
+    let history = spec.history.as_ref().map(|_| (Copy::History { export: address.clone() }, versions));
     let mut comparisons = Vec::new();
-    for (with, is_history) in live.into_iter().chain(history) {
-        let compared = compare_table(runtime, address, spec, with.clone(), is_history).await;
+    for (with, versions) in live.into_iter().chain(history) {
+        let compared = compare_table(runtime, address, spec, with.clone(), versions).await;
         comparisons.push(compared.unwrap_or_else(|error| Comparison::failed(spec.source.clone(), with, &error)));
     }
     comparisons
@@ -166,31 +181,34 @@ async fn compare_table(
     export: &NodeAddress,
     spec: &ExportSpec,
     with: Copy,
-    is_history: bool,
+    versions: Versions,
 ) -> Result<Comparison, JobError> {
     let table = jobs::delivered_table(export, spec, runtime.clock.now());
-    let schema = if is_history { with_validity(&spec.schema) } else { spec.schema.clone() };
-    // Versions that retention lets go may be there or not, on both sides.
-    let since = spec.history_retention.filter(|_| is_history).map(|kept| schedule::before(runtime.clock.now(), kept));
+    check_kept(runtime, spec, versions)?;
+    let is_history = versions != Versions::All { is_history: false };
     let mut sink = runtime.connect.sink(&spec.connection).await?;
     let mut mark = sink.marks(std::slice::from_ref(&table)).await?.pop().flatten();
     loop {
         let Some(found) = &mark else {
             return Ok(Comparison::empty(spec.source.clone(), with));
         };
-        let other = digest(sink.read_back(&table, is_history).await?, &schema, since).await?;
+        let other = digest(sink.read_back(&table, is_history).await?, &spec.schema, versions).await?;
         let again = sink.marks(std::slice::from_ref(&table)).await?.pop().flatten();
         if again != mark {
             mark = again;
             continue;
         }
-        let reading = match is_history {
-            true => Reading::History { as_of: Some(found.batch), since: None },
-            false => Reading::Live { as_of: Some(found.batch) },
+        let (reading, batch, stored_versions) = match versions {
+            Versions::At(moment) => {
+                let batch = runtime.store.resolve(&spec.source, AsOf::Time(moment)).await?.min(found.batch);
+                (Reading::Live { as_of: Some(batch) }, batch, Versions::All { is_history: false })
+            }
+            _ if is_history => (Reading::History { as_of: Some(found.batch), since: None }, found.batch, versions),
+            _ => (Reading::Live { as_of: Some(found.batch) }, found.batch, versions),
         };
         let stored = runtime.store.read(&spec.source, &spec.schema, reading).await?;
-        let store = digest(stored, &schema, since).await?;
-        let (batch, other) = (Some(found.batch), Some(other));
+        let store = digest(stored, &spec.schema, stored_versions).await?;
+        let (batch, other) = (Some(batch), Some(other));
         return Ok(Comparison { batch, store, other, ..Comparison::empty(spec.source.clone(), with) });
     }
 }
@@ -251,7 +269,7 @@ async fn compare_pulled(
             None => Digest::default(),
             Some(head) => {
                 let rows = runtime.store.read(&of, &dataset.schema, Reading::Live { as_of: Some(head.batch) }).await?;
-                digest(rows, &dataset.schema, None).await?
+                digest(rows, &dataset.schema, Versions::All { is_history: false }).await?
             }
         };
         let (batch, other) = (head.as_ref().map(|head| head.batch), Some(other));
@@ -275,27 +293,65 @@ fn with_validity(schema: &Schema) -> Schema {
     schema
 }
 
-/// Digests rows over the columns of a schema, which come first in each batch; leaves out versions
-/// that were closed before `since` (µs).
-async fn digest(mut rows: RowStream, schema: &Schema, since: Option<i64>) -> Result<Digest, FlowError> {
-    let hasher = RowHasher::new(schema);
-    let columns: Vec<usize> = (0..schema.columns.len()).collect();
+/// Which rows of a reading are compared. Times in µs since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Versions {
+    /// All: live rows, or versions with their validity.
+    All { is_history: bool },
+    /// Those of a history that are open or were closed then or later, with their validity.
+    ClosedSince(i64),
+    /// Those of a history that were valid at a moment, as live rows.
+    At(i64),
+}
+
+impl Versions {
+    /// Whether one of a history counts that is valid from one time until before another.
+    fn has(self, from: i64, to: Option<i64>) -> bool {
+        match self {
+            Self::All { .. } => true,
+            Self::ClosedSince(since) => to.is_none_or(|to| to >= since),
+            Self::At(moment) => from <= moment && to.is_none_or(|to| to > moment),
+        }
+    }
+}
+
+/// Refuses a moment of which retention may have let versions go.
+fn check_kept(runtime: &Runtime, spec: &ExportSpec, versions: Versions) -> Result<(), FlowError> {
+    match (versions, spec.history_retention) {
+        (Versions::At(moment), Some(kept)) if moment < schedule::before(runtime.clock.now(), kept) => {
+            Err(FlowError::never(format!("the history of {} is kept for {kept} only", spec.source))
+                .hint("what was valid before may be gone already; ask for a later moment"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Digests rows over the columns of a schema, which come first in each batch, and of a history over their validity,
+/// which follows them.
+async fn digest(mut rows: RowStream, schema: &Schema, versions: Versions) -> Result<Digest, FlowError> {
+    let own = schema.columns.len();
+    let (width, hasher) = match versions {
+        Versions::All { is_history: false } => (own, RowHasher::new(schema)),
+        Versions::At(_) => (own + 2, RowHasher::new(schema)),
+        _ => (own + 2, RowHasher::new(&with_validity(schema))),
+    };
+    let columns: Vec<usize> = (0..width).collect();
     let lacking = |error| FlowError::never("a reading lacks columns of its dataset").because(error);
     let mut digest = Digest::default();
     while let Some(rows) = rows.try_next().await? {
         let mut rows = rows.project(&columns).map_err(lacking)?;
-        if let Some(since) = since {
-            rows = filter_record_batch(&rows, &kept_since(&rows, since)).map_err(lacking)?;
+        if width > own {
+            rows = filter_record_batch(&rows, &counting(&rows, own, versions)).map_err(lacking)?;
         }
         add(&mut digest, &hasher, &rows);
     }
     Ok(digest)
 }
 
-/// Which versions are open or were closed at `since` or later; `valid_to` is the last column.
-fn kept_since(rows: &RecordBatch, since: i64) -> BooleanArray {
-    let closed = rows.column(rows.num_columns() - 1).as_primitive::<TimestampMicrosecondType>();
-    closed.iter().map(|closed| Some(closed.is_none_or(|closed| closed >= since))).collect()
+/// Which versions of a history count; their validity stands in the two columns from `own` on.
+fn counting(rows: &RecordBatch, own: usize, versions: Versions) -> BooleanArray {
+    let [from, to] = [own, own + 1].map(|at| rows.column(at).as_primitive::<TimestampMicrosecondType>());
+    from.values().iter().zip(to).map(|(from, to)| Some(versions.has(*from, to))).collect()
 }
 
 fn add(digest: &mut Digest, hasher: &RowHasher, rows: &RecordBatch) {

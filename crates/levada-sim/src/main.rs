@@ -66,6 +66,9 @@ enum Bench {
         /// For how long
         #[arg(long, default_value_t = 60)]
         seconds: u32,
+        /// Commits wait until they are written, as servers have it by default; else they are readable up to 0.2 s later
+        #[arg(long)]
+        synchronous_commit: bool,
     },
     /// The answers of a server that runs already
     Http {
@@ -88,7 +91,9 @@ fn main() -> anyhow::Result<()> {
         Command::Bench { what: Bench::Model { dir } } => model::run(&dir),
         Command::Bench { what: Bench::Render { stores, datasets, columns } } => render::run(stores, datasets, columns),
         Command::Bench { what: Bench::Log { rows, changes } } => on_threads(log::cost(rows, changes)),
-        Command::Bench { what: Bench::Latency { rate, seconds } } => on_threads(log::latency(rate, seconds)),
+        Command::Bench { what: Bench::Latency { rate, seconds, synchronous_commit } } => {
+            on_threads(log::latency(rate, seconds, synchronous_commit))
+        }
         Command::Bench { what: Bench::Http { address, paths, rate, seconds } } => {
             http::run(&address, &paths, rate, seconds)
         }

@@ -374,6 +374,9 @@ pub struct VerifyArgs {
     /// Also read every producer once
     #[arg(long)]
     pub source: bool,
+    /// Compare what delivered histories and store say of this moment, such as 2026-03-31T18:00:00Z
+    #[arg(long, value_name = "TIME", conflicts_with = "source")]
+    pub as_of: Option<jiff::Timestamp>,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

@@ -47,7 +47,7 @@ use super::rows::write_rows;
 use super::swap::{self, Beside, Publication};
 use super::tables::{self, Applied, next_name, physical, physical_names};
 use crate::changes::with_times;
-use crate::database::{self, WriteColumn};
+use crate::database::{self, WriteColumn, is_same_key};
 use futures::StreamExt;
 use levada_flow::sink::{Content, Delivered, DeliveredTable, Mark, TableDelivery, fence, fence_epoch};
 use levada_flow::{FlowError, RowStream, failpoint};
@@ -280,7 +280,7 @@ impl Work {
             columns.push(database::own_column("valid_from", DataType::Timestamptz));
             columns.push(database::own_column("valid_to", DataType::Timestamptz));
         }
-        columns.push(database::own_column("lv_key_hash", database::key_hash_type()));
+        columns.push(database::key_hash_column());
         let target = physical(&next_name(&token));
         let (rows, bytes) = write_rows(session, &table.source.to_string(), &target, &columns, rows).await?;
         self.delivered.rows += rows;
@@ -331,12 +331,13 @@ impl Work {
         let width = columns.len();
         columns.push(database::own_column("lv_at", DataType::Timestamptz));
         columns.push(database::own_column("lv_op", DataType::Int32));
-        columns.push(database::own_column("lv_key_hash", database::key_hash_type()));
+        columns.push(database::key_hash_column());
         let mut definitions = tables::define_stage_columns(&table.schema);
         definitions.extend(
             ["lv_at datetime(6) NOT NULL", "lv_op int NOT NULL", "lv_key_hash binary(16) NOT NULL"].map(str::to_owned),
         );
-        definitions.push("PRIMARY KEY (lv_key_hash, lv_at)".to_owned());
+        let key = tables::identifying(&columns[..width]).join(", ");
+        definitions.push(format!("PRIMARY KEY ({key}, lv_at)"));
         drop_stage(session, &stage).await?;
         let create = format!("CREATE TEMPORARY TABLE {stage} ({}) ENGINE = InnoDB", definitions.join(", "));
         session.run(&create, failed).await?;
@@ -459,10 +460,9 @@ fn apply_to_live(live: &str, stage: &str, columns: &[WriteColumn], is_one_batch:
     if sets.is_empty() {
         sets.push("lv_key_hash = VALUES(lv_key_hash)".to_owned());
     }
+    let same = is_same_key("s", "live", &tables::identifying(columns));
     [
-        format!(
-            "DELETE live FROM {live} AS live JOIN {last} AS s ON s.lv_key_hash = live.lv_key_hash WHERE s.lv_op = 2"
-        ),
+        format!("DELETE live FROM {live} AS live JOIN {last} AS s ON {same} WHERE s.lv_op = 2"),
         format!(
             "INSERT INTO {live} ({list}, lv_key_hash) SELECT {list}, lv_key_hash FROM {last} AS s WHERE s.lv_op <> 2 \
              ON DUPLICATE KEY UPDATE {}",
@@ -475,17 +475,18 @@ fn apply_to_live(live: &str, stage: &str, columns: &[WriteColumn], is_one_batch:
 fn apply_to_history(history: &str, stage: &str, columns: &[WriteColumn]) -> [String; 2] {
     let names: Vec<String> = columns.iter().map(|column| identifier(&column.name)).collect();
     let list = names.join(", ");
+    let key = tables::identifying(columns);
+    let (same, key) = (is_same_key("s", "history", &key), key.join(", "));
     [
         format!(
             "UPDATE {history} AS history JOIN \
-             (SELECT lv_key_hash, MIN(lv_at) AS first_at FROM {stage} GROUP BY lv_key_hash) AS s \
-             ON s.lv_key_hash = history.lv_key_hash \
+             (SELECT {key}, MIN(lv_at) AS first_at FROM {stage} GROUP BY {key}) AS s ON {same} \
              SET history.valid_to = s.first_at WHERE history.valid_to IS NULL"
         ),
         format!(
             "INSERT INTO {history} ({list}, valid_from, valid_to, lv_key_hash) \
              SELECT {list}, lv_at, lv_next_at, lv_key_hash FROM \
-             (SELECT *, LEAD(lv_at) OVER (PARTITION BY lv_key_hash ORDER BY lv_at) AS lv_next_at FROM {stage}) AS s \
+             (SELECT *, LEAD(lv_at) OVER (PARTITION BY {key} ORDER BY lv_at) AS lv_next_at FROM {stage}) AS s \
              WHERE lv_op <> 2"
         ),
     ]

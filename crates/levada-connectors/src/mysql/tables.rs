@@ -10,6 +10,7 @@ use super::config::Session;
 use super::error::{During, code};
 use super::quote::identifier;
 use super::types;
+use crate::database::{self, WriteColumn};
 use levada_flow::FlowError;
 use levada_flow::sink::{DeliveredTable, Mark};
 use levada_model::Schema;
@@ -393,6 +394,11 @@ pub(super) fn define_stage_columns(schema: &Schema) -> Vec<String> {
     columns.collect()
 }
 
+/// The names of the columns by which rows are told apart, as SQL has them.
+pub(super) fn identifying(columns: &[WriteColumn]) -> Vec<String> {
+    database::identifying(columns).into_iter().map(identifier).collect()
+}
+
 /// SQL that creates a live or history table.
 fn create_table(schema: &Schema, is_history: bool, token: &str) -> String {
     let mut columns = define_columns(schema);
@@ -401,9 +407,9 @@ fn create_table(schema: &Schema, is_history: bool, token: &str) -> String {
         columns.push("valid_to datetime(6)".to_owned());
     }
     columns.push("lv_key_hash binary(16) NOT NULL".to_owned());
-    columns.push(
-        if is_history { "PRIMARY KEY (lv_key_hash, valid_from)" } else { "PRIMARY KEY (lv_key_hash)" }.to_owned(),
-    );
+    let key = identifying(&database::write_columns(schema)).join(", ");
+    let from = if is_history { ", valid_from" } else { "" };
+    columns.push(format!("PRIMARY KEY ({key}{from})"));
     let name = physical(&next_name(token));
     format!("CREATE TABLE {name} ({}) ENGINE = InnoDB COMMENT '{COMMENT}{token}'", columns.join(", "))
 }

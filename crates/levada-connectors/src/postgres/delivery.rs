@@ -14,7 +14,7 @@ use super::quote::identifier;
 use super::tables::{self, physical, physical_names};
 use super::views::{self, ViewName};
 use crate::changes::with_times;
-use crate::database::{self, WriteColumn};
+use crate::database::{self, WriteColumn, is_same_key};
 use futures::StreamExt;
 use levada_flow::sink::{Content, Delivered, DeliveredTable, Mark, TableDelivery, UnknownReader};
 use levada_flow::{FlowError, Retry, RowStream, failpoint};
@@ -34,6 +34,12 @@ const SWAP_PAUSE_MS: u64 = 200;
 
 /// How often a swap is tried before the delivery fails, to be tried again later.
 const SWAP_ATTEMPTS_MAX: usize = 120;
+
+/// From so many changes on, sorting them gets memory of its own, for this transaction.
+const SORT_ROWS_MIN: u64 = 10_000;
+
+const SORT_IN_MEMORY: &str = "SELECT set_config('work_mem', '64MB', true) \
+     FROM pg_settings WHERE name = 'work_mem' AND setting::bigint < 64 * 1024";
 
 /// A table that was built beside the one it replaces.
 struct Beside {
@@ -163,11 +169,11 @@ async fn build(
         columns.push(database::own_column("valid_from", DataType::Timestamptz));
         columns.push(database::own_column("valid_to", DataType::Timestamptz));
     }
-    columns.push(database::own_column("lv_key_hash", database::key_hash_type()));
+    columns.push(database::key_hash_column());
     let label = table.source.to_string();
     // Frozen: whoever reads under an older snapshot sees the whole new table, not an empty one.
     let written = copy::write_rows(client, &label, &physical(&next), ", FREEZE", &columns, rows).await?;
-    client.batch_execute(&tables::create_indexes(&next, is_history)).await.during(failed)?;
+    client.batch_execute(&tables::create_indexes(&next, &table.schema, is_history)).await.during(failed)?;
     client.batch_execute(&format!("ANALYZE {}", physical(&next))).await.during(failed)?;
     beside.push(Beside { next, name: name.clone() });
     Ok(written)
@@ -196,7 +202,7 @@ async fn write_changes(
     let width = columns.len();
     columns.push(database::own_column("lv_at", DataType::Timestamptz));
     columns.push(database::own_column("lv_op", DataType::Int32));
-    columns.push(database::own_column("lv_key_hash", database::key_hash_type()));
+    columns.push(database::key_hash_column());
     client.batch_execute(&create_stage(&stage, &columns)).await.during(failed)?;
     let timed = {
         let (times, source) = (times.clone(), table.source.to_string());
@@ -207,13 +213,15 @@ async fn write_changes(
     if staged == 0 {
         return Ok((0, bytes));
     }
-    let names: Vec<String> = columns[..width].iter().map(|column| identifier(&column.name)).collect();
+    if staged > SORT_ROWS_MIN {
+        client.batch_execute(SORT_IN_MEMORY).await.during(failed)?;
+    }
     let mut statements = Vec::new();
     if let Some(live) = &table.live {
         statements.extend(apply_to_live(&physical(live), &stage, &columns[..width], has_each_key_once));
     }
     if let Some(history) = &table.history {
-        statements.extend(apply_to_history(&physical(history), &stage, &names));
+        statements.extend(apply_to_history(&physical(history), &stage, &columns[..width]));
     }
     let mut written = 0;
     for statement in statements {
@@ -232,7 +240,7 @@ async fn create_missing(client: &Client, table: &DeliveredTable) -> Result<(), F
             continue;
         }
         let create = tables::create_table(name, &table.schema, is_history);
-        let statements = format!("{create}; {}", tables::create_indexes(name, is_history));
+        let statements = format!("{create}; {}", tables::create_indexes(name, &table.schema, is_history));
         client.batch_execute(&statements).await.during(failed)?;
     }
     Ok(())
@@ -246,9 +254,14 @@ fn create_stage(stage: &str, columns: &[WriteColumn]) -> String {
     format!("CREATE TEMP TABLE {} ({}) ON COMMIT DROP", stage.trim_start_matches("pg_temp."), columns.join(", "))
 }
 
-/// Deletes what is gone, inserts or updates the rest; of several changes of a key the last counts.
+fn names(columns: &[WriteColumn]) -> Vec<String> {
+    columns.iter().map(|column| identifier(&column.name)).collect()
+}
+
+/// Deletes what is gone, inserts or updates the rest, in the order of the index; of several changes of a key the last
+/// counts.
 fn apply_to_live(live: &str, stage: &str, columns: &[WriteColumn], has_each_key_once: bool) -> [String; 2] {
-    let names: Vec<String> = columns.iter().map(|column| identifier(&column.name)).collect();
+    let names = names(columns);
     let list = names.join(", ");
     let last = match has_each_key_once {
         true => stage.to_owned(),
@@ -264,28 +277,32 @@ fn apply_to_live(live: &str, stage: &str, columns: &[WriteColumn], has_each_key_
         true => "DO NOTHING".to_owned(),
         false => format!("DO UPDATE SET {}", sets.join(", ")),
     };
+    let key = tables::identifying(columns);
+    let (same, key) = (is_same_key("live", "s", &key), key.join(", "));
     [
-        format!("DELETE FROM {live} AS live USING {last} AS s WHERE live.lv_key_hash = s.lv_key_hash AND s.lv_op = 2"),
+        format!("DELETE FROM {live} AS live USING {last} AS s WHERE {same} AND s.lv_op = 2"),
         format!(
             "INSERT INTO {live} ({list}, lv_key_hash) SELECT {list}, lv_key_hash FROM {last} AS s WHERE lv_op <> 2 \
-             ON CONFLICT (lv_key_hash) {action}"
+             ORDER BY {key} ON CONFLICT ({key}) {action}"
         ),
     ]
 }
 
 /// Closes the open version of each changed key, and adds a version per insert and update.
-fn apply_to_history(history: &str, stage: &str, names: &[String]) -> [String; 2] {
-    let list = names.join(", ");
+fn apply_to_history(history: &str, stage: &str, columns: &[WriteColumn]) -> [String; 2] {
+    let list = names(columns).join(", ");
+    let key = tables::identifying(columns);
+    let (same, key) = (is_same_key("history", "s", &key), key.join(", "));
     [
         format!(
             "UPDATE {history} AS history SET valid_to = s.first_at \
-             FROM (SELECT lv_key_hash, min(lv_at) AS first_at FROM {stage} GROUP BY lv_key_hash) AS s \
-             WHERE history.lv_key_hash = s.lv_key_hash AND history.valid_to IS NULL"
+             FROM (SELECT {key}, min(lv_at) AS first_at FROM {stage} GROUP BY {key}) AS s \
+             WHERE {same} AND history.valid_to IS NULL"
         ),
         format!(
             "INSERT INTO {history} ({list}, valid_from, valid_to, lv_key_hash) \
              SELECT {list}, lv_at, next_at, lv_key_hash \
-             FROM (SELECT *, lead(lv_at) OVER (PARTITION BY lv_key_hash ORDER BY lv_at) AS next_at FROM {stage}) AS s \
+             FROM (SELECT *, lead(lv_at) OVER (PARTITION BY {key} ORDER BY lv_at) AS next_at FROM {stage}) AS s \
              WHERE lv_op <> 2"
         ),
     ]

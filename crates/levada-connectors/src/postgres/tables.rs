@@ -7,6 +7,7 @@
 use super::error::During;
 use super::quote::{identifier, literal};
 use super::types;
+use crate::database::{self, WriteColumn};
 use levada_flow::FlowError;
 use levada_flow::sink::{DeliveredTable, Mark};
 use levada_model::Schema;
@@ -245,13 +246,19 @@ pub(super) fn create_table(name: &str, schema: &Schema, is_history: bool) -> Str
 }
 
 /// SQL for the indexes of a filled table: one version per key and time, one open version per key.
-pub(super) fn create_indexes(name: &str, is_history: bool) -> String {
+pub(super) fn create_indexes(name: &str, schema: &Schema, is_history: bool) -> String {
     let table = physical(name);
+    let key = identifying(&database::write_columns(schema)).join(", ");
     match is_history {
-        false => format!("ALTER TABLE {table} ADD PRIMARY KEY (lv_key_hash)"),
+        false => format!("ALTER TABLE {table} ADD PRIMARY KEY ({key})"),
         true => format!(
-            "ALTER TABLE {table} ADD PRIMARY KEY (lv_key_hash, valid_from); \
-             CREATE UNIQUE INDEX ON {table} (lv_key_hash) WHERE valid_to IS NULL"
+            "ALTER TABLE {table} ADD PRIMARY KEY ({key}, valid_from); \
+             CREATE UNIQUE INDEX ON {table} ({key}) WHERE valid_to IS NULL"
         ),
     }
+}
+
+/// The names of the columns by which rows are told apart, as SQL has them.
+pub(super) fn identifying(columns: &[WriteColumn]) -> Vec<String> {
+    database::identifying(columns).into_iter().map(identifier).collect()
 }

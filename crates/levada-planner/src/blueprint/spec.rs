@@ -146,9 +146,12 @@ impl ExportSpec {
         let Self { stream, schema, live, history, history_retention, .. } = self;
         // Consumers never see what columns are called at the source.
         let columns: Vec<_> = schema.columns.iter().map(|it| (&it.name, &it.data_type, it.nullable, it.key)).collect();
-        fingerprint(&(stream, columns, live, history, history_retention))
+        fingerprint(&(TABLES, stream, columns, live, history, history_retention))
     }
 }
+
+/// How sinks lay delivered tables out; where a later version does it another way, it counts on.
+const TABLES: u32 = 2;
 
 /// Which of the two delivered readings.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ const TRANSACTION_CHANGES: u64 = 100;
 /// Makes rows, then changes: three updates, an insert and a delete out of five.
 #[expect(clippy::print_stdout, reason = "the figures are this program's output")]
 pub async fn run(rows: u64, changes: u64) -> Result<()> {
-    let world = World::new().await?;
+    let world = World::new(false).await?;
     let (cluster, shop) = (&world.cluster, "shop");
     cluster.sql(
         shop,

@@ -13,8 +13,8 @@ const TRANSACTION_CHANGES: u32 = 10;
 
 /// Writes at a rate, watches the consumer's view, and prints the times between.
 #[expect(clippy::print_stdout, reason = "the figures are this program's output")]
-pub async fn run(rate: u32, seconds: u32) -> Result<()> {
-    let world = World::new().await?;
+pub async fn run(rate: u32, seconds: u32, synchronous_commit: bool) -> Result<()> {
+    let world = World::new(synchronous_commit).await?;
     world.cluster.sql("shop", "INSERT INTO items SELECT i, 'n', 0, now(), 'x' FROM generate_series(1, 100000) i")?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let worker = Worker::new(world.runtime.clone(), Host::Anywhere, "bench".to_owned(), 4, Mode::Continuous, |_| {});

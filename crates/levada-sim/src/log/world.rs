@@ -47,11 +47,12 @@ const DATASET: &str = "  items:
 
 impl World {
     /// Starts the server, applies the model; nothing is pulled yet.
-    pub async fn new() -> Result<Self> {
+    pub async fn new(synchronous_commit: bool) -> Result<Self> {
+        let synchronous_commit = if synchronous_commit { "on" } else { "off" };
         let cluster = PostgresCluster::start_with(&[
             ("shared_buffers", "512MB"),
             ("max_wal_size", "4GB"),
-            ("synchronous_commit", "off"),
+            ("synchronous_commit", synchronous_commit),
         ])?;
         cluster.create_database("shop")?;
         cluster.create_database("reports")?;

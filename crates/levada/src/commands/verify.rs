@@ -15,7 +15,8 @@ pub async fn run(args: &VerifyArgs) -> Result<bool> {
     let blueprint = in_force(&runtime.state).await?;
     let workspace = args.workspace.as_deref().map(WorkspaceName::parse).transpose()?;
     let host = host(&runtime.state, &blueprint, args.platform.as_ref()).await?;
-    let scope = Scope { host, workspace, with_source: args.source };
+    let as_of = args.as_of.map(jiff::Timestamp::as_microsecond);
+    let scope = Scope { host, workspace, with_source: args.source, as_of };
     let is_text = args.format == Format::Text;
     let tell = |comparison: &Comparison| {
         if is_text {
@@ -29,6 +30,9 @@ pub async fn run(args: &VerifyArgs) -> Result<bool> {
         let rows: Vec<_> =
             comparisons.iter().map(|one| serde_json::json!({ "equal": one.is_equal(), "comparison": one })).collect();
         show::json(&serde_json::json!({ "comparisons": rows }));
+    }
+    if comparisons.is_empty() && args.as_of.is_some() {
+        bail!("there is nothing to compare: no history is delivered, and live tables know no past");
     }
     if comparisons.is_empty() {
         bail!(

@@ -98,7 +98,14 @@ pub async fn run(args: &DemoArgs) -> Result<bool> {
     sample(&consumer, &root, "nw_data_orders").await?;
 
     title("Store, consumers and producer hold the same rows", "levada verify --source")?;
-    let verify = VerifyArgs { workspace: None, platform: None, source: true, format: Format::Text, dir: dir.clone() };
+    let verify = VerifyArgs {
+        workspace: None,
+        platform: None,
+        source: true,
+        as_of: None,
+        format: Format::Text,
+        dir: dir.clone(),
+    };
     succeed(commands::verify::run(&verify).await?)?;
 
     let shown = root.display();

@@ -4,6 +4,8 @@ use super::clock::Clock;
 use super::database::{Database, System};
 use super::seed;
 use super::world::{Plan, World, running, small};
+use std::sync::Arc;
+use std::thread;
 
 /// The binary logs that the server has.
 fn logs(world: &World) -> Vec<String> {
@@ -115,10 +117,57 @@ fn rows_changed_while_their_table_joins() {
         world.at_source(&format!(
             "UPDATE joining SET note = 'short' WHERE n BETWEEN {n} AND {n} + 40; DELETE FROM joining WHERE n = {n} + 60; \
              UPDATE joining SET id = id + 1000000 WHERE n % 50 = 0 AND n BETWEEN {n} AND {n} + 100; \
-             INSERT INTO joining VALUES (-{number}, 'new', {n})"
+             INSERT INTO joining VALUES (-{number}, 'new', {n}); \
+             XA START 'x{number}'; UPDATE joining SET note = 'prepared {number}' WHERE id BETWEEN {n} AND {n} + 10; \
+             INSERT INTO joining VALUES (-1000 - {number}, 'prepared', {n}); XA END 'x{number}'; XA PREPARE 'x{number}'"
         ));
+        world.at_source(&format!("XA COMMIT 'x{number}'"));
     };
     world.prove_join_while(change);
+}
+
+#[test]
+fn prepared_transactions_are_committed_or_undone() {
+    let mut world = running(small(System::Mariadb));
+    let prepare = |world: &World, name: &str, id: u64, more: &str| {
+        world.at_source(&format!(
+            "XA START '{name}'; INSERT INTO accounts VALUES ({id}, '{name}', 'prepared', 1, NOW(6)); \
+             UPDATE items SET quantity = quantity + 1 WHERE account = {id} - 5000; {more}; \
+             XA END '{name}'; XA PREPARE '{name}'"
+        ));
+    };
+    let is_read_anew = |world: &World| world.log().contains("a prepared transaction may have changed it");
+    for round in 0..4 {
+        let (kept, undone) = (format!("kept {round}"), format!("undone {round}"));
+        prepare(&world, &kept, 5001 + round * 2, "DO 0");
+        prepare(&world, &undone, 5002 + round * 2, "DO 0");
+        world.at_source("UPDATE accounts SET amount = amount + 1 WHERE id = 29");
+        world.at_source(&format!("XA COMMIT '{kept}'; XA ROLLBACK '{undone}'"));
+        world.settle();
+    }
+    assert!(!is_read_anew(&world), "its rows were here: {}", world.log());
+
+    // More of them than are kept: 20 MB.
+    prepare(
+        &world,
+        "large",
+        5020,
+        "INSERT INTO tags SELECT CONCAT('t', seq), REPEAT('x', 20000), 1 FROM seq_1_to_1000",
+    );
+    world.at_source("UPDATE accounts SET amount = amount + 1 WHERE id = 30; XA COMMIT 'large'");
+    world.settle();
+    assert!(is_read_anew(&world), "{}", world.log());
+
+    // Prepared before the log was opened.
+    prepare(&world, "over a kill", 5030, "DO 0");
+    world.settle();
+    world.kill_workers();
+    world.start();
+    world.at_source("UPDATE accounts SET amount = amount + 1 WHERE id = 31");
+    world.settle();
+    world.at_source("XA COMMIT 'over a kill'");
+    world.prove();
+    assert_eq!(world.incarnations().len(), 1);
 }
 
 #[test]
@@ -142,6 +191,35 @@ fn a_transaction_open_for_hours() {
     world.start_with(&clock.environment());
     world.at_source("XA COMMIT 'long'");
     world.at_source(&format!("{other} = 1"));
+    world.prove();
+    assert_eq!(world.incarnations().len(), 1);
+}
+
+#[test]
+fn prepared_transactions_while_tables_are_read() {
+    let mut world = World::new(seed(), Plan { rows: 2_000, ..small(System::Mariadb) });
+    let write = |writer: u64| {
+        let source = Arc::clone(&world.source);
+        thread::spawn(move || {
+            for number in 0..250 {
+                let (xid, id) = (format!("{writer}-{number}"), 2 + (number * 3 + writer) % 40);
+                let change = format!("UPDATE accounts SET amount = {number}, note = '{xid}' WHERE id = {id}");
+                let prepare =
+                    format!("XA START '{xid}'; {change}; XA END '{xid}'; XA PREPARE '{xid}'; SELECT SLEEP(0.002)");
+                source.sql("shop", &prepare).expect("it is prepared");
+                // By another session: only then others may see it later than the log has it.
+                let follow = format!("XA COMMIT '{xid}'; UPDATE accounts SET name = '{xid}' WHERE id = {id}");
+                source.sql("shop", &follow).expect("it is committed");
+            }
+        })
+    };
+    let writers = [0, 1, 2].map(write);
+    world.start();
+    world.wait_until("the first delivery", |world| world.at_consumer("SELECT 1 FROM reporting.shop_tags").is_ok());
+    world.kill_workers();
+    world.start();
+    world.at_source("ALTER TABLE accounts COMMENT 'it is read anew'");
+    writers.into_iter().for_each(|writer| writer.join().expect("it has written to its end"));
     world.prove();
     assert_eq!(world.incarnations().len(), 1);
 }

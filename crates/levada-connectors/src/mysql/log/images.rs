@@ -34,6 +34,8 @@ pub(super) struct Rows {
     pub(super) is_full: bool,
     /// Before and after.
     pub(super) changes: Vec<(Option<Image>, Option<Image>)>,
+    /// How long they are in the log.
+    pub(super) bytes: usize,
 }
 
 impl Layout {
@@ -50,6 +52,12 @@ impl Layout {
             table: map.table_name().into_owned(),
             columns: (0..count).map(column).collect::<io::Result<_>>()?,
         })
+    }
+
+    /// A table without columns.
+    #[cfg(test)]
+    pub(super) fn named(database: &str, table: &str) -> Self {
+        Self { database: database.to_owned(), table: table.to_owned(), columns: Vec::new() }
     }
 
     /// How many columns it has.
@@ -79,12 +87,18 @@ impl Layout {
 }
 
 impl Rows {
+    /// Their table's database and name.
+    pub(super) fn key(&self) -> (String, String) {
+        (self.layout.database.clone(), self.layout.table.clone())
+    }
+
     /// Reads an event's rows; none where images leave columns out.
     pub(super) fn read(kind: Kind, layout: &Arc<Layout>, event: &RowsEventData<'_>) -> io::Result<Self> {
         let before = event.columns_before_image().is_none_or(|columns| columns.all());
         let after = event.columns_after_image().is_none_or(|columns| columns.all());
         let is_full = before && after && event.num_columns() == layout.len() as u64;
-        let mut rows = Self { layout: Arc::clone(layout), is_full, changes: Vec::new() };
+        let bytes = event.rows_data().len();
+        let mut rows = Self { layout: Arc::clone(layout), is_full, changes: Vec::new(), bytes };
         let mut buffer = ParseBuf(event.rows_data());
         while is_full && !buffer.is_empty() {
             let before = (kind != Kind::Insert).then(|| layout.image(&mut buffer)).transpose()?;

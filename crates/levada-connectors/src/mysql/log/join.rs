@@ -11,7 +11,8 @@
 //! pull then ends at the place of that snapshot.
 
 use super::place::Place;
-use super::reader::LogReader;
+use super::prepared::SEEN_AFTER;
+use super::reader::{Dataset, LogReader};
 use super::state::Join;
 use super::tables::{LogTable, Order};
 use crate::change_log::{Pull, as_upserts};
@@ -41,6 +42,8 @@ pub(super) struct Window {
     rows: Option<RecordBatch>,
     /// Whether it is the list of all keys, which the pull has already.
     is_keys: bool,
+    /// Whether nothing was read, and only the log counts from here on.
+    is_beginning: bool,
     /// What is left to read behind it.
     next: Option<Join>,
     /// Whether the table's definition was looked at in its snapshot, and not before.
@@ -48,6 +51,11 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// Whether rows were looked for.
+    pub(super) fn has_rows(&self) -> bool {
+        !self.is_beginning
+    }
+
     /// Whether a pull that ended before its place would tell something wrong.
     pub(super) fn holds_pull(&self) -> bool {
         self.is_keys
@@ -69,11 +77,17 @@ impl LogReader {
             if !in_one_piece.is_empty() {
                 return self.read_whole(pull, in_one_piece).await;
             }
-            let Some(index) = self.datasets.iter().position(|dataset| dataset.is_joining()) else { return Ok(()) };
+            let Some(index) = self.datasets.iter().position(|dataset| self.may_read_on(dataset)) else { return Ok(()) };
             if !self.open(pull, index).await? {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether the next chunk of a table may be read now.
+    fn may_read_on(&self, dataset: &Dataset) -> bool {
+        let begins = self.sees_prepared && dataset.standing.is_unread;
+        dataset.is_joining() && (begins || !dataset.is_unsettled())
     }
 
     /// Which tables are to be read in one piece.
@@ -93,7 +107,10 @@ impl LogReader {
             }
         }
         let mut unread = unread(self);
-        unread.retain(|index| self.datasets[*index].table.as_ref().is_none_or(|table| table.order.is_none()));
+        unread.retain(|index| {
+            let dataset = &self.datasets[*index];
+            dataset.table.as_ref().is_none_or(|table| table.order.is_none()) && !dataset.is_unsettled()
+        });
         Ok(unread)
     }
 
@@ -150,6 +167,16 @@ impl LogReader {
             self.end_reading().await?;
             return Ok(false);
         }
+        if is_first && self.sees_prepared {
+            // From this place on the log counts, and tells again what a chunk may lack.
+            self.end_reading().await?;
+            self.datasets[index].unsettled_until = Some(Instant::now() + SEEN_AFTER);
+            let next = Some(join);
+            let (is_keys, is_beginning) = (false, true);
+            self.window = Some(Window { dataset: index, seen, rows: None, is_keys, is_beginning, next, is_first });
+            return Ok(true);
+        }
+        self.datasets[index].recent.forget_seen();
         self.session.work();
         let is_keys = join.is_read;
         let read = match is_keys {
@@ -170,7 +197,8 @@ impl LogReader {
         failpoint("join.read")?;
         self.end_reading().await?;
         self.session.rest();
-        self.window = Some(Window { dataset: index, seen, rows, is_keys, next, is_first });
+        let is_beginning = false;
+        self.window = Some(Window { dataset: index, seen, rows, is_keys, is_beginning, next, is_first });
         Ok(true)
     }
 
@@ -249,6 +277,12 @@ impl LogReader {
             self.datasets[index].is_told = true;
             pull.send(Pulled::Changes { dataset: index, rows: as_upserts(&rows), kept: Vec::new() }).await?;
         }
+        for rows in self.datasets[index].recent.all() {
+            self.append(pull, index, &rows).await?;
+        }
+        if self.datasets[index].standing.join.is_none() {
+            self.datasets[index].recent.clear();
+        }
         Ok(())
     }
 
@@ -260,13 +294,16 @@ impl LogReader {
             return Ok(());
         }
         let Some(seen) = self.begin_reading().await? else { return Ok(()) };
+        let is_unsettled: Vec<bool> = self.datasets.iter().map(Dataset::is_unsettled).collect();
         self.session.work();
         for index in unread {
             match self.read_table(pull, index).await {
                 Ok(()) => {
                     let dataset = &mut self.datasets[index];
                     (dataset.coverage, dataset.is_told) = (Coverage::Complete, true);
-                    (dataset.standing.is_unread, dataset.standing.join) = (false, None);
+                    // What this may lack is found when it is read a second time, in chunks.
+                    let join = is_unsettled[index].then(Join::default);
+                    (dataset.standing.is_unread, dataset.standing.join) = (false, join);
                     dataset.read_at = Some(seen.clone());
                 }
                 // What can't be read in one table is no reason to leave the others alone.

@@ -3,6 +3,7 @@
 //! ```text
 //! stream ─events→ images ─rows→ reader ─changes→ the pull
 //!                                 │ join: tables read beside, at places of the log
+//!                                 │ prepared: rows that wait for their commit
 //! server: identity, which log is there      tables: the catalog      state: the position
 //! ```
 //!
@@ -15,6 +16,7 @@ mod charset;
 mod images;
 mod join;
 mod place;
+mod prepared;
 mod reader;
 mod rows;
 mod server;

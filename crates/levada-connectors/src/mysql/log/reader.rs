@@ -7,9 +7,10 @@
 use super::images::Rows;
 use super::join::{CHUNK_ROWS, Window};
 use super::place::{Place, Reached};
+use super::prepared::{Prepared, PreparedTransactions, Recent, SEEN_AFTER, Users};
 use super::rows::ChangesBuilder;
 use super::server;
-use super::state::{Standing, Standings};
+use super::state::{Join, Standing, Standings};
 use super::statement::{self, Effect};
 use super::stream::{Event, LogStream, Transaction};
 use super::tables::{self, LogTable};
@@ -19,15 +20,13 @@ use crate::mysql::quote::TableName;
 use levada_flow::source::{Coverage, PullDataset, PullEnd, PullRequest, Pulled, Until};
 use levada_flow::{FlowError, Position};
 use levada_model::fingerprint::fingerprint;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// How long a dataset stays stopped that its table would let go on: a row may have been corrected.
 const TRY_STOPPED_EVERY: Duration = Duration::from_secs(300);
-
-/// How long after it was logged the commit of a prepared transaction may be unseen by others.
-const PREPARED_SEEN_AFTER: Duration = Duration::from_secs(1);
 
 /// How often a log that says nothing is looked at: one that was begun anew stays silent for its old readers.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -44,7 +43,9 @@ pub(super) struct LogReader {
     heard_at: Instant,
     /// When it was last certain that the log has gone on, or has nothing new.
     looked_at: Instant,
-    /// Until when a snapshot may lack what the log has told.
+    /// Whether prepared transactions are about, so that a snapshot may lack what the log has told.
+    pub(super) sees_prepared: bool,
+    /// Until when it may lack what was told before the log was opened.
     pub(super) unsettled_until: Option<Instant>,
     incarnation: String,
     pub(super) at: Reached,
@@ -52,8 +53,8 @@ pub(super) struct LogReader {
     /// Which datasets the transaction has told something of.
     touched: BTreeSet<usize>,
     pub(super) datasets: Vec<Dataset>,
-    /// Which datasets read a table, by its database and name.
-    users: HashMap<(String, String), Vec<usize>>,
+    users: Arc<Users>,
+    prepared: PreparedTransactions,
     /// Where the pulls that read up to now end.
     target: Option<Place>,
     /// Before it a pull can't end: a table was read whole there.
@@ -82,6 +83,10 @@ pub(super) struct Dataset {
     pub(super) lists_later: bool,
     /// When it was found that it can't be read on.
     stopped_at: Option<Instant>,
+    /// Until when a snapshot of it may lack what nobody would tell again.
+    pub(super) unsettled_until: Option<Instant>,
+    /// What is told again behind each chunk.
+    pub(super) recent: Recent,
 }
 
 impl Dataset {
@@ -95,6 +100,17 @@ impl Dataset {
     /// Whether nothing of it was read yet, and something is to be.
     pub(super) fn is_to_be_read(&self) -> bool {
         self.standing.is_unread && self.standing.stopped.is_none()
+    }
+
+    /// Whether a snapshot of it may lack what nobody would tell again.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.unsettled_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Has everything read anew before the log counts again.
+    fn forget(&mut self) {
+        self.standing.forget();
+        self.recent.clear();
     }
 
     /// Whether something of it is left to be read beside the log.
@@ -122,6 +138,8 @@ impl LogReader {
         mut standings: Standings,
     ) -> Result<Self, FlowError> {
         let Opening { settings, session, incarnation, at, from, news } = opening;
+        let mut session = session;
+        let sees_prepared = server::commits_prepared(&mut session, settings.place()).await?;
         let stream = LogStream::open(settings, server_id(&request.reader), &from).await?;
         let unread = || Standing { is_unread: true, ..Standing::default() };
         let dataset = |wanted: &PullDataset| Dataset {
@@ -134,6 +152,8 @@ impl LogReader {
             is_told: false,
             lists_later: false,
             stopped_at: None,
+            unsettled_until: None,
+            recent: Recent::default(),
         };
         let mut reader = Self {
             settings: settings.clone(),
@@ -141,13 +161,15 @@ impl LogReader {
             stream,
             heard_at: Instant::now(),
             looked_at: Instant::now(),
-            unsettled_until: None,
+            sees_prepared,
+            unsettled_until: sees_prepared.then(|| Instant::now() + SEEN_AFTER),
             incarnation,
             at,
             transaction: None,
             touched: BTreeSet::new(),
             datasets: request.datasets.iter().map(dataset).collect(),
-            users: HashMap::new(),
+            users: Arc::default(),
+            prepared: PreparedTransactions::default(),
             target: None,
             whole_at: None,
             window: None,
@@ -205,7 +227,7 @@ impl LogReader {
                 }
             }
             let wait = pull.wait(self.is_behind());
-            let users = &self.users;
+            let users = Arc::clone(&self.users);
             let wants = |database: &str, table: &str| users.contains_key(&key(database, table));
             match tokio::time::timeout(wait, self.stream.next(wants)).await {
                 Ok(heard) => {
@@ -272,6 +294,8 @@ impl LogReader {
         for dataset in &mut self.datasets {
             dataset.coverage = match &dataset.standing {
                 Standing { stopped: Some(_), .. } => Coverage::Nothing,
+                // Read whole, and now a second time.
+                Standing { is_unread: false, .. } if dataset.coverage == Coverage::Complete => Coverage::Complete,
                 Standing { is_unread: true, .. } | Standing { join: Some(_), .. } => Coverage::Part,
                 _ => dataset.coverage,
             };
@@ -290,8 +314,20 @@ impl LogReader {
     async fn take(&mut self, pull: &mut Pull<'_>, event: Event, end: Option<Place>) -> Result<(), FlowError> {
         let mut ends = false;
         match event {
-            Event::Begin(transaction) => self.transaction = Some(transaction),
-            Event::Rows(rows) => self.change(pull, &rows).await?,
+            Event::Begin(transaction) => {
+                if let Some(xid) = transaction.xid.as_ref().filter(|_| transaction.is_prepared) {
+                    self.prepared.begin(xid, &self.users);
+                }
+                self.transaction = Some(transaction);
+            }
+            Event::Rows(rows) => match self.transaction.as_ref().filter(|transaction| transaction.is_prepared) {
+                // They count when another transaction commits them.
+                Some(Transaction { xid, .. }) => {
+                    let users = self.users.get(&rows.key()).map_or(&[][..], Vec::as_slice);
+                    self.prepared.keep(xid.as_deref().unwrap_or_default(), rows, users);
+                }
+                None => self.change(pull, &Arc::new(rows)).await?,
+            },
             Event::Commit | Event::Prepared => ends = true,
             Event::Statement { database, text } => {
                 let effect = statement::effect(&text);
@@ -318,18 +354,18 @@ impl LogReader {
     async fn obey(&mut self, pull: &mut Pull<'_>, effect: Effect, database: &str, text: &str) -> Result<(), FlowError> {
         match effect {
             Effect::Begin | Effect::Commit | Effect::Nothing => return Ok(()),
-            Effect::CommitsPrepared => self.unsettled_until = Some(Instant::now() + PREPARED_SEEN_AFTER),
+            Effect::CommitsPrepared => return self.commit_prepared(pull).await,
+            Effect::UndoesPrepared => {
+                self.prepared.end(&self.xid());
+                return Ok(());
+            }
             _ => {}
         }
         for index in 0..self.datasets.len() {
             let dataset = &self.datasets[index];
             let is_seen = self.window.as_ref().is_some_and(|window| window.dataset == index && window.is_first);
             let is_whole = dataset.read_at.as_ref().is_some_and(|read_at| self.at.place < *read_at);
-            if effect == Effect::CommitsPrepared && is_whole {
-                // It is in the log a moment before others see it, and who knows whether the snapshot did.
-                return Err(FlowError::later("a prepared transaction was committed while the tables were read whole"));
-            }
-            if effect != Effect::CommitsPrepared && (is_seen || is_whole) {
+            if is_seen || is_whole {
                 // It was read behind this.
                 continue;
             }
@@ -345,14 +381,14 @@ impl LogReader {
                 },
                 Effect::Alters => (effect, concerns()),
                 Effect::Rollback | Effect::RollbackTo => (effect, self.touched.contains(&index)),
-                Effect::CommitsPrepared => (effect, true),
-                Effect::Begin | Effect::Commit | Effect::Nothing => (effect, false),
+                _ => (effect, false),
             };
             match effect {
                 _ if !is_hit => {}
                 Effect::Truncate if !dataset.listens_at(&self.at.place) => {}
                 Effect::Truncate => {
                     self.flush(pull, index).await?;
+                    self.datasets[index].recent.clear();
                     pull.count(1);
                     self.datasets[index].is_told = true;
                     pull.send(Pulled::Truncated { dataset: index }).await?;
@@ -367,15 +403,51 @@ impl LogReader {
         Ok(())
     }
 
-    /// Appends rows to all datasets that read their table.
-    async fn change(&mut self, pull: &mut Pull<'_>, rows: &Rows) -> Result<(), FlowError> {
-        if self.transaction.as_ref().is_some_and(|transaction| transaction.is_prepared) {
-            // They count when another transaction commits them; then the tables are read.
-            return Ok(());
-        }
-        let users = self.users.get(&key(&rows.layout.database, &rows.layout.table)).cloned().unwrap_or_default();
-        for index in users {
+    /// What the application calls the prepared transaction that the one at hand ends.
+    fn xid(&self) -> Vec<u8> {
+        self.transaction.as_ref().and_then(|transaction| transaction.xid.clone()).unwrap_or_default()
+    }
+
+    /// Does what a prepared transaction was to do: its rows are here, or what it may have changed is read anew.
+    async fn commit_prepared(&mut self, pull: &mut Pull<'_>) -> Result<(), FlowError> {
+        self.sees_prepared = true;
+        let prepared = self.prepared.end(&self.xid());
+        for index in 0..self.datasets.len() {
             let dataset = &self.datasets[index];
+            let table = dataset.table.as_ref().map(|table| key(&table.name.schema, &table.name.table));
+            let known = prepared.as_ref().zip(table);
+            if known.is_some_and(|(prepared, table)| !prepared.may_touch(index, &table)) {
+                continue;
+            }
+            let window = self.window.as_ref().filter(|window| window.dataset == index);
+            let is_seen = window.is_some_and(|window| window.is_first && window.has_rows());
+            let is_whole = dataset.read_at.as_ref().is_some_and(|read_at| self.at.place < *read_at);
+            let has_rows = prepared.as_ref().is_some_and(|prepared| prepared.has_rows_of(index));
+            let dataset = &mut self.datasets[index];
+            if is_whole {
+                // Who knows whether that snapshot saw it: it is read a second time, in chunks.
+                dataset.standing.join = Some(Join::default());
+            }
+            if is_whole || dataset.standing.is_unread {
+                dataset.unsettled_until = Some(Instant::now() + SEEN_AFTER);
+            }
+            let is_told = is_whole || dataset.standing.is_unread || has_rows;
+            if dataset.standing.stopped.is_none() && (is_seen || !is_told) {
+                self.restart(pull, index, "a prepared transaction may have changed it").await?;
+                self.note_users();
+            }
+        }
+        for rows in prepared.map(Prepared::into_rows).unwrap_or_default() {
+            self.change(pull, &rows).await?;
+        }
+        Ok(())
+    }
+
+    /// Appends rows to all datasets that read their table.
+    async fn change(&mut self, pull: &mut Pull<'_>, rows: &Arc<Rows>) -> Result<(), FlowError> {
+        let users = self.users.get(&rows.key()).cloned().unwrap_or_default();
+        for index in users {
+            let dataset = &mut self.datasets[index];
             let Some(table) = dataset.table.as_ref().filter(|_| dataset.listens_at(&self.at.place)) else { continue };
             if !rows.is_full || rows.layout.len() != table.width {
                 let reason = match rows.is_full {
@@ -388,19 +460,30 @@ impl LogReader {
                 continue;
             }
             self.touched.insert(index);
-            for (before, after) in &rows.changes {
-                if self.datasets[index].builder.as_ref().is_some_and(ChangesBuilder::is_full) {
-                    self.flush(pull, index).await?;
-                }
-                let dataset = &mut self.datasets[index];
-                let Some(table) = &dataset.table else { break };
-                let builder = dataset.builder.get_or_insert_with(|| ChangesBuilder::new(table));
-                match builder.append(before.as_ref(), after.as_ref()) {
-                    Ok(()) => pull.count(1),
-                    Err(reason) => {
-                        self.stop(pull, index, reason).await?;
-                        break;
-                    }
+            if self.sees_prepared && dataset.standing.join.is_some() && !dataset.recent.add(rows) {
+                // What is being read would lack them; it is read again when nothing is to be told again.
+                self.window.take_if(|window| window.dataset == index);
+                dataset.unsettled_until = Some(Instant::now() + SEEN_AFTER);
+            }
+            self.append(pull, index, rows).await?;
+        }
+        Ok(())
+    }
+
+    /// Appends rows to a dataset.
+    pub(super) async fn append(&mut self, pull: &mut Pull<'_>, index: usize, rows: &Rows) -> Result<(), FlowError> {
+        for (before, after) in &rows.changes {
+            if self.datasets[index].builder.as_ref().is_some_and(ChangesBuilder::is_full) {
+                self.flush(pull, index).await?;
+            }
+            let dataset = &mut self.datasets[index];
+            let Some(table) = &dataset.table else { break };
+            let builder = dataset.builder.get_or_insert_with(|| ChangesBuilder::new(table));
+            match builder.append(before.as_ref(), after.as_ref()) {
+                Ok(()) => pull.count(1),
+                Err(reason) => {
+                    self.stop(pull, index, reason).await?;
+                    break;
                 }
             }
         }
@@ -421,7 +504,7 @@ impl LogReader {
     pub(super) async fn stop(&mut self, pull: &mut Pull<'_>, index: usize, reason: String) -> Result<(), FlowError> {
         let dataset = &mut self.datasets[index];
         dataset.builder = None;
-        dataset.standing.forget();
+        dataset.forget();
         dataset.standing.stopped = Some(reason);
         dataset.stopped_at = Some(Instant::now());
         self.window.take_if(|window| window.dataset == index);
@@ -433,7 +516,7 @@ impl LogReader {
         self.flush(pull, index).await?;
         self.window.take_if(|window| window.dataset == index);
         let dataset = &mut self.datasets[index];
-        dataset.standing.forget();
+        dataset.forget();
         dataset.lists_later = dataset.is_told;
         self.look(index).await?;
         let dataset = &mut self.datasets[index];
@@ -475,7 +558,7 @@ impl LogReader {
             Ok(table) => {
                 let has_stopped = dataset.standing.stopped.take().is_some();
                 if table.layout != dataset.standing.layout || has_stopped {
-                    dataset.standing.forget();
+                    dataset.forget();
                     dataset.lists_later = dataset.is_told;
                 }
                 dataset.standing.layout.clone_from(&table.layout);
@@ -484,7 +567,7 @@ impl LogReader {
             Err(problems) => {
                 dataset.table = None;
                 dataset.builder = None;
-                dataset.standing.forget();
+                dataset.forget();
                 dataset.standing.stopped = Some(problems.join("; "));
                 dataset.stopped_at = Some(Instant::now());
             }
@@ -493,12 +576,13 @@ impl LogReader {
     }
 
     pub(super) fn note_users(&mut self) {
-        self.users.clear();
+        let mut users = Users::new();
         for (index, dataset) in self.datasets.iter().enumerate() {
             if let Some(table) = &dataset.table {
-                self.users.entry(key(&table.name.schema, &table.name.table)).or_default().push(index);
+                users.entry(key(&table.name.schema, &table.name.table)).or_default().push(index);
             }
         }
+        self.users = Arc::new(users);
     }
 }
 

@@ -38,6 +38,13 @@ pub(super) async fn check(session: &mut Session, place: &str) -> Result<(), Flow
     }
 }
 
+/// Whether this server has committed prepared transactions since it was started.
+pub(super) async fn commits_prepared(session: &mut Session, place: &str) -> Result<bool, FlowError> {
+    let row: Result<Option<(String, u64)>, _> = session.query_first("SHOW GLOBAL STATUS LIKE 'Com_xa_commit'").await;
+    let row = row.during(|| format!("the status of {place} can't be read"))?;
+    Ok(row.is_some_and(|(_, commits)| commits > 0))
+}
+
 /// Where the next event goes.
 pub(super) async fn end(session: &mut Session, place: &str) -> Result<Place, FlowError> {
     let row: Result<Option<Row>, _> = session.query_first("SHOW MASTER STATUS").await;

@@ -21,8 +21,10 @@ pub(super) enum Effect {
     Truncate,
     /// May change what a table is, or what is in it, without its rows being logged.
     Alters,
-    /// Ends a transaction whose rows were logged when it was prepared.
+    /// Commits a transaction whose rows were logged when it was prepared.
     CommitsPrepared,
+    /// Undoes such a one.
+    UndoesPrepared,
     /// Leaves all rows as they are.
     Nothing,
 }
@@ -45,6 +47,7 @@ pub(super) fn effect(text: &str) -> Effect {
         "ROLLBACK" if second.is_empty() => Effect::Rollback,
         "ROLLBACK" => Effect::RollbackTo,
         "XA" if second == "COMMIT" => Effect::CommitsPrepared,
+        "XA" if second == "ROLLBACK" => Effect::UndoesPrepared,
         "" | "SAVEPOINT" | "RELEASE" | "XA" | "SET" | "GRANT" | "REVOKE" | "ANALYZE" | "FLUSH" | "USE" => {
             Effect::Nothing
         }
@@ -207,6 +210,9 @@ mod tests {
             assert_eq!(effect(text), Effect::Truncate, "{text}");
         }
         assert_eq!(effect("ROLLBACK TO `a`"), Effect::RollbackTo);
+        assert_eq!(effect("XA COMMIT X'61',X'',1"), Effect::CommitsPrepared);
+        assert_eq!(effect("xa rollback X'61',X'',1"), Effect::UndoesPrepared);
+        assert_eq!(effect("XA END X'61',X'',1"), Effect::Nothing);
         assert_eq!(
             [effect("BEGIN"), effect("commit"), effect("ROLLBACK")],
             [Effect::Begin, Effect::Commit, Effect::Rollback]

@@ -38,7 +38,9 @@ mod types {
 
 /// Flags of MariaDB's GTID events.
 const STANDALONE: u8 = 1;
+const GROUP_COMMIT_ID: u8 = 2;
 const PREPARED_XA: u8 = 64;
+const COMPLETED_XA: u8 = 128;
 
 /// What happened.
 pub(super) enum Event {
@@ -67,6 +69,8 @@ pub(super) struct Transaction {
     pub(super) is_statement: bool,
     /// Whether another one commits it.
     pub(super) is_prepared: bool,
+    /// How the application calls it: one that is prepared, or ends such a one.
+    pub(super) xid: Option<Vec<u8>>,
 }
 
 /// An event, and the place behind it where it has one.
@@ -202,17 +206,29 @@ impl LogStream {
     }
 }
 
-/// Sequence number, domain and flags.
+/// Sequence number, domain, flags, the number of the group that is committed together, and the application's name.
 fn transaction(server_id: u32, data: &[u8]) -> std::io::Result<Transaction> {
     let short = || std::io::Error::other("a GTID event is too short");
     let sequence = data.get(..8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes).ok_or_else(short)?;
     let domain = data.get(8..12).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes).ok_or_else(short)?;
     let flags = *data.get(12).ok_or_else(short)?;
+    let rest = if flags & GROUP_COMMIT_ID != 0 { 21 } else { 13 };
+    let xid = match flags & (PREPARED_XA | COMPLETED_XA) != 0 {
+        true => Some(xid(data.get(rest..).unwrap_or_default()).ok_or_else(short)?),
+        false => None,
+    };
     Ok(Transaction {
         name: format!("{domain}-{server_id}-{sequence}"),
         is_statement: flags & STANDALONE != 0,
         is_prepared: flags & PREPARED_XA != 0,
+        xid,
     })
+}
+
+/// A format's number, the lengths of both parts of a name, and the name: all of it, as it tells names apart.
+fn xid(data: &[u8]) -> Option<Vec<u8>> {
+    let length = 6 + usize::from(*data.get(4)?) + usize::from(*data.get(5)?);
+    data.get(..length).map(<[u8]>::to_vec)
 }
 
 fn told(place: &str, error: mysql_async::Error) -> FlowError {

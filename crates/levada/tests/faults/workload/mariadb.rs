@@ -116,8 +116,16 @@ fn transaction(chance: &mut Chance) -> String {
         0 => "TRUNCATE bag".to_owned(),
         1 => "TRUNCATE items".to_owned(),
         2 => "TRUNCATE kinds".to_owned(),
+        3..=20 => prepared(chance),
         _ => transaction_of(chance, statement),
     }
+}
+
+/// A transaction in two phases.
+fn prepared(chance: &mut Chance) -> String {
+    let (xid, end) = (chance.next(), if chance.below(4) == 0 { "ROLLBACK" } else { "COMMIT" });
+    let statements = [statement(chance), statement(chance)].join("; ");
+    format!("XA START '{xid}'; {statements}; XA END '{xid}'; XA PREPARE '{xid}'; XA {end} '{xid}'")
 }
 
 fn statement(chance: &mut Chance) -> String {
