@@ -937,6 +937,26 @@ async fn a_view_of_another_dataset_is_never_taken_and_one_of_another_platform_is
 }
 
 #[tokio::test]
+async fn rows_are_found_by_their_key_where_it_is_plain() {
+    let database = database("found");
+    let mut sink = database.sink().await;
+    let delivery = everything(table("people", &one("text"), &[]), &people(&[(1, "one")]), mark(1, "s"), None);
+    delivered(sink.as_mut(), delivery).await;
+    let words = schema_of(&[("name", "text", true)]);
+    let names: ArrayRef = Arc::new(StringArray::from(vec!["one"]));
+    let rows = RecordBatch::try_new(arrow_schema(&words), vec![names]).expect("a column");
+    delivered(sink.as_mut(), everything(table("words", &words, &[]), &rows, mark(1, "s"), None)).await;
+    let key = |table: &str| {
+        format!(
+            "SELECT string_agg(attname, ',') FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey) \
+             WHERE indisprimary AND indrelid = 'levada.store_{table}'::regclass"
+        )
+    };
+    assert_eq!(database.text(&key("people")).await, "id");
+    assert_eq!(database.text(&key("words")).await, "lv_key_hash");
+}
+
+#[tokio::test]
 async fn a_database_of_an_earlier_build_is_brought_up_to_date() {
     let database = database("earlier build");
     let mut sink = database.sink().await;
