@@ -480,8 +480,8 @@ fn apply_to_history(history: &str, stage: &str, columns: &[WriteColumn]) -> [Str
     [
         format!(
             "UPDATE {history} AS history JOIN \
-             (SELECT {key}, MIN(lv_at) AS first_at FROM {stage} GROUP BY {key}) AS s ON {same} \
-             SET history.valid_to = s.first_at WHERE history.valid_to IS NULL"
+             (SELECT {key}, MIN(lv_at) AS lv_first_at FROM {stage} GROUP BY {key}) AS s ON {same} \
+             SET history.valid_to = s.lv_first_at WHERE history.valid_to IS NULL"
         ),
         format!(
             "INSERT INTO {history} ({list}, valid_from, valid_to, lv_key_hash) \

@@ -125,7 +125,14 @@ const ASCII: &str = "CHARACTER SET ascii COLLATE ascii_bin";
 /// and `longblob`. `json` is `longtext`, because MySQL's own `json` rewrites the text.
 pub(super) fn ddl(schema: &Schema) -> Vec<String> {
     let mut room = ROW_BYTES_MAX;
-    schema.columns.iter().map(|column| column_ddl(&column.data_type, &mut room)).collect()
+    let mut types = vec![String::new(); schema.columns.len()];
+    // What a row is found by must find room.
+    for is_key in [true, false] {
+        for (column, ddl) in schema.columns.iter().zip(&mut types).filter(|(column, _)| column.key == is_key) {
+            *ddl = column_ddl(&column.data_type, &mut room);
+        }
+    }
+    types
 }
 
 fn column_ddl(data_type: &DataType, room: &mut u64) -> String {

@@ -295,14 +295,14 @@ fn apply_to_history(history: &str, stage: &str, columns: &[WriteColumn]) -> [Str
     let (same, key) = (is_same_key("history", "s", &key), key.join(", "));
     [
         format!(
-            "UPDATE {history} AS history SET valid_to = s.first_at \
-             FROM (SELECT {key}, min(lv_at) AS first_at FROM {stage} GROUP BY {key}) AS s \
+            "UPDATE {history} AS history SET valid_to = s.lv_first_at \
+             FROM (SELECT {key}, min(lv_at) AS lv_first_at FROM {stage} GROUP BY {key}) AS s \
              WHERE {same} AND history.valid_to IS NULL"
         ),
         format!(
             "INSERT INTO {history} ({list}, valid_from, valid_to, lv_key_hash) \
-             SELECT {list}, lv_at, next_at, lv_key_hash \
-             FROM (SELECT *, lead(lv_at) OVER (PARTITION BY {key} ORDER BY lv_at) AS next_at FROM {stage}) AS s \
+             SELECT {list}, lv_at, lv_next_at, lv_key_hash \
+             FROM (SELECT *, lead(lv_at) OVER (PARTITION BY {key} ORDER BY lv_at) AS lv_next_at FROM {stage}) AS s \
              WHERE lv_op <> 2"
         ),
     ]

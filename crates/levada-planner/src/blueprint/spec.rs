@@ -1,7 +1,7 @@
 //! What each kind of node needs to run, as plain values; persisted as JSON, version 1.
 
 use levada_model::address::{DatasetRef, NodeAddress, Stream};
-use levada_model::connection::Connection;
+use levada_model::connection::{Connection, ContainerKind};
 use levada_model::fingerprint::{Fingerprint, fingerprint};
 use levada_model::model::{
     Code, CronTrigger, IngestKind, Latency, OutputMode, Reader, Style, TransformTrigger, Windows,
@@ -143,14 +143,18 @@ impl ExportSpec {
     /// What the delivered tables are made of. Where it is another, they are built anew from the store
     /// beside the old ones; where it is the same, they are adapted and fed on.
     pub fn shape(&self) -> Fingerprint {
-        let Self { stream, schema, live, history, history_retention, .. } = self;
+        let Self { stream, schema, live, history, history_retention, connection, .. } = self;
         // Consumers never see what columns are called at the source.
         let columns: Vec<_> = schema.columns.iter().map(|it| (&it.name, &it.data_type, it.nullable, it.key)).collect();
-        fingerprint(&(TABLES, stream, columns, live, history, history_retention))
+        let rest = (stream, columns, live, history, history_retention);
+        match connection.kind {
+            ContainerKind::Postgres | ContainerKind::Mysql | ContainerKind::Mariadb => fingerprint(&(TABLES, rest)),
+            _ => fingerprint(&rest),
+        }
     }
 }
 
-/// How sinks lay delivered tables out; where a later version does it another way, it counts on.
+/// How servers' tables are laid out; where a later version does it another way, it counts on.
 const TABLES: u32 = 2;
 
 /// Which of the two delivered readings.

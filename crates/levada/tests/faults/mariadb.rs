@@ -119,9 +119,9 @@ fn rows_changed_while_their_table_joins() {
              UPDATE joining SET id = id + 1000000 WHERE n % 50 = 0 AND n BETWEEN {n} AND {n} + 100; \
              INSERT INTO joining VALUES (-{number}, 'new', {n}); \
              XA START 'x{number}'; UPDATE joining SET note = 'prepared {number}' WHERE id BETWEEN {n} AND {n} + 10; \
-             INSERT INTO joining VALUES (-1000 - {number}, 'prepared', {n}); XA END 'x{number}'; XA PREPARE 'x{number}'"
+             INSERT INTO joining VALUES (-1000 - {number}, 'prepared', {n}); XA END 'x{number}'; XA PREPARE 'x{number}'; \
+             XA COMMIT 'x{number}'"
         ));
-        world.at_source(&format!("XA COMMIT 'x{number}'"));
     };
     world.prove_join_while(change);
 }
@@ -142,7 +142,8 @@ fn prepared_transactions_are_committed_or_undone() {
         prepare(&world, &kept, 5001 + round * 2, "DO 0");
         prepare(&world, &undone, 5002 + round * 2, "DO 0");
         world.at_source("UPDATE accounts SET amount = amount + 1 WHERE id = 29");
-        world.at_source(&format!("XA COMMIT '{kept}'; XA ROLLBACK '{undone}'"));
+        // The server needs a moment to let go of what sessions have prepared that have ended.
+        world.at_source(&format!("DO SLEEP(0.2); XA COMMIT '{kept}'; XA ROLLBACK '{undone}'"));
         world.settle();
     }
     assert!(!is_read_anew(&world), "its rows were here: {}", world.log());
@@ -154,7 +155,7 @@ fn prepared_transactions_are_committed_or_undone() {
         5020,
         "INSERT INTO tags SELECT CONCAT('t', seq), REPEAT('x', 20000), 1 FROM seq_1_to_1000",
     );
-    world.at_source("UPDATE accounts SET amount = amount + 1 WHERE id = 30; XA COMMIT 'large'");
+    world.at_source("UPDATE accounts SET amount = amount + 1 WHERE id = 30; DO SLEEP(0.2); XA COMMIT 'large'");
     world.settle();
     assert!(is_read_anew(&world), "{}", world.log());
 
@@ -204,12 +205,11 @@ fn prepared_transactions_while_tables_are_read() {
             for number in 0..250 {
                 let (xid, id) = (format!("{writer}-{number}"), 2 + (number * 3 + writer) % 40);
                 let change = format!("UPDATE accounts SET amount = {number}, note = '{xid}' WHERE id = {id}");
-                let prepare =
-                    format!("XA START '{xid}'; {change}; XA END '{xid}'; XA PREPARE '{xid}'; SELECT SLEEP(0.002)");
-                source.sql("shop", &prepare).expect("it is prepared");
-                // By another session: only then others may see it later than the log has it.
-                let follow = format!("XA COMMIT '{xid}'; UPDATE accounts SET name = '{xid}' WHERE id = {id}");
-                source.sql("shop", &follow).expect("it is committed");
+                let follow = format!("UPDATE accounts SET name = '{xid}' WHERE id = {id}");
+                let all = format!(
+                    "XA START '{xid}'; {change}; XA END '{xid}'; XA PREPARE '{xid}'; DO SLEEP(0.002); XA COMMIT '{xid}'; {follow}"
+                );
+                source.sql("shop", &all).expect("it is committed");
             }
         })
     };

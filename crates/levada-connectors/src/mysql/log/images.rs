@@ -34,7 +34,7 @@ pub(super) struct Rows {
     pub(super) is_full: bool,
     /// Before and after.
     pub(super) changes: Vec<(Option<Image>, Option<Image>)>,
-    /// How long they are in the log.
+    /// About how much memory they take.
     pub(super) bytes: usize,
 }
 
@@ -97,14 +97,15 @@ impl Rows {
         let before = event.columns_before_image().is_none_or(|columns| columns.all());
         let after = event.columns_after_image().is_none_or(|columns| columns.all());
         let is_full = before && after && event.num_columns() == layout.len() as u64;
-        let bytes = event.rows_data().len();
-        let mut rows = Self { layout: Arc::clone(layout), is_full, changes: Vec::new(), bytes };
+        let mut rows = Self { layout: Arc::clone(layout), is_full, changes: Vec::new(), bytes: 0 };
         let mut buffer = ParseBuf(event.rows_data());
         while is_full && !buffer.is_empty() {
             let before = (kind != Kind::Insert).then(|| layout.image(&mut buffer)).transpose()?;
             let after = (kind != Kind::Delete).then(|| layout.image(&mut buffer)).transpose()?;
             rows.changes.push((before, after));
         }
+        let values = rows.changes.len() * 2 * layout.len() * size_of::<Value>();
+        rows.bytes = event.rows_data().len() + values;
         Ok(rows)
     }
 }

@@ -51,14 +51,14 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// Whether it is a list of keys, which the pull has already.
+    pub(super) fn is_keys(&self) -> bool {
+        self.is_keys
+    }
+
     /// Whether rows were looked for.
     pub(super) fn has_rows(&self) -> bool {
         !self.is_beginning
-    }
-
-    /// Whether a pull that ended before its place would tell something wrong.
-    pub(super) fn holds_pull(&self) -> bool {
-        self.is_keys
     }
 }
 
@@ -86,7 +86,8 @@ impl LogReader {
 
     /// Whether the next chunk of a table may be read now.
     fn may_read_on(&self, dataset: &Dataset) -> bool {
-        let begins = self.sees_prepared && dataset.standing.is_unread;
+        let has_order = dataset.table.as_ref().is_none_or(|table| table.order.is_some());
+        let begins = self.sees_prepared && dataset.standing.is_unread && has_order;
         dataset.is_joining() && (begins || !dataset.is_unsettled())
     }
 
@@ -98,10 +99,16 @@ impl LogReader {
         let nobody_waits = |reader: &Self| {
             reader.datasets.iter().all(|dataset| dataset.is_to_be_read() || dataset.standing.stopped.is_some())
         };
-        if nobody_waits(self) {
-            return Ok(unread(self));
+        let all = unread(self);
+        // A second time, what the first may have lacked is waited for.
+        let is_settled = |index: &usize| {
+            let dataset = &self.datasets[*index];
+            !dataset.is_unsettled() || dataset.standing.layout.is_empty()
+        };
+        if nobody_waits(self) && all.iter().all(is_settled) {
+            return Ok(all);
         }
-        for index in unread(self) {
+        for index in all {
             if self.datasets[index].table.is_none() {
                 self.look(index).await?;
             }
@@ -142,6 +149,8 @@ impl LogReader {
     /// Reads the next chunk of a table, or its keys; whether it has a window now.
     async fn open(&mut self, pull: &mut Pull<'_>, index: usize) -> Result<bool, FlowError> {
         self.flush(pull, index).await?;
+        // Before the snapshot: what is told after this moment is told again behind it.
+        self.recent.forget_seen(index);
         let Some(seen) = self.begin_reading().await? else { return Ok(false) };
         self.look(index).await?;
         self.note_users();
@@ -176,7 +185,6 @@ impl LogReader {
             self.window = Some(Window { dataset: index, seen, rows: None, is_keys, is_beginning, next, is_first });
             return Ok(true);
         }
-        self.datasets[index].recent.forget_seen();
         self.session.work();
         let is_keys = join.is_read;
         let read = match is_keys {
@@ -277,11 +285,13 @@ impl LogReader {
             self.datasets[index].is_told = true;
             pull.send(Pulled::Changes { dataset: index, rows: as_upserts(&rows), kept: Vec::new() }).await?;
         }
-        for rows in self.datasets[index].recent.all() {
-            self.append(pull, index, &rows).await?;
+        for rows in self.recent.of(index) {
+            if self.datasets[index].standing.stopped.is_none() {
+                self.append(pull, index, &rows).await?;
+            }
         }
         if self.datasets[index].standing.join.is_none() {
-            self.datasets[index].recent.clear();
+            self.recent.clear(index);
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The most bytes of rows of all prepared transactions together.
+/// The most bytes in memory of rows of all prepared transactions together, and of what was told lately.
 const KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// How long after it was logged the commit of a prepared transaction may be unseen by others.
@@ -72,14 +72,21 @@ impl PreparedTransactions {
         let Some(prepared) = self.open.get_mut(xid) else { return };
         prepared.touched.extend(datasets);
         let Some(kept) = &mut prepared.rows else { return };
-        if self.bytes + rows.bytes > KEPT_BYTES_MAX {
-            self.bytes -= std::mem::take(&mut prepared.bytes);
-            prepared.rows = None;
-            return;
-        }
         self.bytes += rows.bytes;
         prepared.bytes += rows.bytes;
         kept.push(Arc::new(rows));
+        while self.bytes > KEPT_BYTES_MAX {
+            let Some(largest) = self.open.values_mut().max_by_key(|prepared| prepared.bytes) else { break };
+            self.bytes -= std::mem::take(&mut largest.bytes);
+            largest.rows = None;
+        }
+    }
+
+    /// It has done something that its rows don't tell.
+    pub(super) fn spoil(&mut self, xid: &[u8]) {
+        let Some(prepared) = self.open.get_mut(xid) else { return };
+        self.bytes -= std::mem::take(&mut prepared.bytes);
+        (prepared.rows, prepared.users) = (None, Arc::default());
     }
 
     /// It has ended, one way or the other; `None`: it was not seen, or has no name.
@@ -90,40 +97,42 @@ impl PreparedTransactions {
     }
 }
 
-/// What the log has told lately of a table that is read beside it.
+/// What the log has told lately of the tables that are read beside it, by dataset.
 #[derive(Default)]
 pub(super) struct Recent {
-    rows: VecDeque<(Instant, Arc<Rows>)>,
+    told: HashMap<usize, VecDeque<(Instant, Arc<Rows>)>>,
     bytes: usize,
 }
 
 impl Recent {
-    /// Adds some; `false`: there are too many to be kept, and now there are none.
-    pub(super) fn add(&mut self, rows: &Arc<Rows>) -> bool {
+    /// Adds some; `false`: there are too many to be kept, and now there are none of this dataset.
+    pub(super) fn add(&mut self, dataset: usize, rows: &Arc<Rows>) -> bool {
         self.bytes += rows.bytes;
-        self.rows.push_back((Instant::now(), Arc::clone(rows)));
+        self.told.entry(dataset).or_default().push_back((Instant::now(), Arc::clone(rows)));
         let has_room = self.bytes <= KEPT_BYTES_MAX;
         if !has_room {
-            self.clear();
+            self.clear(dataset);
         }
         has_room
     }
 
     /// Forgets what the server shows by now.
-    pub(super) fn forget_seen(&mut self) {
-        while let Some((_, rows)) = self.rows.pop_front_if(|(told_at, _)| told_at.elapsed() > SEEN_AFTER) {
+    pub(super) fn forget_seen(&mut self, dataset: usize) {
+        let Some(told) = self.told.get_mut(&dataset) else { return };
+        while let Some((_, rows)) = told.pop_front_if(|(told_at, _)| told_at.elapsed() > SEEN_AFTER) {
             self.bytes -= rows.bytes;
         }
     }
 
-    /// Forgets everything.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
+    /// Forgets everything of a dataset.
+    pub(super) fn clear(&mut self, dataset: usize) {
+        let told = self.told.remove(&dataset).unwrap_or_default();
+        self.bytes -= told.iter().map(|(_, rows)| rows.bytes).sum::<usize>();
     }
 
-    /// All of it, in the order in which it was told.
-    pub(super) fn all(&self) -> Vec<Arc<Rows>> {
-        self.rows.iter().map(|(_, rows)| Arc::clone(rows)).collect()
+    /// All of a dataset's, in the order in which it was told.
+    pub(super) fn of(&self, dataset: usize) -> Vec<Arc<Rows>> {
+        self.told.get(&dataset).into_iter().flatten().map(|(_, rows)| Arc::clone(rows)).collect()
     }
 }
 
@@ -165,17 +174,29 @@ mod tests {
         all.keep(b"a", rows(KEPT_BYTES_MAX - 1), &[0]);
         all.keep(b"b", rows(2), &[0]);
         all.keep(b"b", rows(1), &[0]);
-        let too_many = all.end(b"b").expect("it was seen");
+        let too_many = all.end(b"a").expect("it was seen");
         assert!(too_many.may_touch(0, &key("orders")) && !too_many.has_rows_of(0));
-        assert!(all.end(b"a").expect("it was seen").has_rows_of(0) && all.bytes == 0);
+        assert!(all.end(b"b").expect("it was seen").has_rows_of(0) && all.bytes == 0);
+    }
+
+    #[test]
+    fn one_that_was_more_than_rows_may_have_touched_everything() {
+        let users = Arc::new(Users::from([(key("orders"), vec![0]), (key("items"), vec![1])]));
+        let mut all = PreparedTransactions::default();
+        all.begin(b"a", &users);
+        all.keep(b"a", rows(10), &[0]);
+        all.spoil(b"a");
+        let spoilt = all.end(b"a").expect("it was seen");
+        assert!(spoilt.may_touch(1, &key("items")) && !spoilt.has_rows_of(0) && all.bytes == 0);
     }
 
     #[test]
     fn what_was_told_lately_is_told_again_unless_it_is_too_much() {
         let mut recent = Recent::default();
-        assert!(recent.add(&Arc::new(rows(KEPT_BYTES_MAX - 1))) && recent.add(&Arc::new(rows(1))));
-        recent.forget_seen();
-        assert_eq!(recent.all().iter().map(|rows| rows.bytes).collect::<Vec<_>>(), [KEPT_BYTES_MAX - 1, 1]);
-        assert!(!recent.add(&Arc::new(rows(1))) && recent.all().is_empty() && recent.bytes == 0);
+        assert!(recent.add(0, &Arc::new(rows(KEPT_BYTES_MAX - 2))) && recent.add(0, &Arc::new(rows(1))));
+        assert!(recent.add(1, &Arc::new(rows(1))));
+        assert_eq!(recent.of(0).iter().map(|rows| rows.bytes).collect::<Vec<_>>(), [KEPT_BYTES_MAX - 2, 1]);
+        assert!(!recent.add(0, &Arc::new(rows(1))) && recent.of(0).is_empty());
+        assert!(recent.of(1).len() == 1 && recent.bytes == 1);
     }
 }

@@ -55,6 +55,8 @@ pub(super) struct LogReader {
     pub(super) datasets: Vec<Dataset>,
     users: Arc<Users>,
     prepared: PreparedTransactions,
+    /// What is told again behind each chunk.
+    pub(super) recent: Recent,
     /// Where the pulls that read up to now end.
     target: Option<Place>,
     /// Before it a pull can't end: a table was read whole there.
@@ -85,8 +87,6 @@ pub(super) struct Dataset {
     stopped_at: Option<Instant>,
     /// Until when a snapshot of it may lack what nobody would tell again.
     pub(super) unsettled_until: Option<Instant>,
-    /// What is told again behind each chunk.
-    pub(super) recent: Recent,
 }
 
 impl Dataset {
@@ -105,12 +105,6 @@ impl Dataset {
     /// Whether a snapshot of it may lack what nobody would tell again.
     pub(super) fn is_unsettled(&self) -> bool {
         self.unsettled_until.is_some_and(|until| Instant::now() < until)
-    }
-
-    /// Has everything read anew before the log counts again.
-    fn forget(&mut self) {
-        self.standing.forget();
-        self.recent.clear();
     }
 
     /// Whether something of it is left to be read beside the log.
@@ -153,7 +147,6 @@ impl LogReader {
             lists_later: false,
             stopped_at: None,
             unsettled_until: None,
-            recent: Recent::default(),
         };
         let mut reader = Self {
             settings: settings.clone(),
@@ -170,6 +163,7 @@ impl LogReader {
             datasets: request.datasets.iter().map(dataset).collect(),
             users: Arc::default(),
             prepared: PreparedTransactions::default(),
+            recent: Recent::default(),
             target: None,
             whole_at: None,
             window: None,
@@ -275,7 +269,8 @@ impl LogReader {
             self.whole_at = None;
             pull.must_end = true;
         }
-        let holds_on = self.window.as_ref().is_some_and(Window::holds_pull);
+        // The pull has the list of keys, and what goes with it comes at its place.
+        let holds_on = self.window.as_ref().is_some_and(Window::is_keys);
         !holds_on && pull.is_enough(!self.is_behind())
     }
 
@@ -352,8 +347,13 @@ impl LogReader {
 
     /// Does what a statement means for the tables that are read.
     async fn obey(&mut self, pull: &mut Pull<'_>, effect: Effect, database: &str, text: &str) -> Result<(), FlowError> {
+        let is_prepared = self.transaction.as_ref().is_some_and(|transaction| transaction.is_prepared);
         match effect {
             Effect::Begin | Effect::Commit | Effect::Nothing => return Ok(()),
+            _ if is_prepared => {
+                self.prepared.spoil(&self.xid());
+                return Ok(());
+            }
             Effect::CommitsPrepared => return self.commit_prepared(pull).await,
             Effect::UndoesPrepared => {
                 self.prepared.end(&self.xid());
@@ -388,7 +388,7 @@ impl LogReader {
                 Effect::Truncate if !dataset.listens_at(&self.at.place) => {}
                 Effect::Truncate => {
                     self.flush(pull, index).await?;
-                    self.datasets[index].recent.clear();
+                    self.recent.clear(index);
                     pull.count(1);
                     self.datasets[index].is_told = true;
                     pull.send(Pulled::Truncated { dataset: index }).await?;
@@ -403,7 +403,7 @@ impl LogReader {
         Ok(())
     }
 
-    /// What the application calls the prepared transaction that the one at hand ends.
+    /// What the application calls the transaction at hand, or the prepared one that it ends.
     fn xid(&self) -> Vec<u8> {
         self.transaction.as_ref().and_then(|transaction| transaction.xid.clone()).unwrap_or_default()
     }
@@ -460,14 +460,30 @@ impl LogReader {
                 continue;
             }
             self.touched.insert(index);
-            if self.sees_prepared && dataset.standing.join.is_some() && !dataset.recent.add(rows) {
-                // What is being read would lack them; it is read again when nothing is to be told again.
-                self.window.take_if(|window| window.dataset == index);
-                dataset.unsettled_until = Some(Instant::now() + SEEN_AFTER);
+            if self.sees_prepared && dataset.standing.join.is_some() {
+                self.remember(index, rows);
             }
             self.append(pull, index, rows).await?;
         }
         Ok(())
+    }
+
+    /// Keeps rows of a table that is being read, to tell them again behind what is read of it.
+    fn remember(&mut self, index: usize, rows: &Arc<Rows>) {
+        let is_mine = |window: &mut Window| window.dataset == index;
+        if !self.window.as_mut().is_some_and(is_mine) {
+            self.recent.forget_seen(index);
+        }
+        if self.recent.add(index, rows) {
+            return;
+        }
+        // What is being read would lack them; it is read again when nothing is to be told again.
+        let dataset = &mut self.datasets[index];
+        if self.window.take_if(is_mine).is_some_and(|window| window.is_keys()) {
+            dataset.standing.join = Some(Join::default());
+            dataset.lists_later = true;
+        }
+        dataset.unsettled_until = Some(Instant::now() + SEEN_AFTER);
     }
 
     /// Appends rows to a dataset.
@@ -504,7 +520,8 @@ impl LogReader {
     pub(super) async fn stop(&mut self, pull: &mut Pull<'_>, index: usize, reason: String) -> Result<(), FlowError> {
         let dataset = &mut self.datasets[index];
         dataset.builder = None;
-        dataset.forget();
+        dataset.standing.forget();
+        self.recent.clear(index);
         dataset.standing.stopped = Some(reason);
         dataset.stopped_at = Some(Instant::now());
         self.window.take_if(|window| window.dataset == index);
@@ -516,8 +533,10 @@ impl LogReader {
         self.flush(pull, index).await?;
         self.window.take_if(|window| window.dataset == index);
         let dataset = &mut self.datasets[index];
-        dataset.forget();
+        dataset.standing.forget();
         dataset.lists_later = dataset.is_told;
+        dataset.unsettled_until = self.sees_prepared.then(|| Instant::now() + SEEN_AFTER);
+        self.recent.clear(index);
         self.look(index).await?;
         let dataset = &mut self.datasets[index];
         if dataset.standing.stopped.is_none() {
@@ -558,7 +577,8 @@ impl LogReader {
             Ok(table) => {
                 let has_stopped = dataset.standing.stopped.take().is_some();
                 if table.layout != dataset.standing.layout || has_stopped {
-                    dataset.forget();
+                    dataset.standing.forget();
+                    self.recent.clear(index);
                     dataset.lists_later = dataset.is_told;
                 }
                 dataset.standing.layout.clone_from(&table.layout);
@@ -567,7 +587,8 @@ impl LogReader {
             Err(problems) => {
                 dataset.table = None;
                 dataset.builder = None;
-                dataset.forget();
+                dataset.standing.forget();
+                self.recent.clear(index);
                 dataset.standing.stopped = Some(problems.join("; "));
                 dataset.stopped_at = Some(Instant::now());
             }
