@@ -11,7 +11,7 @@ use levada_flow::{FlowError, Retry, Secret};
 use levada_model::connection::{Connection, Place, Tls};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Error, IoError, OptsBuilder, SslOpts};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// MySQL's port.
 const PORT: u16 = 3306;
@@ -114,6 +114,7 @@ impl Settings {
         };
         let connection = connected.map_err(|error| self.refused(error))?;
         let mut session = Session {
+            began_at: Instant::now(),
             connection: Some(connection),
             settings: self.clone(),
             is_mariadb: false,
@@ -186,6 +187,7 @@ fn tls_options(tls: Tls) -> Result<SslOpts, FlowError> {
 pub struct Session {
     /// Only taken out by drop.
     connection: Option<Conn>,
+    began_at: Instant,
     settings: Settings,
     /// Whether the server is MariaDB and not MySQL.
     pub is_mariadb: bool,
@@ -234,6 +236,11 @@ impl Session {
     /// Whether the session may be used again.
     pub fn is_usable(&self) -> bool {
         !self.is_working && !self.is_disconnected()
+    }
+
+    /// What the server knows it by.
+    pub(super) fn thread(&self) -> Thread {
+        Thread { id: self.id(), began_at: self.began_at }
     }
 
     /// The bare connection, for what is no query.
@@ -295,20 +302,35 @@ impl Drop for Session {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take().filter(|_| self.is_working) else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let thread = Thread { id: connection.id(), began_at: self.began_at };
         // A closed connection alone is noticed by the server when it next sends something, and the
         // driver would read all that is still to come.
         let settings = self.settings.clone();
         runtime.spawn(async move {
-            kill(&settings, connection.id()).await;
+            kill(&settings, thread).await;
             drop(connection);
         });
     }
 }
 
+/// A session as its server knows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Thread {
+    id: u32,
+    began_at: Instant,
+}
+
 /// Ends another session of ours, its transaction and its locks, if the server lets us.
-pub(super) async fn kill(settings: &Settings, id: u32) {
+pub(super) async fn kill(settings: &Settings, Thread { id, began_at }: Thread) {
     let killed = async {
         let mut session = settings.connect().await?;
+        let uptime: Result<Option<(String, u64)>, _> = session.query_first("SHOW GLOBAL STATUS LIKE 'Uptime'").await;
+        let uptime = uptime.during(|| "nobody knows since when the server runs".to_owned())?;
+        let is_younger = uptime.is_some_and(|(_, seconds)| Duration::from_secs(seconds + 1) < began_at.elapsed());
+        if is_younger || session.id() <= id {
+            // The server was restarted, and the number may be somebody else's.
+            return Ok(());
+        }
         session.run(&format!("KILL {id}"), || format!("session {id} can't be ended")).await
     };
     if let Err(error) = killed.await {

@@ -88,8 +88,7 @@ pub(super) struct LogStream {
     is_described: bool,
     /// By the table's number in the log.
     layouts: HashMap<u64, Arc<Layout>>,
-    /// The connection's number at the server.
-    id: u32,
+    thread: config::Thread,
     settings: Settings,
 }
 
@@ -97,8 +96,8 @@ impl Drop for LogStream {
     fn drop(&mut self) {
         // The server would go on sending, and keep the files that it sends.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (settings, id) = (self.settings.clone(), self.id);
-            runtime.spawn(async move { config::kill(&settings, id).await });
+            let (settings, thread) = (self.settings.clone(), self.thread);
+            runtime.spawn(async move { config::kill(&settings, thread).await });
         }
     }
 }
@@ -117,7 +116,7 @@ impl LogStream {
             session.query_drop(setting).await.during(failed)?;
         }
         let request = BinlogStreamRequest::new(server_id).with_filename(from.file.as_bytes()).with_pos(from.position);
-        let id = session.id();
+        let thread = session.thread();
         let opened = session.into_connection().get_binlog_stream(request).await;
         let stream = opened.map_err(|error| told(place, error))?;
         Ok(Self {
@@ -125,7 +124,7 @@ impl LogStream {
             at: from.clone(),
             is_described: false,
             layouts: HashMap::new(),
-            id,
+            thread,
             settings: settings.clone(),
         })
     }
