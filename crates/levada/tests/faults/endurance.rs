@@ -96,7 +96,8 @@ impl Writers {
 
 fn write(source: &Database, chance: &mut Chance, seed: u64) {
     let workload = source.system().workload();
-    let transaction = (workload.transaction)(chance);
+    let prepared = workload.prepared.filter(|_| chance.below(20) == 0);
+    let transaction = prepared.unwrap_or(workload.transaction)(chance);
     if let Err(error) = source.sql("shop", &transaction) {
         // Writers and changes of tables hold each other up; one of them is told to try again.
         assert!(workload.is_passing(&error), "seed {seed}: {error} in {transaction}");

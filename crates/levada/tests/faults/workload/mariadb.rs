@@ -9,6 +9,7 @@ pub const MARIADB: Workload = Workload {
     compared: &COMPARED,
     first_rows,
     transaction,
+    prepared: Some(prepared),
     alterations: &[
         "ALTER TABLE items MODIFY quantity INT",
         "ALTER TABLE items MODIFY quantity BIGINT",
@@ -116,7 +117,6 @@ fn transaction(chance: &mut Chance) -> String {
         0 => "TRUNCATE bag".to_owned(),
         1 => "TRUNCATE items".to_owned(),
         2 => "TRUNCATE kinds".to_owned(),
-        3..=20 => prepared(chance),
         _ => transaction_of(chance, statement),
     }
 }

@@ -23,6 +23,9 @@ pub struct Workload {
     pub first_rows: fn(u64) -> String,
     /// One random transaction.
     pub transaction: fn(&mut Chance) -> String,
+    /// One in two phases, if servers have them by default; not where they are killed: what MariaDB then makes of it
+    /// is not what its log says.
+    pub prepared: Option<fn(&mut Chance) -> String>,
     /// Changes of tables that every row comes through.
     pub alterations: &'static [&'static str],
     /// Parts of what a writer is told that got into another one's way.

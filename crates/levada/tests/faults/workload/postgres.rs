@@ -9,6 +9,7 @@ pub const POSTGRES: Workload = Workload {
     compared: &COMPARED,
     first_rows,
     transaction,
+    prepared: None,
     alterations: &[
         "ALTER TABLE items ALTER COLUMN quantity TYPE int",
         "ALTER TABLE items ALTER COLUMN quantity TYPE bigint",
