@@ -31,13 +31,11 @@ pub async fn run(args: &VerifyArgs) -> Result<bool> {
             comparisons.iter().map(|one| serde_json::json!({ "equal": one.is_equal(), "comparison": one })).collect();
         show::json(&serde_json::json!({ "comparisons": rows }));
     }
-    if comparisons.is_empty() && args.as_of.is_some() {
-        bail!("there is nothing to compare: no history is delivered, and live tables know no past");
-    }
     if comparisons.is_empty() {
         bail!(
             "there is nothing to compare: {}",
             match &args.workspace {
+                _ if args.as_of.is_some() => "no history is delivered, and live tables know no past".to_owned(),
                 Some(workspace) => format!("nothing is delivered to a workspace {workspace}"),
                 None => "the blueprint in force delivers nothing by the workers in question".to_owned(),
             }

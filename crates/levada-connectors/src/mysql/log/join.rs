@@ -39,26 +39,32 @@ pub(super) struct Window {
     pub(super) dataset: usize,
     /// Where in the log it is the state.
     seen: Place,
-    rows: Option<RecordBatch>,
-    /// Whether it is the list of all keys, which the pull has already.
-    is_keys: bool,
-    /// Whether nothing was read, and only the log counts from here on.
-    is_beginning: bool,
+    read: Read,
     /// What is left to read behind it.
     next: Option<Join>,
     /// Whether the table's definition was looked at in its snapshot, and not before.
     pub(super) is_first: bool,
 }
 
+/// What a snapshot was asked for.
+enum Read {
+    /// Only its place: from there on the log counts.
+    Beginning,
+    /// A chunk of rows; `None`: there were none.
+    Chunk(Option<RecordBatch>),
+    /// The list of all keys, which the pull has already.
+    Keys,
+}
+
 impl Window {
     /// Whether it is a list of keys, which the pull has already.
     pub(super) fn is_keys(&self) -> bool {
-        self.is_keys
+        matches!(self.read, Read::Keys)
     }
 
     /// Whether rows were looked for.
     pub(super) fn has_rows(&self) -> bool {
-        !self.is_beginning
+        !matches!(self.read, Read::Beginning)
     }
 }
 
@@ -180,18 +186,15 @@ impl LogReader {
             // From this place on the log counts, and tells again what a chunk may lack.
             self.end_reading().await?;
             self.datasets[index].unsettled_until = Some(Instant::now() + SEEN_AFTER);
-            let next = Some(join);
-            let (is_keys, is_beginning) = (false, true);
-            self.window = Some(Window { dataset: index, seen, rows: None, is_keys, is_beginning, next, is_first });
+            self.window = Some(Window { dataset: index, seen, read: Read::Beginning, next: Some(join), is_first });
             return Ok(true);
         }
         self.session.work();
-        let is_keys = join.is_read;
-        let read = match is_keys {
-            false => self.read_chunk(&table, &order, join).await.map(|(rows, next)| (rows, Some(next))),
-            true => self.list_keys(pull, index, &table).await.map(|()| (None, None)),
+        let read = match join.is_read {
+            false => self.read_chunk(&table, &order, join).await.map(|(rows, next)| (Read::Chunk(rows), Some(next))),
+            true => self.list_keys(pull, index, &table).await.map(|()| (Read::Keys, None)),
         };
-        let (rows, next) = match read {
+        let (read, next) = match read {
             Ok(read) => read,
             // What can't be read in one table is no reason to leave the others alone.
             Err(error) if error.retry == Retry::Never => {
@@ -205,8 +208,7 @@ impl LogReader {
         failpoint("join.read")?;
         self.end_reading().await?;
         self.session.rest();
-        let is_beginning = false;
-        self.window = Some(Window { dataset: index, seen, rows, is_keys, is_beginning, next, is_first });
+        self.window = Some(Window { dataset: index, seen, read, next, is_first });
         Ok(true)
     }
 
@@ -277,10 +279,10 @@ impl LogReader {
         self.flush(pull, index).await?;
         let dataset = &mut self.datasets[index];
         (dataset.standing.is_unread, dataset.standing.join) = (false, window.next);
-        if window.is_keys {
+        if matches!(window.read, Read::Keys) {
             dataset.coverage = Coverage::ChangesAndKeys;
         }
-        if let Some(rows) = window.rows {
+        if let Read::Chunk(Some(rows)) = window.read {
             pull.count(rows.num_rows());
             self.datasets[index].is_told = true;
             pull.send(Pulled::Changes { dataset: index, rows: as_upserts(&rows), kept: Vec::new() }).await?;

@@ -45,6 +45,12 @@ impl Prepared {
         self.rows.is_some() && self.touched.contains(&dataset)
     }
 
+    /// Remembers only whose tables it has changed; gives how many bytes that frees.
+    fn forget_rows(&mut self) -> usize {
+        self.rows = None;
+        std::mem::take(&mut self.bytes)
+    }
+
     /// The rows that are here.
     pub(super) fn into_rows(self) -> Vec<Arc<Rows>> {
         self.rows.unwrap_or_default()
@@ -77,16 +83,15 @@ impl PreparedTransactions {
         kept.push(Arc::new(rows));
         while self.bytes > KEPT_BYTES_MAX {
             let Some(largest) = self.open.values_mut().max_by_key(|prepared| prepared.bytes) else { break };
-            self.bytes -= std::mem::take(&mut largest.bytes);
-            largest.rows = None;
+            self.bytes -= largest.forget_rows();
         }
     }
 
     /// It has done something that its rows don't tell.
     pub(super) fn spoil(&mut self, xid: &[u8]) {
         let Some(prepared) = self.open.get_mut(xid) else { return };
-        self.bytes -= std::mem::take(&mut prepared.bytes);
-        (prepared.rows, prepared.users) = (None, Arc::default());
+        self.bytes -= prepared.forget_rows();
+        prepared.users = Arc::default();
     }
 
     /// It has ended, one way or the other; `None`: it was not seen, or has no name.

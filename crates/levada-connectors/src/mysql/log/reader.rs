@@ -221,7 +221,7 @@ impl LogReader {
                 }
             }
             let wait = pull.wait(self.is_behind());
-            let users = Arc::clone(&self.users);
+            let users = &self.users;
             let wants = |database: &str, table: &str| users.contains_key(&key(database, table));
             match tokio::time::timeout(wait, self.stream.next(wants)).await {
                 Ok(heard) => {
