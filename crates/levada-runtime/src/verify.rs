@@ -158,12 +158,12 @@ async fn compare_export(
 ) -> Vec<Comparison> {
     // A live table knows no past.
     let live = spec.live.as_ref().filter(|_| as_of.is_none());
-    let live = live.map(|_| (Copy::Live { export: address.clone() }, Versions::All { is_history: false }));
+    let live = live.map(|_| (Copy::Live { export: address.clone() }, Versions::Live));
     let versions = match (as_of, spec.history_retention) {
         (Some(moment), _) => Versions::At(moment),
         // Versions that retention lets go may be there or not, on both sides.
         (None, Some(kept)) => Versions::ClosedSince(schedule::before(runtime.clock.now(), kept)),
-        (None, None) => Versions::All { is_history: true },
+        (None, None) => Versions::All,
     };
     let history = spec.history.as_ref().map(|_| (Copy::History { export: address.clone() }, versions));
     let mut comparisons = Vec::new();
@@ -185,7 +185,7 @@ async fn compare_table(
 ) -> Result<Comparison, JobError> {
     let table = jobs::delivered_table(export, spec, runtime.clock.now());
     check_kept(runtime, spec, versions)?;
-    let is_history = versions != Versions::All { is_history: false };
+    let is_history = versions != Versions::Live;
     let mut sink = runtime.connect.sink(&spec.connection).await?;
     let mut mark = sink.marks(std::slice::from_ref(&table)).await?.pop().flatten();
     loop {
@@ -201,7 +201,7 @@ async fn compare_table(
         let (reading, batch, stored_versions) = match versions {
             Versions::At(moment) => {
                 let batch = runtime.store.resolve(&spec.source, AsOf::Time(moment)).await?.min(found.batch);
-                (Reading::Live { as_of: Some(batch) }, batch, Versions::All { is_history: false })
+                (Reading::Live { as_of: Some(batch) }, batch, Versions::Live)
             }
             _ if is_history => (Reading::History { as_of: Some(found.batch), since: None }, found.batch, versions),
             _ => (Reading::Live { as_of: Some(found.batch) }, found.batch, versions),
@@ -269,7 +269,7 @@ async fn compare_pulled(
             None => Digest::default(),
             Some(head) => {
                 let rows = runtime.store.read(&of, &dataset.schema, Reading::Live { as_of: Some(head.batch) }).await?;
-                digest(rows, &dataset.schema, Versions::All { is_history: false }).await?
+                digest(rows, &dataset.schema, Versions::Live).await?
             }
         };
         let (batch, other) = (head.as_ref().map(|head| head.batch), Some(other));
@@ -296,8 +296,10 @@ fn with_validity(schema: &Schema) -> Schema {
 /// Which rows of a reading are compared. Times in µs since 1970.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Versions {
-    /// All: live rows, or versions with their validity.
-    All { is_history: bool },
+    /// Live rows: there are no versions.
+    Live,
+    /// All of a history, with their validity.
+    All,
     /// Those of a history that are open or were closed then or later, with their validity.
     ClosedSince(i64),
     /// Those of a history that were valid at a moment, as live rows.
@@ -308,7 +310,7 @@ impl Versions {
     /// Whether one of a history counts that is valid from one time until before another.
     fn has(self, from: i64, to: Option<i64>) -> bool {
         match self {
-            Self::All { .. } => true,
+            Self::Live | Self::All => true,
             Self::ClosedSince(since) => to.is_none_or(|to| to >= since),
             Self::At(moment) => from <= moment && to.is_none_or(|to| to > moment),
         }
@@ -331,7 +333,7 @@ fn check_kept(runtime: &Runtime, spec: &ExportSpec, versions: Versions) -> Resul
 async fn digest(mut rows: RowStream, schema: &Schema, versions: Versions) -> Result<Digest, FlowError> {
     let own = schema.columns.len();
     let (width, hasher) = match versions {
-        Versions::All { is_history: false } => (own, RowHasher::new(schema)),
+        Versions::Live => (own, RowHasher::new(schema)),
         Versions::At(_) => (own + 2, RowHasher::new(schema)),
         _ => (own + 2, RowHasher::new(&with_validity(schema))),
     };
