@@ -5,11 +5,13 @@
 
 use crate::connection::{Connection, ContainerKind};
 use crate::name::*;
+use crate::outline::Outlines;
 use crate::period::Period;
 use crate::schema::Schema;
 use crate::{DataType, Span, Spanned};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// The whole ecosystem.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +38,8 @@ pub struct Model {
     pub unread: Unread,
     /// Finds objects by folded name. Made by [`Model::index`].
     pub index: Index,
+    /// Every object of the whole model, also where this value is a part of it.
+    pub outlines: Arc<Outlines>,
 }
 
 /// What was declared and could not be read: a finding says why, and whoever refers to it makes no

@@ -30,6 +30,8 @@ impl Span {
 thread_local! {
     /// The file whose cached fragment this thread is reading.
     static FILE: Cell<FileId> = const { Cell::new(FileId(0)) };
+    /// Whether this thread writes values without their places.
+    static IS_UNPLACED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs `read`, in which every span that is read is one of `file`.
@@ -40,10 +42,18 @@ pub(crate) fn within<T>(file: FileId, read: impl FnOnce() -> T) -> T {
     read
 }
 
+/// Runs `write`, in which all places look alike: what is written says what stands there, not where.
+pub(crate) fn unplaced<T>(write: impl FnOnce() -> T) -> T {
+    let before = IS_UNPLACED.replace(true);
+    let written = write();
+    IS_UNPLACED.set(before);
+    written
+}
+
 /// The offset alone: which number its file has is known only when a folder is loaded.
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.offset.serialize(serializer)
+        if IS_UNPLACED.get() { 0.serialize(serializer) } else { self.offset.serialize(serializer) }
     }
 }
 

@@ -19,14 +19,16 @@ pub mod lint;
 pub mod plan;
 pub mod platform;
 pub mod policy;
+pub mod reach;
 mod text;
 
-pub use blueprint::{Blueprint, Generation, Node, NodeSpec, freeze};
+pub use blueprint::{Advance, Blueprint, Generation, Node, NodeSpec, freeze};
 pub use broker::{Assignment, assign};
 pub use diff::{Delta, NodeChange, diff};
 pub use evolution::evolve;
 pub use explain::{ExplainError, Explanation, explain};
 pub use graph::{GraphFormat, IntentionGraph, weave};
 pub use lint::lint;
-pub use plan::{Plan, PlanOutcome, plan};
+pub use plan::{PartOutcome, Plan, PlanOutcome, plan, plan_part};
 pub use platform::{Capabilities, Part, Platform, PlatformRegistry, Rendering, lint_parts, render};
+pub use reach::Reach;

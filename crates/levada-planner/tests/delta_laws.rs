@@ -186,11 +186,12 @@ proptest! {
 #[test]
 fn a_second_plan_of_the_worked_example_says_there_is_nothing_to_do() {
     let model = northwind().build();
-    let first = plan(&model, &registry(), None, "first".to_owned()).expect("no errors").plan;
-    assert_eq!(first.delta.changes.len(), 8);
-    let again = plan(&model, &registry(), Some(&first.blueprint), "second".to_owned()).expect("no errors").plan;
-    assert!(again.is_empty() && again.contracts.is_empty());
-    let text = levada_planner::plan::write::write(&again, levada_planner::plan::PlanFormat::Text, &|_| String::new());
+    let first = plan(&model, &registry(), None, "first".to_owned()).expect("no errors");
+    assert_eq!(first.plan.delta.changes.len(), 8);
+    let again = plan(&model, &registry(), Some(&first.blueprint), "second".to_owned()).expect("no errors");
+    assert!(again.plan.is_empty() && again.plan.contracts.is_empty());
+    let text =
+        levada_planner::plan::write::write(&again.plan, levada_planner::plan::PlanFormat::Text, &|_| String::new());
     assert_eq!(text, "no changes: generation 1 is what the model says\n");
 }
 
@@ -250,13 +251,13 @@ fn of_two_platforms_that_deliver_into_one_folder_the_primary_has_the_plain_one()
 fn text_of_the_model_forges_no_lines_of_a_plan() {
     use levada_planner::plan::{PlanFormat, write};
     let model = northwind().build();
-    let first = plan(&model, &registry(), None, "first".to_owned()).expect("no errors").plan;
+    let first = plan(&model, &registry(), None, "first".to_owned()).expect("no errors");
     let mut forged = model.clone();
     let store = forged.datastores.iter_mut().find(|store| store.name.as_str() == "NW_Data").expect("there");
     store.datasets[0].table = Some("x\n- Ingest/forged (stop)\u{1b}[2J".to_owned());
-    let second = plan(&forged, &registry(), Some(&first.blueprint), "second".to_owned()).expect("no errors").plan;
+    let second = plan(&forged, &registry(), Some(&first.blueprint), "second".to_owned()).expect("no errors");
     for format in [PlanFormat::Text, PlanFormat::Markdown] {
-        let text = write::write(&second, format, &|_| "here".to_owned());
+        let text = write::write(&second.plan, format, &|_| "here".to_owned());
         assert!(text.contains("x·- Ingest/forged (stop)·"), "{text}");
     }
 }

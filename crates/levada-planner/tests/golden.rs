@@ -10,7 +10,9 @@ use levada_model::locate::line_column;
 use levada_model::name::PlatformName;
 use levada_model::{Address, FileId, Findings, Model, Span, assemble, read_file};
 use levada_planner::plan::PlanFormat;
-use levada_planner::{Blueprint, GraphFormat, Rendering, assign, evolve, explain, graph, lint, plan, weave};
+use levada_planner::{
+    Blueprint, GraphFormat, PlanOutcome, Rendering, assign, evolve, explain, graph, lint, plan, weave,
+};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -201,10 +203,10 @@ impl<'c> Stage<'c> {
         }
     }
 
-    fn planned(&self) -> Result<levada_planner::Plan, Findings> {
+    fn planned(&self) -> Result<PlanOutcome, Findings> {
         let revision = format!("revision of {} files", self.files.len());
         let outcome = plan(&self.model, &registry(), self.in_force.as_ref(), revision)?;
-        Ok(outcome.plan)
+        Ok(outcome)
     }
 
     fn plan(&self, format: &str) -> String {
@@ -215,22 +217,22 @@ impl<'c> Stage<'c> {
             other => panic!("{other} is no format of plans"),
         };
         match self.planned() {
-            Ok(plan) => levada_planner::plan::write::write(&plan, format, &|span| self.place(span)),
+            Ok(outcome) => levada_planner::plan::write::write(&outcome.plan, format, &|span| self.place(span)),
             Err(findings) => format!("refused\n{}", self.printed(&findings)),
         }
     }
 
     fn apply(&mut self) -> String {
-        let plan = self.planned().expect("what is applied has no errors");
-        let text = format!("generation {}\n", plan.blueprint.generation);
-        self.in_force = Some(plan.blueprint);
+        let outcome = self.planned().expect("what is applied has no errors");
+        let text = format!("generation {}\n", outcome.blueprint.generation);
+        self.in_force = Some(outcome.blueprint);
         text
     }
 
     fn render(&self, platform: &str) -> String {
-        let plan = self.planned().expect("what is rendered has no errors");
+        let PlanOutcome { plan, blueprint, .. } = self.planned().expect("what is rendered has no errors");
         let platform: PlatformName = platform.parse().expect("a platform's name");
-        let renderings = levada_planner::render(&self.model, &registry(), &plan.blueprint, &plan.delta);
+        let renderings = levada_planner::render(&self.model, &registry(), &blueprint, &plan.delta);
         match &renderings[&platform] {
             Rendering::Nodes(changes) => changes.keys().map(|address| format!("node {address}\n")).collect(),
             Rendering::Pods(..) => unreachable!("no kind of these tests has pods"),

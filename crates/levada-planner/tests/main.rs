@@ -8,5 +8,6 @@ mod lint_laws;
 mod models;
 mod platforms;
 mod random;
+mod reach_laws;
 mod scale;
 mod worked_example;

@@ -285,7 +285,7 @@ impl Builder {
 
     pub fn build(mut self) -> Model {
         self.model.index();
-        self.model
+        self.model.outlined()
     }
 }
 
@@ -297,7 +297,7 @@ pub fn column(column: &str, data_type: DataType, key: bool) -> Column {
     Column { name: name(column), documentation: None, from: None, data_type, nullable: !key, key, classification: None }
 }
 
-fn requirements(terms: &str, span: Span) -> Requirements {
+pub fn requirements(terms: &str, span: Span) -> Requirements {
     let words: Vec<&str> = terms.split(' ').collect();
     let latency = match words[0] {
         "seconds" => Latency::Seconds,

@@ -28,7 +28,7 @@ fn wide(stores: usize) -> Model {
 #[test]
 fn one_dataset_more_among_a_thousand_stores_changes_two_nodes() {
     let model = wide(STORES);
-    let first = plan(&model, &registry(), None, "first".to_owned()).expect("no errors").plan;
+    let first = plan(&model, &registry(), None, "first".to_owned()).expect("no errors");
     let mut grown = model.clone();
     let position = grown.workspaces.iter().position(|it| it.name.as_str() == "W7").expect("there");
     let group = &mut grown.workspaces[position].groups[0];
@@ -37,8 +37,8 @@ fn one_dataset_more_among_a_thousand_stores_changes_two_nodes() {
         is_deprecated_allowed: false,
     };
     group.sinks.push(sink);
-    let second = plan(&grown, &registry(), Some(&first.blueprint), "second".to_owned()).expect("no errors").plan;
-    let kinds: Vec<NodeKind> = second.delta.changes.keys().map(|address| address.kind()).collect();
+    let second = plan(&grown, &registry(), Some(&first.blueprint), "second".to_owned()).expect("no errors");
+    let kinds: Vec<NodeKind> = second.plan.delta.changes.keys().map(|address| address.kind()).collect();
     assert_eq!(kinds, [NodeKind::Ingest, NodeKind::Export]);
 }
 
@@ -63,10 +63,10 @@ fn deep(data_type: levada_model::DataType) -> Model {
 #[test]
 fn a_change_of_all_datasets_of_one_workspace_finds_all_causes() {
     let model = deep(levada_model::DataType::Varchar(40));
-    let first = plan(&model, &registry(), None, "first".to_owned()).expect("no errors").plan;
-    assert_eq!(first.causes.len(), SINKS + 1);
+    let first = plan(&model, &registry(), None, "first".to_owned()).expect("no errors");
+    assert_eq!(first.plan.causes.len(), SINKS + 1);
     let wider = deep(levada_model::DataType::Text);
-    let second = plan(&wider, &registry(), Some(&first.blueprint), "second".to_owned()).expect("no errors").plan;
-    assert_eq!(second.delta.changes.len(), SINKS + 1);
-    assert_eq!(second.causes.len(), SINKS + 1);
+    let second = plan(&wider, &registry(), Some(&first.blueprint), "second".to_owned()).expect("no errors");
+    assert_eq!(second.plan.delta.changes.len(), SINKS + 1);
+    assert_eq!(second.plan.causes.len(), SINKS + 1);
 }

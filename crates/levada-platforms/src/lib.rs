@@ -17,6 +17,9 @@ use kubernetes::{Hosted, Kubernetes, ModelCopy};
 use levada_planner::PlatformRegistry;
 use std::sync::Arc;
 
+/// Names this build's way from a model to a blueprint: what another one froze may have to be frozen anew.
+pub const FORM: &str = env!("LEVADA_COMPILER_FORM");
+
 /// All kinds of this build that a model may name; the recording kind is for tests and not among them.
 pub fn registry() -> PlatformRegistry {
     registry_with(external::External::default(), &Arc::default())

@@ -4,7 +4,7 @@
 use crate::worked_example::{self, load};
 use levada_model::name::PlatformName;
 use levada_planner::platform::{Rendering, render};
-use levada_planner::{Plan, plan};
+use levada_planner::{PlanOutcome, plan};
 use levada_platforms::registry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -34,22 +34,22 @@ fn edited(mut files: Files, replaced: &[(&str, &str)]) -> Files {
     files
 }
 
-fn planned(files: &Files) -> Result<Plan, Vec<&'static str>> {
+fn planned(files: &Files) -> Result<PlanOutcome, Vec<&'static str>> {
     let outcome = plan(&load(files), &registry(), None, "r1".to_owned());
-    outcome.map(|outcome| outcome.plan).map_err(|findings| findings.0.iter().map(|finding| finding.code.0).collect())
+    outcome.map_err(|findings| findings.0.iter().map(|finding| finding.code.0).collect())
 }
 
 /// The codes of everything that is found, warnings included.
 fn found(files: &Files) -> Vec<&'static str> {
     match planned(files) {
-        Ok(plan) => plan.warnings.0.iter().map(|finding| finding.code.0).collect(),
+        Ok(plan) => plan.plan.warnings.0.iter().map(|finding| finding.code.0).collect(),
         Err(codes) => codes,
     }
 }
 
 fn rendered_as(files: &Files, platform: &str) -> Files {
     let (model, plan) = (load(files), planned(files).expect("no errors"));
-    let mut renderings = render(&model, &registry(), &plan.blueprint, &plan.delta);
+    let mut renderings = render(&model, &registry(), &plan.blueprint, &plan.plan.delta);
     let platform: PlatformName = platform.parse().expect("a name");
     let Some(Rendering::Files(tree)) = renderings.remove(&platform) else { panic!("{platform} renders files") };
     tree.into_iter().map(|(path, bytes)| (path, String::from_utf8(bytes).expect("it is text"))).collect()
@@ -258,9 +258,9 @@ fn what_is_counted_is_what_is_rendered() {
 
 #[test]
 fn more_stacks_are_a_migration_that_somebody_has_to_ask_for() {
-    let on = |files: &Files, parent: Option<&Plan>| {
+    let on = |files: &Files, parent: Option<&PlanOutcome>| {
         let parent = parent.map(|parent| &parent.blueprint);
-        plan(&load(files), &registry(), parent, "r1".to_owned()).map(|outcome| outcome.plan)
+        plan(&load(files), &registry(), parent, "r1".to_owned())
     };
     let first = on(&example(&[]), None).expect("no errors");
     let more = example(&[("stacks: 8", "stacks: 40")]);
@@ -269,8 +269,8 @@ fn more_stacks_are_a_migration_that_somebody_has_to_ask_for() {
 
     let moving = example(&[("stacks: 8", "stacks: 40, stacks_before: 8")]);
     let second = on(&moving, Some(&first)).expect("it says what it moves from");
-    assert!(second.delta.is_empty() && !second.is_empty(), "no node changes, and there is something to do");
-    assert_ne!(second.hash, first.hash);
+    assert!(second.plan.delta.is_empty() && !second.plan.is_empty(), "no node changes, and there is something to do");
+    assert_ne!(second.plan.hash, first.plan.hash);
     let tree = rendered(&moving);
     assert_formatted(&tree);
     let [leaves, joins] = ["leaves_Trade", "joins_Trade"].map(|name| {
@@ -281,8 +281,8 @@ fn more_stacks_are_a_migration_that_somebody_has_to_ask_for() {
     });
     assert_eq!((leaves, joins.len()), (vec!["007"], 1));
 
-    assert!(on(&moving, Some(&second)).expect("no errors").is_empty());
-    assert!(on(&more, Some(&second)).expect("it is in force").is_empty());
+    assert!(on(&moving, Some(&second)).expect("no errors").plan.is_empty());
+    assert!(on(&more, Some(&second)).expect("it is in force").plan.is_empty());
     assert!(!rendered(&more).keys().any(|path| path.contains("leaves_") || path.contains("joins_")));
 }
 

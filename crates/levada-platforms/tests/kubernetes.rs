@@ -4,7 +4,7 @@
 use crate::worked_example::load;
 use levada_model::name::PlatformName;
 use levada_planner::platform::{Rendering, render};
-use levada_planner::{Plan, plan};
+use levada_planner::{PlanOutcome, plan};
 use levada_platforms::external::External;
 use levada_platforms::kubernetes::{FILE_BYTES_MAX, ModelCopy};
 use levada_platforms::registry_with;
@@ -46,16 +46,16 @@ fn copy(files: &Files) -> ModelCopy {
     ModelCopy { documents, others }
 }
 
-fn planned_with(files: &Files, copy: ModelCopy) -> Result<Plan, Vec<&'static str>> {
+fn planned_with(files: &Files, copy: ModelCopy) -> Result<PlanOutcome, Vec<&'static str>> {
     let registry = registry_with(External::default(), &Arc::new(copy));
     let outcome = plan(&load(files), &registry, None, "r1".to_owned());
-    outcome.map(|outcome| outcome.plan).map_err(|findings| findings.0.iter().map(|finding| finding.code.0).collect())
+    outcome.map_err(|findings| findings.0.iter().map(|finding| finding.code.0).collect())
 }
 
 /// The codes of everything that is found, warnings included.
 fn found(files: &Files) -> Vec<&'static str> {
     match planned_with(files, copy(files)) {
-        Ok(plan) => plan.warnings.0.iter().map(|finding| finding.code.0).collect(),
+        Ok(plan) => plan.plan.warnings.0.iter().map(|finding| finding.code.0).collect(),
         Err(codes) => codes,
     }
 }
@@ -63,9 +63,9 @@ fn found(files: &Files) -> Vec<&'static str> {
 fn rendering(files: &Files, platform: &str) -> Rendering {
     let model = load(files);
     let registry = registry_with(External::default(), &Arc::new(copy(files)));
-    let plan = plan(&model, &registry, None, "r1".to_owned()).expect("no errors").plan;
+    let plan = plan(&model, &registry, None, "r1".to_owned()).expect("no errors");
     let platform: PlatformName = platform.parse().expect("a name");
-    render(&model, &registry, &plan.blueprint, &plan.delta).remove(&platform).expect("it renders something")
+    render(&model, &registry, &plan.blueprint, &plan.plan.delta).remove(&platform).expect("it renders something")
 }
 
 fn rendered(files: &Files, platform: &str) -> Files {

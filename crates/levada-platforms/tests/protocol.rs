@@ -4,7 +4,7 @@ use crate::worked_example::{files, load};
 use levada_model::model::Described;
 use levada_model::name::PlatformName;
 use levada_planner::platform::{Part, Platform, parts};
-use levada_planner::{Plan, plan};
+use levada_planner::{PlanOutcome, plan};
 use levada_platforms::external::answer::{LintAnswer, RenderAnswer, read_description};
 use levada_platforms::external::question::{Ask, Question};
 use levada_platforms::external::{External, PROTOCOL_SCHEMA, run_fingerprint};
@@ -102,7 +102,7 @@ fn description() -> Value {
 }
 
 /// The worked example on an external platform, with these changes of its files.
-fn planned(files: &BTreeMap<String, String>, edits: &[(&str, &str, &str)]) -> (levada_model::Model, Plan) {
+fn planned(files: &BTreeMap<String, String>, edits: &[(&str, &str, &str)]) -> (levada_model::Model, PlanOutcome) {
     let mut files = files.clone();
     let run = "kind: external\n    run: { command: [python3, it.py] }\n    settings: { out: there, size: 3 }";
     for (path, from, to) in [("ecosystem.yaml", "kind: embedded", run)].iter().chain(edits) {
@@ -116,12 +116,12 @@ fn planned(files: &BTreeMap<String, String>, edits: &[(&str, &str, &str)]) -> (l
         platform.described = Some(Described { run, answer: description() });
     }
     let outcome = plan(&model, &registry(), None, "r1".to_owned()).unwrap_or_else(|findings| panic!("{findings:?}"));
-    (model, outcome.plan)
+    (model, outcome)
 }
 
 fn asked_of(files: &BTreeMap<String, String>, edits: &[(&str, &str, &str)]) -> Value {
     let (model, plan) = planned(files, edits);
-    let parts = parts(&model, &plan.blueprint, &plan.delta);
+    let parts = parts(&model, &plan.blueprint, &plan.plan.delta);
     let entry = &model.ecosystem.platforms[0];
     let previous = BTreeMap::from([("a.json".to_owned(), "00".to_owned())]);
     let question = Question::about_part(Ask::Render, entry, &parts[&entry.name], "r1", Some(&previous));

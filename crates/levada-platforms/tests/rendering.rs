@@ -4,13 +4,13 @@ use crate::worked_example::{files, load};
 use levada_model::Model;
 use levada_model::name::PlatformName;
 use levada_planner::platform::{Platform, Rendering, parts, render};
-use levada_planner::{Blueprint, Plan, PlatformRegistry, diff, plan};
+use levada_planner::{Blueprint, PlanOutcome, PlatformRegistry, diff, plan};
 use levada_platforms::embedded::Embedded;
 use levada_platforms::recording::Recording;
 use std::collections::BTreeMap;
 
 /// The worked example on a platform of a kind, with some texts replaced.
-fn planned(kind: &str, replaced: &[(&str, &str)], parent: Option<&Blueprint>) -> Plan {
+fn planned(kind: &str, replaced: &[(&str, &str)], parent: Option<&Blueprint>) -> PlanOutcome {
     let mut files = files();
     let mut replaced = replaced.to_vec();
     let kind = format!("kind: {kind}");
@@ -21,15 +21,15 @@ fn planned(kind: &str, replaced: &[(&str, &str)], parent: Option<&Blueprint>) ->
         }
     }
     let registry = PlatformRegistry::default().with(Embedded).with(Recording);
-    plan(&load(&files), &registry, parent, "revision".to_owned()).expect("no errors").plan
+    plan(&load(&files), &registry, parent, "revision".to_owned()).expect("no errors")
 }
 
-fn rendered(platform: &dyn Platform, plan: &Plan) -> Rendering {
+fn rendered(platform: &dyn Platform, plan: &PlanOutcome) -> Rendering {
     let name: PlatformName = "Azure Platform".parse().expect("a name");
-    platform.render(&parts(&Model::default(), &plan.blueprint, &plan.delta)[&name])
+    platform.render(&parts(&Model::default(), &plan.blueprint, &plan.plan.delta)[&name])
 }
 
-fn files_of(plan: &Plan) -> BTreeMap<String, Vec<u8>> {
+fn files_of(plan: &PlanOutcome) -> BTreeMap<String, Vec<u8>> {
     match rendered(&Recording, plan) {
         Rendering::Files(files) => files,
         Rendering::Nodes(_) | Rendering::Pods(..) => panic!("the recording kind writes files"),
@@ -44,7 +44,7 @@ const ONE_MORE: (&str, &str) =
 fn the_embedded_kind_hands_its_changes_to_the_runtime() {
     let first = planned("embedded", &[], None);
     let Rendering::Nodes(changes) = rendered(&Embedded, &first) else { panic!("the embedded kind runs nodes") };
-    assert_eq!(changes, first.delta.changes);
+    assert_eq!(changes, first.plan.delta.changes);
     let again = planned("embedded", &[], Some(&first.blueprint));
     assert_eq!(rendered(&Embedded, &again), Rendering::Nodes(BTreeMap::new()));
 }
@@ -53,7 +53,8 @@ fn the_embedded_kind_hands_its_changes_to_the_runtime() {
 fn a_platform_without_nodes_has_no_part() {
     let plan = planned("embedded", &[], None);
     let model = Model::default();
-    let platforms: Vec<&str> = parts(&model, &plan.blueprint, &plan.delta).keys().map(|name| name.as_str()).collect();
+    let platforms: Vec<&str> =
+        parts(&model, &plan.blueprint, &plan.plan.delta).keys().map(|name| name.as_str()).collect();
     assert_eq!(platforms, ["Azure Platform"]);
 }
 
@@ -62,8 +63,8 @@ fn every_platform_of_a_plan_is_rendered_by_its_kind_and_one_that_left_retires() 
     let first = planned("embedded", &[], None);
     let registry = PlatformRegistry::default().with(Embedded).with(Recording);
     let model = load(&files());
-    let renderings = render(&model, &registry, &first.blueprint, &first.delta);
-    assert_eq!(renderings.into_values().collect::<Vec<_>>(), [Rendering::Nodes(first.delta.changes.clone())]);
+    let renderings = render(&model, &registry, &first.blueprint, &first.plan.delta);
+    assert_eq!(renderings.into_values().collect::<Vec<_>>(), [Rendering::Nodes(first.plan.delta.changes.clone())]);
     let nothing = Blueprint { nodes: BTreeMap::new(), ..first.blueprint.clone() };
     let gone = diff(Some(&first.blueprint), &nothing);
     let renderings = render(&Model::default(), &registry, &nothing, &gone);

@@ -38,5 +38,5 @@ fn the_worked_example_is_planned_without_a_finding_as_eight_nodes_and_seven_edge
     assert!(outcome.plan.warnings.0.is_empty(), "{:?}", outcome.plan.warnings);
     let [graph] = &outcome.graphs[..] else { panic!("one platform, one graph") };
     assert_eq!((graph.nodes.len(), graph.edges.len()), (8, 7));
-    assert_eq!(outcome.plan.blueprint.nodes.len(), 8);
+    assert_eq!(outcome.blueprint.nodes.len(), 8);
 }

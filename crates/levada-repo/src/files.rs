@@ -3,8 +3,7 @@
 use levada_model::address::DatasetRef;
 use levada_model::locate::column_spans;
 use levada_model::name::ColumnName;
-use levada_model::{Address, FileId, Findings, Fingerprint, Model, Span};
-use rayon::prelude::*;
+use levada_model::{Address, FileId, Findings, Model, Span};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -111,16 +110,6 @@ impl FileTable {
     pub fn text(&self, file: FileId) -> Option<String> {
         let bytes = std::fs::read(self.root.join(self.path(file)?)).ok()?;
         Some(String::from_utf8(bytes).unwrap_or_else(|error| without_invalid(error.as_bytes())))
-    }
-
-    /// The content of all files as they are now; one that has gone counts as empty.
-    pub fn fingerprint(&self) -> Fingerprint {
-        let of_file = |path: &String| {
-            let bytes = std::fs::read(self.root.join(path)).unwrap_or_default();
-            [Fingerprint::of_bytes(path.as_bytes()), Fingerprint::of_bytes(&bytes)]
-        };
-        let parts: Vec<[Fingerprint; 2]> = self.paths.par_iter().map(of_file).collect();
-        Fingerprint::of_all(parts.into_iter().flatten())
     }
 
     /// A file's text with its lines, read once for all places in it.

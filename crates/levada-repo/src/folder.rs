@@ -1,13 +1,10 @@
 //! A model folder: which files belong to it, and loading them.
 
-use crate::cache::{self, Shard};
 use crate::files::FileTable;
-use crate::private::make_private;
 use crate::revision::{Revision, revision};
 use ignore::{DirEntry, WalkBuilder};
 use levada_model::fingerprint::Fingerprint;
-use levada_model::{FileId, Findings, Fragment, Model};
-use rayon::prelude::*;
+use levada_model::{Findings, Model};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -90,6 +87,8 @@ pub struct Loaded {
     pub findings: Findings,
     /// Resolves spans.
     pub files: FileTable,
+    /// Of all files of the model as they were read: paths and bytes.
+    pub content: Fingerprint,
 }
 
 /// Loads the model of a folder, and parses all of it.
@@ -128,59 +127,13 @@ impl Folder {
     /// # Errors
     /// Where a file or folder can't be read.
     pub fn load(&self, cache: Option<&Path>) -> Result<Loaded, RepoError> {
-        let paths = self.paths()?;
-        let read = match cache.filter(|folder| make_private(folder).is_ok()) {
-            Some(folder) => self.read_cached(&paths, folder)?,
-            None => {
-                paths.par_iter().enumerate().map(|(index, path)| self.read(index, path)).collect::<Result<_, _>>()?
-            }
-        };
-        let (fragments, file_findings): (Vec<Fragment>, Vec<Findings>) = read.into_iter().unzip();
-        let read_code = |path: &str| std::fs::read_to_string(self.root.join(path)).ok();
-        let (model, mut findings) = levada_model::assemble(paths.iter().cloned().zip(fragments).collect(), &read_code);
-        file_findings.into_iter().for_each(|found| findings.extend(found));
-        findings.sort();
-        Ok(Loaded { model, findings, files: FileTable::new(self.root.clone(), paths) })
+        self.survey(cache)?.whole()
     }
 
-    fn read(&self, index: usize, path: &str) -> Result<(Fragment, Findings), RepoError> {
-        Ok(levada_model::read_file(file_id(index), path, &self.text(path)?))
-    }
-
-    fn text(&self, path: &str) -> Result<Vec<u8>, RepoError> {
+    /// The bytes of a file below the folder.
+    pub(crate) fn text(&self, path: &str) -> Result<Vec<u8>, RepoError> {
         let read = |source| RepoError::ReadFile { path: PathBuf::from(path), source };
         std::fs::read(self.root.join(path)).map_err(read)
-    }
-
-    /// Reads all files, shard by shard of the cache; in the order of `paths`.
-    fn read_cached(&self, paths: &[String], folder: &Path) -> Result<Vec<(Fragment, Findings)>, RepoError> {
-        let mut shards: Vec<Vec<usize>> = vec![Vec::new(); cache::SHARDS];
-        for (index, path) in paths.iter().enumerate() {
-            shards[cache::shard_of(path)].push(index);
-        }
-        let read = shards.into_par_iter().enumerate().map(|(number, indices)| {
-            let mut shard = Shard::open(folder, number);
-            let read = indices.into_iter().map(|index| Ok((index, self.read_in(&mut shard, index, &paths[index])?)));
-            let read: Vec<_> = read.collect::<Result<_, RepoError>>()?;
-            shard.close();
-            Ok(read)
-        });
-        let mut read: Vec<_> = read.collect::<Result<Vec<_>, RepoError>>()?.into_iter().flatten().collect();
-        read.sort_unstable_by_key(|(index, _)| *index);
-        Ok(read.into_iter().map(|(_, read)| read).collect())
-    }
-
-    fn read_in(&self, shard: &mut Shard, index: usize, path: &str) -> Result<(Fragment, Findings), RepoError> {
-        let text = self.text(path)?;
-        let key = cache::key(path, &text);
-        if let Some(fragment) = shard.find(key, file_id(index)) {
-            return Ok((fragment, Findings::default()));
-        }
-        let (fragment, findings) = levada_model::read_file(file_id(index), path, &text);
-        if findings.0.is_empty() {
-            shard.keep(key, &fragment);
-        }
-        Ok((fragment, findings))
     }
 
     /// The git revision of the folder; `None` outside git, or without git.
@@ -252,7 +205,7 @@ impl Folder {
     }
 
     /// The paths of all files of the model, from the root and with `/`, sorted.
-    fn paths(&self) -> Result<Vec<String>, RepoError> {
+    pub(crate) fn paths(&self) -> Result<Vec<String>, RepoError> {
         let mut paths = Vec::new();
         for entry in self.entries() {
             let entry = entry?;
@@ -263,10 +216,6 @@ impl Folder {
         paths.sort_unstable();
         Ok(paths)
     }
-}
-
-fn file_id(index: usize) -> FileId {
-    FileId(u32::try_from(index).expect("a file system holds fewer files than u32"))
 }
 
 fn is_loop(error: &ignore::Error) -> bool {

@@ -4,7 +4,8 @@
 //! and parsed on all cores; the result does not depend on the order. Knows no lint, no state and no
 //! terminal: whoever shows findings asks the table for their places.
 //!
-//! A cache keeps what files said; without one every load parses every file.
+//! A cache keeps what files said; without one every load parses every file. A [`Survey`] knows every file
+//! by its sketch, and loads the whole model or a part of it.
 
 mod cache;
 mod files;
@@ -14,6 +15,7 @@ mod git;
 mod private;
 pub mod rendered;
 mod revision;
+mod survey;
 
 pub use files::{FileTable, Place};
 pub use folder::{Folder, Loaded, RepoError, load, load_cached};
@@ -21,3 +23,4 @@ pub use following::{Checkout, FollowError, LaidOut};
 pub use git::GitError;
 pub use private::make_private;
 pub use revision::{Revision, revision};
+pub use survey::Survey;

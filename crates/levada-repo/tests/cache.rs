@@ -52,7 +52,9 @@ impl Setting {
     fn shards(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.cache()).expect("the cache is there");
         let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
-        paths.retain(|path| path.extension().is_some_and(|extension| extension == "cache"));
+        paths.retain(|path| {
+            path.extension().is_some_and(|extension| extension == "sketches" || extension == "fragments")
+        });
         paths.sort();
         paths
     }
@@ -61,10 +63,20 @@ impl Setting {
 /// Everything in a model but the index, whose maps have no order; places included.
 fn in_words(model: &Model) -> String {
     let Model {
-        ecosystem, zones, teams, containers, datastores, workspaces, calendars, assignments, primaries, ..
+        ecosystem,
+        zones,
+        teams,
+        containers,
+        datastores,
+        workspaces,
+        calendars,
+        assignments,
+        primaries,
+        outlines,
+        ..
     } = model;
     format!(
-        "{ecosystem:?}{zones:?}{teams:?}{containers:?}{datastores:?}{workspaces:?}{calendars:?}{assignments:?}{primaries:?}"
+        "{ecosystem:?}{zones:?}{teams:?}{containers:?}{datastores:?}{workspaces:?}{calendars:?}{assignments:?}{primaries:?}{outlines:?}"
     )
 }
 
@@ -124,4 +136,40 @@ fn a_damaged_cache_and_one_that_cannot_be_written_cost_nothing_but_time() {
     std::fs::remove_dir_all(setting.cache()).expect("remove the cache");
     setting.write(".levada/cache", "a file stands where the folder would");
     setting.load();
+}
+
+#[test]
+fn a_survey_parses_what_changed_and_loads_what_is_asked_for() {
+    use levada_model::Address;
+    use levada_repo::Folder;
+    use std::sync::Arc;
+    let setting = Setting::new();
+    let survey = || Folder::open(setting.root()).expect("a folder").survey(Some(&setting.cache())).expect("a survey");
+    assert_eq!((survey().parsed(), survey().parsed()), (4, 0));
+    setting.write("m/d.yaml", &store("D").replace("text", "int32"));
+    let survey = survey();
+    assert_eq!((survey.parsed(), survey.files()), (1, 4));
+    let outlines = Arc::new(survey.outlined().expect("nothing is wrong").outlines.clone());
+    assert_eq!(*outlines, *setting.load().model.outlined().outlines, "the outline of files is that of the model");
+    let wanted = [Address::Datastore("E".parse().expect("a name"))].into();
+    let part = survey.part(&wanted, &outlines).expect("a part");
+    let names = |model: &Model| model.datastores.iter().map(|store| store.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(&part.model), ["E"]);
+    assert_eq!(part.files.place(span_of(&part, "E")).expect("a place").to_string(), "m/e.yaml:1:12");
+    assert_eq!(names(&survey.whole().expect("the whole").model), ["D", "E"]);
+}
+
+#[test]
+fn an_outline_has_no_places_and_is_missing_where_something_is_wrong() {
+    use levada_repo::Folder;
+    let setting = Setting::new();
+    let outlined =
+        || Folder::open(setting.root()).expect("a folder").survey(None).expect("a survey").outlined().cloned();
+    let first = outlined().expect("nothing is wrong");
+    setting.write("m/d.yaml", &format!("# moved\n\n{}", store("D")));
+    assert_eq!(outlined().expect("nothing is wrong"), first);
+    setting.write("m/f.yaml", &store("d"));
+    assert_eq!(outlined(), None, "two datastores with one name");
+    setting.write("m/f.yaml", "datastore: F\nconteiner: c\n");
+    assert_eq!(outlined(), None, "a key that nobody knows");
 }

@@ -160,7 +160,7 @@ fn findings_about_columns_stand_at_the_columns() {
 #[test]
 fn the_content_of_a_folder_has_a_fingerprint_of_its_own() {
     let folder = small();
-    let fingerprint = || load(folder.path()).expect("load").files.fingerprint();
+    let fingerprint = || load(folder.path()).expect("load").content;
     let first = fingerprint();
     assert_eq!(fingerprint(), first);
     write(folder.path(), "d.yaml", STORE);

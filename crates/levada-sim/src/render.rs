@@ -5,7 +5,7 @@ use crate::measure::measure;
 use anyhow::{Context, Result, bail, ensure};
 use levada_model::{FileId, Findings, Model, assemble, read_file};
 use levada_planner::platform::{Rendering, render};
-use levada_planner::{Plan, plan};
+use levada_planner::{PlanOutcome, plan};
 use std::collections::BTreeMap;
 
 /// Stores of one cell: below its account's 600 DMS tasks, however the hash spreads them.
@@ -103,15 +103,15 @@ fn load<'f>(files: impl Iterator<Item = &'f (String, String)>) -> Result<Model> 
     }
 }
 
-fn planned(model: &Model) -> Result<Plan> {
+fn planned(model: &Model) -> Result<PlanOutcome> {
     match plan(model, &levada_platforms::registry(), None, "r1".to_owned()) {
-        Ok(outcome) => Ok(outcome.plan),
+        Ok(outcome) => Ok(outcome),
         Err(findings) => bail!("the plan has errors: {} {}", findings.0[0].code, findings.0[0].message),
     }
 }
 
-fn rendered(model: &Model, plan: &Plan) -> Result<BTreeMap<String, Vec<u8>>> {
-    let renderings = render(model, &levada_platforms::registry(), &plan.blueprint, &plan.delta);
+fn rendered(model: &Model, plan: &PlanOutcome) -> Result<BTreeMap<String, Vec<u8>>> {
+    let renderings = render(model, &levada_platforms::registry(), &plan.blueprint, &plan.plan.delta);
     match renderings.into_values().next().context("one platform is rendered")? {
         Rendering::Files(tree) => Ok(tree),
         Rendering::Nodes(_) | Rendering::Pods(..) => bail!("aws-batch renders files"),

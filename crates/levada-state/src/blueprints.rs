@@ -5,16 +5,17 @@
 
 mod apply;
 mod choices;
+mod objects;
 
 use crate::contents::{from_bytes, read_node};
 use crate::db::{DatabaseError, Row, Transaction, values};
 use crate::{State, StateError};
-use levada_model::NodeAddress;
 use levada_model::fingerprint::Fingerprint;
 use levada_model::name::PlatformName;
-use levada_planner::blueprint::Choices;
-use levada_planner::{Blueprint, Generation, Node};
-use std::collections::BTreeMap;
+use levada_model::{Address, NodeAddress};
+use levada_planner::blueprint::{Choices, Object};
+use levada_planner::{Advance, Blueprint, Generation};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The `until_generation` of what is still so.
 const OPEN: i64 = i64::MAX;
@@ -36,6 +37,19 @@ pub struct GenerationRow {
     pub changed: i64,
     /// Nodes it removed.
     pub removed: i64,
+    /// Which build froze it; empty: one that did not say.
+    pub form: String,
+}
+
+/// The blueprint in force by what it was frozen from: enough to see what has changed in the model since.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Frozen {
+    /// Its number.
+    pub generation: Generation,
+    /// Which build froze it; empty: one that did not say.
+    pub form: String,
+    /// What each object of the model said.
+    pub contents: BTreeMap<Address, Fingerprint>,
 }
 
 /// What became of a node in a generation.
@@ -50,7 +64,8 @@ pub enum NodeDifference {
 /// Columns as [`generation_row`] expects them.
 macro_rules! generation_columns {
     () => {
-        "SELECT generation, parent, revision, applied_at, added, changed, removed FROM generations"
+        "SELECT generation, parent, revision, applied_at, added, changed, removed, form \
+         FROM generations"
     };
 }
 
@@ -67,6 +82,51 @@ impl State {
     /// The number of the newest blueprint.
     pub async fn generation_in_force(&self) -> Result<Option<Generation>, StateError> {
         self.read("read the generation in force", |transaction| Ok(newest(transaction)?)).await
+    }
+
+    /// What the newest blueprint was frozen from; `None`: none was ever applied.
+    pub async fn frozen(&self) -> Result<Option<Frozen>, StateError> {
+        self.read("read what the blueprint in force was frozen from", |transaction| {
+            let Some(number) = newest(transaction)? else { return Ok(None) };
+            let form = generation(transaction, number)?.map(|row| row.form).unwrap_or_default();
+            Ok(Some(Frozen { generation: number, form, contents: objects::contents(transaction, number)? }))
+        })
+        .await
+    }
+
+    /// Some objects as a generation was frozen from them.
+    pub async fn objects(
+        &self,
+        generation: Generation,
+        wanted: BTreeSet<Address>,
+    ) -> Result<BTreeMap<Address, Object>, StateError> {
+        self.read("read objects of a blueprint", move |transaction| {
+            Ok(objects::some(transaction, generation, &wanted)?)
+        })
+        .await
+    }
+
+    /// A part of a blueprint: the nodes of some datastores and workspaces, and what is said and chosen of
+    /// all objects that are to be known. `None`: there is none of this number.
+    pub async fn part(
+        &self,
+        number: Generation,
+        owners: BTreeSet<Address>,
+        known: BTreeSet<Address>,
+    ) -> Result<Option<Blueprint>, StateError> {
+        self.read("read a part of a blueprint", move |transaction| {
+            let Some(row) = generation(transaction, number)? else { return Ok(None) };
+            let sql = "SELECT node_contents.node, node_contents.format FROM node_versions \
+                       JOIN node_contents ON node_contents.content = node_versions.content \
+                       WHERE node_versions.owner = ?1 \
+                       AND node_versions.until_generation > ?2 AND node_versions.from_generation <= ?2";
+            let sets: Vec<_> = owners.iter().map(|owner| values![owner.to_string(), number.0]).collect();
+            let rows: Vec<Row> = transaction.query_many(sql, &sets)?.into_iter().flatten().collect();
+            let choices = choices::some(transaction, number, &known)?;
+            let objects = objects::some(transaction, number, &known)?;
+            Ok(Some(row.blueprint(&rows, choices, objects)))
+        })
+        .await
     }
 
     /// A blueprint as it was applied, but for nodes that this build can't read; `None`: there is none of this number.
@@ -142,9 +202,8 @@ impl State {
     /// Makes a blueprint the target, if its parent is still in force: one transaction that writes
     /// what changes and nothing else.
     ///
-    /// `changes` are the nodes in which it differs from its parent: `Some` for added and changed
-    /// ones, `None` for removed ones; entries that change nothing are passed over. Moves the
-    /// pointers of all platforms. `now` is µs.
+    /// Entries of the advance that change nothing are passed over. Moves the pointers of all platforms.
+    /// `form` names the build that froze it, `now` is µs.
     ///
     /// What it makes due: ingests of a container that are new or read other datasets or columns
     /// than before, new and changed links and exports whose stream has a batch, new and changed
@@ -152,14 +211,17 @@ impl State {
     ///
     /// # Errors
     /// [`StateError::BaseMoved`] where another blueprint was applied meanwhile.
-    pub async fn apply(
-        &self,
-        blueprint: &Blueprint,
-        changes: &[(NodeAddress, Option<Node>)],
-        now: i64,
-    ) -> Result<(), StateError> {
-        let apply = apply::Apply::new(blueprint, changes, now, &self.inner.contents)?;
+    pub async fn apply(&self, advance: &Advance, form: &str, now: i64) -> Result<(), StateError> {
+        let apply = apply::Apply::new(advance, form, now, &self.inner.contents)?;
         self.write("apply a blueprint", move |transaction| apply.run(transaction)).await
+    }
+}
+
+impl GenerationRow {
+    fn blueprint(self, nodes: &[Row], choices: Choices, objects: BTreeMap<Address, Object>) -> Blueprint {
+        let nodes = nodes.iter().filter_map(read_node).map(|node| (node.address.clone(), node)).collect();
+        let Self { generation, parent, revision, .. } = self;
+        Blueprint { generation, parent, revision, choices, nodes, objects }
     }
 }
 
@@ -183,6 +245,7 @@ fn generation_row(mut row: Row) -> Result<GenerationRow, DatabaseError> {
         added: row.int(4)?,
         changed: row.int(5)?,
         removed: row.int(6)?,
+        form: row.text(7)?,
     })
 }
 
@@ -194,12 +257,7 @@ fn blueprint(transaction: &mut dyn Transaction, number: Generation) -> Result<Op
                JOIN node_contents ON node_contents.content = node_versions.content \
                WHERE node_versions.until_generation > ?1 AND node_versions.from_generation <= ?1";
     let rows = transaction.query(sql, values![number.0])?;
-    let nodes = rows.iter().filter_map(read_node);
-    Ok(Some(Blueprint {
-        generation: row.generation,
-        parent: row.parent,
-        revision: row.revision,
-        choices: choices::read(transaction, number)?,
-        nodes: nodes.map(|node| (node.address.clone(), node)).collect(),
-    }))
+    let choices = choices::read(transaction, number)?;
+    let objects = objects::all(transaction, number)?;
+    Ok(Some(row.blueprint(&rows, choices, objects)))
 }

@@ -3,8 +3,9 @@
 use crate::bed::{Bed, on_both};
 use crate::world::*;
 use levada_model::model::Priority;
-use levada_planner::blueprint::{Choices, Realizer};
-use levada_planner::{Generation, Node};
+use levada_model::{Address, Fingerprint};
+use levada_planner::blueprint::{Choices, Object, Realizer};
+use levada_planner::{Blueprint, Generation, Node};
 use levada_state::blueprints::NodeDifference;
 use levada_state::{BatchCommit, State, StateError, Wish};
 use proptest::prelude::*;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 
 on_both! {
     a_blueprint_is_read_as_it_was_applied,
+    a_part_of_a_blueprint_has_the_nodes_of_its_owners_and_what_is_known_of_others,
     what_a_platform_renders_has_versions_and_no_rows,
     another_parent_is_refused,
     of_two_applies_on_one_parent_one_wins,
@@ -51,7 +53,7 @@ async fn a_blueprint_is_read_as_it_was_applied(bed: Bed) {
     assert_eq!(state.in_force().await.expect("reads"), None);
     assert_eq!(state.generation_in_force().await.expect("reads"), None);
     let mut plans = Plans::default();
-    let (mut blueprint, changes) = plans.plan(&chain());
+    let mut blueprint = plans.plan(&chain());
     let groups = BTreeMap::from([("G".parse().expect("a name"), vec!["P".parse().expect("a name")])]);
     let choices = Choices {
         groups: BTreeMap::from([
@@ -62,14 +64,14 @@ async fn a_blueprint_is_read_as_it_was_applied(bed: Bed) {
         platforms: made_real_by(Realizer::Workers).platforms,
     };
     blueprint.choices = choices.clone();
-    state.apply(&blueprint, &changes, NOW).await.expect("applies");
+    state.apply(&plans.advance(&blueprint), FORM, NOW).await.expect("applies");
     assert_eq!(state.in_force().await.expect("reads").as_ref(), Some(&blueprint));
     assert_eq!(state.pointers().await.expect("reads").into_values().collect::<Vec<_>>(), [Generation(1)]);
 
     plans.in_force = Some(blueprint.clone());
-    let (mut second, changes) = plans.plan(&chain()[..2]);
+    let mut second = plans.plan(&chain()[..2]);
     second.choices = Choices { groups: BTreeMap::new(), ..choices.clone() };
-    state.apply(&second, &changes, NOW + 1).await.expect("applies");
+    state.apply(&plans.advance(&second), FORM, NOW + 1).await.expect("applies");
     assert_eq!(state.in_force().await.expect("reads").as_ref(), Some(&second));
     assert_eq!(state.blueprint(Generation(1)).await.expect("reads").as_ref(), Some(&blueprint));
     assert_eq!(state.blueprint(Generation(3)).await.expect("reads"), None);
@@ -85,15 +87,61 @@ async fn a_blueprint_is_read_as_it_was_applied(bed: Bed) {
     assert_eq!(state.pointers().await.expect("reads").into_values().collect::<Vec<_>>(), [Generation(2)]);
 }
 
+async fn a_part_of_a_blueprint_has_the_nodes_of_its_owners_and_what_is_known_of_others(bed: Bed) {
+    let state = bed.state().await;
+    let address = |text: &str| text.parse::<Address>().expect("an address");
+    let object = |content: u128| Object {
+        content: Fingerprint(content),
+        names: vec![address("Container/C"), address("Datastore/Orders")],
+        demand: (content % 2 == 1).then_some(Fingerprint(content)),
+    };
+    assert_eq!(state.frozen().await.expect("reads"), None);
+    let mut plans = Plans::default();
+    let mut first = plans.plan(&chain());
+    first.choices.primaries =
+        ["Orders", "Masked"].map(|it| (it.parse().expect("a name"), "P".parse().expect("a name"))).into();
+    first.objects = ["Datastore/Orders", "Datastore/Masked", "Workspace/Mask"]
+        .map(address)
+        .into_iter()
+        .zip((1..).map(object))
+        .collect();
+    state.apply(&plans.advance(&first), FORM, NOW).await.expect("applies");
+    plans.in_force = Some(first.clone());
+    let mut second =
+        Blueprint { objects: first.objects.clone(), choices: first.choices.clone(), ..plans.plan(&chain()) };
+    second.objects.insert(address("Workspace/Mask"), object(9));
+    second.objects.remove(&address("Datastore/Orders"));
+    state.apply(&plans.advance(&second), "another build", NOW + 1).await.expect("applies");
+
+    let frozen = state.frozen().await.expect("reads").expect("it is there");
+    assert_eq!((frozen.generation, frozen.form.as_str()), (Generation(2), "another build"));
+    let contents = second.objects.iter().map(|(address, object)| (address.clone(), object.content));
+    assert_eq!(frozen.contents, contents.collect());
+    assert_eq!(state.in_force().await.expect("reads").as_ref(), Some(&second));
+    assert_eq!(state.blueprint(Generation(1)).await.expect("reads").as_ref(), Some(&first));
+
+    let owners = [address("Datastore/Masked"), address("Datastore/Gone")].into();
+    let known = [address("Datastore/Masked"), address("Workspace/Mask")].into();
+    let part = state.part(Generation(1), owners, known).await.expect("reads").expect("it is there");
+    let mut expected = first.clone();
+    expected.nodes.retain(|node, _| node.to_string().contains("Masked"));
+    expected.choices.primaries.remove(&"Orders".parse().expect("a name"));
+    expected.objects.remove(&address("Datastore/Orders"));
+    assert_eq!(part, expected);
+    let objects = state.objects(Generation(1), [address("Datastore/Orders")].into()).await.expect("reads");
+    assert_eq!(objects, [(address("Datastore/Orders"), object(1))].into());
+    assert_eq!(state.part(Generation(3), [].into(), [].into()).await.expect("reads"), None);
+}
+
 async fn what_a_platform_renders_has_versions_and_no_rows(bed: Bed) {
     let state = bed.state().await;
     let choices = made_real_by(Realizer::Files);
     let mut plans = Plans::default();
     let changed = [ingest("Orders", &["lines"]), export("Orders", "lines")];
     for (now, nodes) in [(NOW, &chain()[..3]), (NOW + 1, &changed), (NOW + 2, &[])] {
-        let (mut blueprint, changes) = plans.plan(nodes);
+        let mut blueprint = plans.plan(nodes);
         blueprint.choices = if nodes.is_empty() { Choices::default() } else { choices.clone() };
-        state.apply(&blueprint, &changes, now).await.expect("applies");
+        state.apply(&plans.advance(&blueprint), FORM, now).await.expect("applies");
         assert_eq!(state.in_force().await.expect("reads").as_ref(), Some(&blueprint));
         assert_eq!(state.nodes().await.expect("reads"), []);
         plans.in_force = Some(blueprint);
@@ -113,9 +161,9 @@ async fn what_a_platform_renders_has_versions_and_no_rows(bed: Bed) {
 async fn another_parent_is_refused(bed: Bed) {
     let state = bed.state().await;
     let mut plans = Plans::default();
-    let (first, changes) = plans.plan(&chain());
+    let first = plans.advance(&plans.plan(&chain()));
     plans.apply(&state, &[], NOW).await;
-    let refused = state.apply(&first, &changes, NOW).await;
+    let refused = state.apply(&first, FORM, NOW).await;
     let Err(StateError::BaseMoved { base: None, found: Some(Generation(1)) }) = refused else {
         panic!("{refused:?}");
     };
@@ -128,11 +176,11 @@ async fn of_two_applies_on_one_parent_one_wins(bed: Bed) {
     let plans = Plans::default();
     let mut applies = Vec::new();
     for number in 0..6 {
-        let (blueprint, changes) = plans.plan(&[ingest(&format!("S{number}"), &["d"])]);
+        let advance = plans.advance(&plans.plan(&[ingest(&format!("S{number}"), &["d"])]));
         let url = bed.url();
         applies.push(tokio::spawn(async move {
             let state = State::open(&url).await.expect("the state opens");
-            state.apply(&blueprint, &changes, NOW + number).await
+            state.apply(&advance, FORM, NOW + number).await
         }));
     }
     let mut won = 0;
@@ -148,9 +196,9 @@ async fn of_two_applies_on_one_parent_one_wins(bed: Bed) {
 
 async fn a_generation_comes_after_its_parent(bed: Bed) {
     let state = bed.state().await;
-    let (mut blueprint, changes) = Plans::default().plan(&chain());
+    let mut blueprint = Plans::default().plan(&chain());
     blueprint.generation = Generation(0);
-    let refused = state.apply(&blueprint, &changes, NOW).await;
+    let refused = state.apply(&Plans::default().advance(&blueprint), FORM, NOW).await;
     assert!(matches!(refused, Err(StateError::GenerationOrder { .. })), "{refused:?}");
 }
 

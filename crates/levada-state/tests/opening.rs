@@ -2,8 +2,10 @@
 
 use crate::bed::{Bed, on_both};
 use crate::world::*;
+use levada_planner::Generation;
 use levada_planner::blueprint::Realizer;
 use levada_state::{Host, State, StateError};
+use std::collections::BTreeSet;
 use std::error::Error;
 
 on_both! {
@@ -86,9 +88,9 @@ async fn workers_are_alone_or_not_among_those_of_their_host(bed: Bed) {
     let pods = Host::Pods("P".parse().expect("a name"));
     let state = bed.state().await;
     let plans = Plans::default();
-    let (mut blueprint, changes) = plans.plan(&chain());
+    let mut blueprint = plans.plan(&chain());
     blueprint.choices = made_real_by(Realizer::Pods);
-    state.apply(&blueprint, &changes, NOW).await.expect("applies");
+    state.apply(&plans.advance(&blueprint), FORM, NOW).await.expect("applies");
     assert!(state.nodes().await.expect("reads").iter().all(|row| row.host == pods));
     let due = |host: Host| {
         let state = state.clone();
@@ -113,7 +115,8 @@ async fn workers_are_alone_or_not_among_those_of_their_host(bed: Bed) {
 
 async fn a_state_of_the_first_version_keeps_its_rows(bed: Bed) {
     let state = bed.state().await;
-    Plans::default().apply(&state, &chain(), NOW).await;
+    let mut plans = Plans::default();
+    plans.apply(&state, &chain(), NOW).await;
     let nodes = state.nodes().await.expect("reads");
     drop(state);
     // Back to what the first version had.
@@ -121,11 +124,23 @@ async fn a_state_of_the_first_version_keeps_its_rows(bed: Bed) {
         "DROP INDEX hot_nodes_due",
         "ALTER TABLE hot_nodes DROP COLUMN host",
         "CREATE INDEX hot_nodes_due ON hot_nodes (priority, due_at, address) WHERE due_at IS NOT NULL AND lease_owner IS NULL",
+        "ALTER TABLE generations DROP COLUMN form",
+        "DROP INDEX node_versions_owner",
+        "ALTER TABLE node_versions DROP COLUMN owner",
+        "DROP TABLE object_versions",
         "DELETE FROM state_versions WHERE version > 1",
     ] {
         bed.sql(sql);
     }
-    assert_eq!(bed.state().await.nodes().await.expect("reads"), nodes);
+    let state = bed.state().await;
+    assert_eq!(state.nodes().await.expect("reads"), nodes);
+    let frozen = state.frozen().await.expect("reads").expect("it is there");
+    assert_eq!((frozen.form.as_str(), frozen.contents.len()), ("", 0));
+    // Whose the nodes are is said with the next blueprint.
+    plans.apply(&state, &chain()[..6], NOW + 1).await;
+    let owners = BTreeSet::from(["Datastore/Orders".parse().expect("an address")]);
+    let part = state.part(Generation(2), owners, BTreeSet::new()).await.expect("reads").expect("it is there");
+    assert_eq!(part.nodes.len(), 3);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use levada_model::connection::{Connection, ContainerKind, Place};
 use levada_model::model::{Code, IngestKind, Latency, OutputMode, Priority, Style, TransformTrigger};
 use levada_model::{DataType, Schema, SchemaColumn};
 use levada_planner::blueprint::*;
-use levada_planner::{Blueprint, Generation, Node, NodeSpec};
+use levada_planner::{Advance, Blueprint, Generation, Node, NodeSpec};
 use levada_state::{
     BatchCommit, Body, Completion, Covered, Delivery, Fence, Host, HotNode, Manifest, Outcome, State, Successor,
 };
@@ -167,26 +167,29 @@ pub struct Plans {
 }
 
 impl Plans {
-    /// The blueprint of these nodes on the one in force, and what differs.
-    pub fn plan(&self, nodes: &[Node]) -> (Blueprint, Vec<(NodeAddress, Option<Node>)>) {
+    /// The blueprint of these nodes on the one in force.
+    pub fn plan(&self, nodes: &[Node]) -> Blueprint {
         let parent = self.in_force.as_ref().map(|blueprint| blueprint.generation);
-        let nodes: BTreeMap<_, _> = nodes.iter().map(|node| (node.address.clone(), node.clone())).collect();
-        let empty = BTreeMap::new();
-        let before = self.in_force.as_ref().map_or(&empty, |blueprint| &blueprint.nodes);
-        let gone = before.keys().filter(|address| !nodes.contains_key(*address)).map(|address| (address.clone(), None));
-        let new = nodes.iter().filter(|(address, node)| before.get(*address) != Some(*node));
-        let changes = gone.chain(new.map(|(address, node)| (address.clone(), Some(node.clone())))).collect();
+        let nodes = nodes.iter().map(|node| (node.address.clone(), node.clone())).collect();
         let generation = Generation(parent.map_or(1, |parent| parent.0 + 1));
         let revision = format!("revision {generation}");
-        (Blueprint { generation, parent, revision, choices: Choices::default(), nodes }, changes)
+        Blueprint { generation, parent, revision, choices: Choices::default(), nodes, objects: BTreeMap::new() }
+    }
+
+    /// The step from the blueprint in force to another one.
+    pub fn advance(&self, next: &Blueprint) -> Advance {
+        Advance::between(self.in_force.as_ref(), next)
     }
 
     pub async fn apply(&mut self, state: &State, nodes: &[Node], now: i64) {
-        let (blueprint, changes) = self.plan(nodes);
-        state.apply(&blueprint, &changes, now).await.expect("the blueprint applies");
+        let blueprint = self.plan(nodes);
+        state.apply(&self.advance(&blueprint), FORM, now).await.expect("the blueprint applies");
         self.in_force = Some(blueprint);
     }
 }
+
+/// The build that freezes a test's blueprints.
+pub const FORM: &str = "a build";
 
 /// The fence of one node, claimed by `worker`; the node is due.
 pub async fn claim(state: &State, node: &str, now: i64) -> Fence {

@@ -4,13 +4,13 @@ use crate::settings::Settings;
 use crate::show;
 use crate::waiting::Waiting;
 use anyhow::Result;
-use levada_model::{Findings, Model, Severity};
+use levada_model::{Findings, Fingerprint, Model, Severity};
 use levada_planner::blueprint::Choices;
 use levada_planner::{Assignment, Blueprint, IntentionGraph, PlanOutcome, PlatformRegistry, diff, freeze, lint_parts};
 use levada_platforms::external::External;
 use levada_platforms::kubernetes::ModelCopy;
 use levada_platforms::registry_with;
-use levada_repo::{FileTable, Folder, Loaded};
+use levada_repo::{FileTable, Folder, Loaded, Revision, Survey};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,6 +28,8 @@ pub struct Compiler {
     pub copy: Arc<ModelCopy>,
     /// The model's git revision or, outside git, the fingerprint of its content, for people.
     pub revision: String,
+    /// Of all files of the model as they were read.
+    pub content: Fingerprint,
 }
 
 /// Choices and graphs of a model that may have errors.
@@ -55,20 +57,23 @@ impl Compiler {
     /// As [`Compiler::load`].
     pub fn load_with(dir: &Path, settings: &Settings) -> Result<Self> {
         let waiting = Waiting::new("reading the model");
-        let loaded = match settings.cache.as_deref() {
-            Some(cache) => levada_repo::load_cached(dir, cache),
-            None => levada_repo::load(dir),
-        };
-        let Loaded { model, findings, files } = loaded?;
+        let survey = Folder::open(dir)?.survey(settings.cache.as_deref())?;
+        let revision = revision_of(levada_repo::revision(dir), survey.content());
+        drop(waiting);
+        Self::of(dir, settings, survey, revision)
+    }
+
+    /// Loads everything that was looked over.
+    ///
+    /// # Errors
+    /// As [`Compiler::load`].
+    pub fn of(dir: &Path, settings: &Settings, survey: Survey, revision: String) -> Result<Self> {
+        let _waiting = Waiting::new("reading the model");
+        let Loaded { model, findings, files, content } = survey.whole()?;
         let is_hosted = model.ecosystem.platforms.iter().any(|platform| platform.host.is_some());
         let copy = Arc::new(if is_hosted { copy(dir, settings, &files)? } else { ModelCopy::default() });
-        drop(waiting);
-        let revision = levada_repo::revision(dir).map_or_else(
-            || format!("content {}", files.fingerprint()),
-            |revision| format!("{}{}", revision.commit, if revision.is_dirty { " with changes" } else { "" }),
-        );
         let registry = registry_with(External::default(), &copy);
-        Ok(Self { model, findings, files, registry, copy, revision })
+        Ok(Self { model, findings, files, registry, copy, revision, content })
     }
 
     /// Plans on top of a blueprint. `None`: the findings forbid it and were told on stderr.
@@ -136,6 +141,14 @@ impl Compiler {
         if !findings.0.is_empty() {
             show::talk(count(findings));
         }
+    }
+}
+
+/// A model's git revision or, outside git, the fingerprint of its content, for people.
+pub fn revision_of(revision: Option<Revision>, content: Fingerprint) -> String {
+    match revision {
+        None => format!("content {content}"),
+        Some(revision) => format!("{}{}", revision.commit, if revision.is_dirty { " with changes" } else { "" }),
     }
 }
 

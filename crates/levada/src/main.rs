@@ -8,6 +8,7 @@ mod commands;
 mod compile;
 mod connect;
 mod demo;
+mod planning;
 mod project;
 mod rendering;
 mod settings;

@@ -6,12 +6,12 @@
 use super::check::shown;
 use super::fragment::{Fragment, TeamPart, unknown_owner, unknown_zone};
 use super::lower::usual_classifications;
+use super::owners::{Owners, nearest_above};
 use super::paths::folder;
 use crate::address::Address;
 use crate::codes;
 use crate::locate::line_column;
 use crate::model::*;
-use crate::name::ZoneName;
 use crate::{FileId, Finding, Findings, Span};
 use std::collections::HashMap;
 
@@ -38,10 +38,9 @@ pub fn assemble(
     (assembly.model, assembly.findings)
 }
 
-/// Which folder is whose.
+/// Which folder is whose, as far as it could be read.
 struct Folders {
-    zones: HashMap<String, ZoneName>,
-    teams: HashMap<String, Owner>,
+    owners: Owners,
     /// Folders with documents that could not be read: those of a zone or a team may be among them.
     unread: HashMap<String, ()>,
 }
@@ -51,20 +50,6 @@ struct Assembly<'c> {
     findings: Findings,
     paths: HashMap<FileId, String>,
     read_code: &'c dyn Fn(&str) -> Option<String>,
-}
-
-/// The nearest of a folder and the folders around it that has an entry.
-fn nearest_above<'f, T>(folders: &'f HashMap<String, T>, from: &str) -> Option<&'f T> {
-    let mut at = from;
-    loop {
-        if let Some(found) = folders.get(at) {
-            return Some(found);
-        }
-        if at.is_empty() {
-            return None;
-        }
-        at = folder(at);
-    }
 }
 
 impl Assembly<'_> {
@@ -78,25 +63,22 @@ impl Assembly<'_> {
     fn folders(&mut self, fragments: &[(String, Fragment)]) -> Folders {
         let unread = fragments.iter().filter(|(_, fragment)| fragment.unread.has_documents);
         let unread = unread.map(|(path, _)| (folder(path).to_owned(), ())).collect();
-        let mut folders = Folders { zones: HashMap::new(), teams: HashMap::new(), unread };
+        let mut owners = Owners::default();
         for (path, fragment) in fragments {
             for zone in &fragment.zones {
-                match folders.zones.get(folder(path)) {
-                    Some(first) => self.folder_taken(&format!("zone `{first}`"), zone.span),
-                    None => drop(folders.zones.insert(folder(path).to_owned(), zone.name.clone())),
+                if let Some(first) = owners.add_zone(folder(path), &zone.name) {
+                    self.folder_taken(&format!("zone `{first}`"), zone.span);
                 }
             }
         }
         for (path, fragment) in fragments {
             for team in &fragment.teams {
-                let owner = Owner { zone: zone_of(&folders, folder(path)), team: team.name.clone() };
-                match folders.teams.get(folder(path)) {
-                    Some(first) => self.folder_taken(&format!("team `{}`", first.team), team.span),
-                    None => drop(folders.teams.insert(folder(path).to_owned(), owner)),
+                if let Some(first) = owners.add_team(folder(path), &team.name) {
+                    self.folder_taken(&format!("team `{}`", first.team), team.span);
                 }
             }
         }
-        folders
+        Folders { owners, unread }
     }
 
     fn folder_taken(&mut self, first: &str, span: Span) {
@@ -135,7 +117,7 @@ impl Assembly<'_> {
     }
 
     fn add(&mut self, folder: &str, fragment: Fragment, folders: &Folders) {
-        let owner = nearest_above(&folders.teams, folder).cloned();
+        let owner = folders.owners.owner(folder).cloned();
         let may_be_owned = owner.is_some() || nearest_above(&folders.unread, folder).is_some();
         self.report_homeless(&fragment, may_be_owned);
         let owner = owner.unwrap_or_else(unknown_owner);
@@ -147,7 +129,7 @@ impl Assembly<'_> {
         model.containers.extend(fragment.containers.into_iter().map(|it| Container { owner: owner.clone(), ..it }));
         model.datastores.extend(fragment.datastores.into_iter().map(|it| Datastore { owner: owner.clone(), ..it }));
         model.workspaces.extend(fragment.workspaces.into_iter().map(|it| Workspace { owner: owner.clone(), ..it }));
-        let zone = zone_of(folders, folder);
+        let zone = folders.owners.zone(folder);
         for TeamPart { name, span, documentation } in fragment.teams {
             if zone == unknown_zone() && nearest_above(&folders.unread, folder).is_none() {
                 let message = format!("team `{name}` lies in no zone's folder");
@@ -322,8 +304,4 @@ pub fn describe_path(path: &str) -> String {
         "" => DESCRIBE_FILE.to_owned(),
         folder => format!("{folder}/{DESCRIBE_FILE}"),
     }
-}
-
-fn zone_of(folders: &Folders, folder: &str) -> ZoneName {
-    nearest_above(&folders.zones, folder).cloned().unwrap_or_else(unknown_zone)
 }

@@ -2,6 +2,7 @@
 
 use crate::model::*;
 use crate::name::{TeamName, ZoneName};
+use crate::outline::Sketch;
 use crate::span::within;
 use crate::{FileId, Span};
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,25 @@ impl Fragment {
         serde_json::to_vec(self).expect("plain data with text keys always serialises")
     }
 
+    /// The same without its content.
+    pub fn sketch(&self) -> Sketch {
+        let mut sketch = Sketch::default();
+        self.ecosystems.iter().for_each(|it| sketch.ecosystem(it));
+        self.zones.iter().for_each(|it| sketch.zone(it));
+        self.calendars.iter().for_each(|it| sketch.calendar(it));
+        for TeamPart { name, span, documentation } in &self.teams {
+            let team =
+                Team { zone: unknown_zone(), name: name.clone(), span: *span, documentation: documentation.clone() };
+            sketch.team(&team);
+        }
+        self.containers.iter().for_each(|it| sketch.container(it));
+        self.datastores.iter().for_each(|it| sketch.datastore(it));
+        self.workspaces.iter().for_each(|it| sketch.workspace(it));
+        self.assignments.iter().for_each(|it| sketch.assignment(it));
+        self.primaries.iter().for_each(|it| sketch.primary(it));
+        sketch
+    }
+
     /// Reads what [`Fragment::to_cache`] wrote, as what `file` says; `None` where the bytes are
     /// none of this form.
     pub fn from_cache(file: FileId, bytes: &[u8]) -> Option<Self> {
@@ -52,11 +72,11 @@ pub(super) struct TeamPart {
 }
 
 /// Stands for a zone that no folder names. Such an object comes with a finding.
-pub(super) fn unknown_zone() -> ZoneName {
+pub(crate) fn unknown_zone() -> ZoneName {
     ZoneName::parse("(no zone)").expect("it is printable")
 }
 
 /// Stands for the owner of an object outside any team. Such an object comes with a finding.
-pub(super) fn unknown_owner() -> Owner {
+pub(crate) fn unknown_owner() -> Owner {
     Owner { zone: unknown_zone(), team: TeamName::parse("(no team)").expect("it is printable") }
 }

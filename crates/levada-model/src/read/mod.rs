@@ -2,7 +2,8 @@
 //!
 //! [`read_file`] takes one file and gives its objects and findings; files can be read in any order
 //! and at once. [`assemble`] joins them: owners, outputs of transformers, code, duplicate names.
-//! Both go on after every mistake.
+//! Both go on after every mistake. [`outline`] joins the sketches of files without their contents, and
+//! gives up on a mistake: whoever wants to hear of it assembles.
 //!
 //! Steps of a file: bytes → clean text → node trees → checked against the grammar's tables (all
 //! findings come from there) → lowered to the model's types, in silence, since whatever is wrong
@@ -13,10 +14,14 @@ mod check;
 mod forms;
 mod fragment;
 mod lower;
+mod outline;
+mod owners;
 mod paths;
 
 pub use assemble::{assemble, describe_path};
 pub use fragment::{CACHE_FORM, Fragment};
+pub(crate) use fragment::{unknown_owner, unknown_zone};
+pub use outline::{Outlined, outline};
 
 use crate::syntax;
 use crate::{FileId, Findings};

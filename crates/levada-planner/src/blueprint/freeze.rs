@@ -6,17 +6,18 @@
 use super::names::{NameForm, NameRegistry, is_plain_folder, keeps_folders, view_name, view_schema};
 use super::owed::Obligations;
 use super::*;
-use crate::binding::{DatasetId, dataset_ref};
+use crate::binding::{Bindings, DatasetId, dataset_ref};
 use crate::broker::{Assignment, Terms, delivers};
-use crate::graph::IntentionGraph;
 use crate::graph::demand::{Demand, ExportRole, ExportUse, NodeKey, StreamKey, address, stream_name};
-use levada_model::Model;
+use crate::graph::{IntentionGraph, priority};
 use levada_model::address::DatasetRef;
+use levada_model::fingerprint::fingerprint;
 use levada_model::model::{
     Container, Dataset, IngestKind, Latency, Milestoning, Origin, Reader, Transformer, Workspace,
 };
 use levada_model::name::{CalendarName, ContainerName, DatasetName};
 use levada_model::period::Period;
+use levada_model::{Model, Outline};
 use std::collections::{HashMap, HashSet};
 
 /// Freezes the graphs into the blueprint that follows `parent`; the first has generation 1.
@@ -34,7 +35,30 @@ pub fn freeze(
     }
     let from = parent.map(|parent| parent.generation);
     let generation = Generation(from.map_or(1, |from| from.0 + 1));
-    Blueprint { generation, parent: from, revision, choices: assignment.choices(), nodes }
+    let objects = objects(model, assignment);
+    Blueprint { generation, parent: from, revision, choices: assignment.choices(), nodes, objects }
+}
+
+/// All objects of the model, with what those workspaces demand that are in this part of it.
+fn objects(model: &Model, assignment: &Assignment) -> BTreeMap<Address, Object> {
+    let priorities = priority::of_workspaces(model, &Bindings::of(model));
+    let demand = |name: &WorkspaceName| {
+        let position = model.workspace_id(name)? as usize;
+        let groups = model.workspaces[position].groups.iter();
+        let terms = groups.filter_map(|group| {
+            let choice = assignment.groups.get(&(name.clone(), group.name.clone()))?;
+            Some((&group.name, &choice.terms))
+        });
+        Some(fingerprint(&(terms.collect::<Vec<_>>(), priorities[position])))
+    };
+    let object = |(address, outline): (&Address, &Outline)| {
+        let demand = match address {
+            Address::Workspace(name) => demand(name),
+            _ => None,
+        };
+        (address.clone(), Object { content: outline.content, names: outline.names.clone(), demand })
+    };
+    model.outlines.iter().map(object).collect()
 }
 
 /// Joins a graph's nodes with their specs and the edges that end in them.

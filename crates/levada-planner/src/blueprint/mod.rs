@@ -1,15 +1,18 @@
 //! The frozen plan: every node with all it needs to run, immutable, with its generation.
 
+mod advance;
 mod freeze;
 mod names;
 mod owed;
 pub mod spec;
 
+pub use advance::{Advance, ChoicesChange};
 pub use freeze::freeze;
 pub(crate) use names::keeps_folders;
 pub use names::{PHYSICAL_NAME_BYTES_MAX, view_name, view_schema};
 pub use spec::*;
 
+use levada_model::Address;
 use levada_model::address::{NodeAddress, Stream};
 use levada_model::connection::Connection;
 use levada_model::fingerprint::Fingerprint;
@@ -122,6 +125,21 @@ pub struct Blueprint {
     pub choices: Choices,
     /// By address; `Node::fingerprint` is the content hash each is stored under.
     pub nodes: BTreeMap<NodeAddress, Node>,
+    /// The objects of the model that it was frozen from, by address.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub objects: BTreeMap<Address, Object>,
+}
+
+/// An object of the model as it was when a blueprint was frozen: enough to see what has changed since.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Object {
+    /// Differs where the object says something else.
+    pub content: Fingerprint,
+    /// The objects that it names; sorted.
+    pub names: Vec<Address>,
+    /// Of a workspace: its terms and priority, derived ones included, which reach whatever feeds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demand: Option<Fingerprint>,
 }
 
 impl Node {

@@ -7,7 +7,7 @@
 mod cycle;
 pub(crate) mod demand;
 pub mod format;
-mod priority;
+pub(crate) mod priority;
 mod weave;
 
 pub use format::{GraphFormat, write};

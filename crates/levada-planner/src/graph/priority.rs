@@ -9,7 +9,7 @@ use levada_model::model::Priority;
 ///
 /// From the highest priority down, each workspace lifts the producers behind its inputs that
 /// nobody lifted yet: linear in sinks, cycles or not.
-pub(super) fn of_workspaces(model: &Model, bindings: &Bindings) -> Vec<Priority> {
+pub(crate) fn of_workspaces(model: &Model, bindings: &Bindings) -> Vec<Priority> {
     let mut lifted: Vec<Option<Priority>> = vec![None; model.workspaces.len()];
     for priority in [Priority::Critical, Priority::High, Priority::Medium, Priority::Low] {
         let of_this = |(_, workspace): &(u32, &levada_model::model::Workspace)| workspace.priority == priority;

@@ -3,8 +3,8 @@
 use super::{Context, codes};
 use crate::binding::dataset_id;
 use levada_model::model::{Datastore, Deprecated, Group, ObjectKind, Sink, Status, Workspace};
-use levada_model::{Address, Finding, Findings};
-use std::collections::{HashMap, HashSet};
+use levada_model::{Address, Finding, Findings, Model};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
     let approvals = approvals(context);
@@ -101,6 +101,15 @@ fn instead(deprecated: &Deprecated) -> String {
     deprecated.instead.as_ref().map_or_else(String::new, |instead| format!("use {instead} instead, or "))
 }
 
+/// The names of all datastores, also those of the whole that this part does not have; sorted.
+fn datastores(model: &Model) -> BTreeSet<&str> {
+    let elsewhere = model.outlines.keys().filter_map(|address| match address {
+        Address::Datastore(name) => Some(name.as_str()),
+        _ => None,
+    });
+    elsewhere.chain(model.datastores.iter().map(|store| store.name.as_str())).collect()
+}
+
 /// `instead` names a datastore, or a dataset of the same store or of another one.
 fn replacements(context: &Context<'_>, findings: &mut Findings) {
     for store in &context.model.datastores {
@@ -118,7 +127,7 @@ fn replacements(context: &Context<'_>, findings: &mut Findings) {
                 let message = format!("nothing is called {instead:?}");
                 let mut finding =
                     Finding::warning(codes::UNKNOWN_REPLACEMENT, message).at(deprecated.span).about(about);
-                let known = context.model.datastores.iter().map(|store| store.name.as_str());
+                let known = datastores(context.model);
                 finding.hint = context.did_you_mean(instead, known);
                 findings.push(finding);
             }

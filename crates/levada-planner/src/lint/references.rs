@@ -89,7 +89,7 @@ impl<'m> Pass<'_, 'm> {
             let Some(named) = &platform.infrastructure else { continue };
             let all = &model.ecosystem.infrastructures;
             match all.iter().find(|infrastructure| infrastructure.name == named.value) {
-                None if model.unread.may_have(ObjectKind::Infrastructure, named.value.as_str()) => {}
+                None if model.may_have(ObjectKind::Infrastructure, named.value.as_str()) => {}
                 None => {
                     let message = format!("no infrastructure is called {:?}", named.value.as_str());
                     let known = all.iter().map(|infrastructure| infrastructure.name.as_str());
@@ -201,7 +201,7 @@ impl<'m> Pass<'_, 'm> {
         let model = self.context.model;
         let found = name.parse().ok().and_then(|name| model.workspace(&name));
         match (found, group) {
-            (None, _) if model.unread.may_have(ObjectKind::Workspace, name) => {}
+            (None, _) if model.may_have(ObjectKind::Workspace, name) => {}
             (None, _) => {
                 let message = format!("no workspace is called {name:?}");
                 let known = model.workspaces.iter().map(|workspace| workspace.name.as_str());
@@ -270,7 +270,7 @@ impl<'m> Pass<'_, 'm> {
     fn regulator(&mut self, workspace: &Workspace, named: &Spanned<levada_model::name::RuleName>, about: Address) {
         let zone = self.context.model.zone(&workspace.owner.zone);
         let regulators = || zone.into_iter().flat_map(|zone| &zone.regulators).map(|regulator| regulator.name.as_str());
-        let may_be_unread = self.context.model.unread.may_have(ObjectKind::Regulator, named.value.as_str());
+        let may_be_unread = self.context.model.may_have(ObjectKind::Regulator, named.value.as_str());
         if !may_be_unread && !regulators().any(|known| known == named.value.as_str()) {
             let (zone, name) = (&workspace.owner.zone, named.value.as_str());
             let message = format!("zone {:?} has no regulator {name:?}", zone.as_str());
@@ -295,7 +295,7 @@ impl<'m> Pass<'_, 'm> {
     }
 
     fn unknown_datastore(&mut self, name: &str, span: Span, about: &Address) {
-        if self.context.model.unread.may_have(ObjectKind::Datastore, name) {
+        if self.context.model.may_have(ObjectKind::Datastore, name) {
             return;
         }
         let message = format!("no datastore is called {name:?}");
@@ -319,7 +319,7 @@ impl<'m> Pass<'_, 'm> {
 
     fn container(&mut self, named: &Spanned<ContainerName>, about: &Address) {
         let model = self.context.model;
-        let may_be_unread = model.unread.may_have(ObjectKind::Container, named.value.as_str());
+        let may_be_unread = model.may_have(ObjectKind::Container, named.value.as_str());
         if !may_be_unread && model.container(&named.value).is_none() {
             let name = named.value.as_str();
             let known = model.containers.iter().map(|container| container.name.as_str());
@@ -330,7 +330,7 @@ impl<'m> Pass<'_, 'm> {
 
     fn platform(&mut self, named: &Spanned<PlatformName>, about: &Address) {
         let model = self.context.model;
-        let may_be_unread = model.unread.may_have(ObjectKind::Platform, named.value.as_str());
+        let may_be_unread = model.may_have(ObjectKind::Platform, named.value.as_str());
         if !may_be_unread && model.platform(&named.value).is_none() {
             let name = named.value.as_str();
             let known = model.ecosystem.platforms.iter().map(|platform| platform.name.as_str());

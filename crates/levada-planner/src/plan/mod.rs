@@ -1,7 +1,8 @@
 //! Plans: what a model would change, for whom, how, and because of which line.
 //!
 //! Takes a model, the kinds of platforms, the blueprint in force and the model's revision; gives a
-//! content-addressed [`Plan`], or the findings that forbid one.
+//! content-addressed [`Plan`], or the findings that forbid one. A part of a model is planned on the same
+//! part of the blueprint in force, and gives the same plan: see [`crate::reach`].
 
 mod cause;
 mod contract;
@@ -14,13 +15,14 @@ pub use physical::{PhysicalEffect, physical_effect};
 pub use summary::Summary;
 pub use write::PlanFormat;
 
-use crate::blueprint::{Blueprint, Generation, PlatformNature, Realizer, freeze};
+use crate::blueprint::{Advance, Blueprint, Choices, Generation, PlatformNature, Realizer, freeze};
 use crate::broker::{Assignment, assign};
 use crate::diff::{Delta, diff};
 use crate::evolution;
 use crate::graph::{IntentionGraph, weave};
 use crate::lint::{codes, lint};
 use crate::platform::{PlatformRegistry, lint_parts};
+use crate::reach::{self, Focus, Reach};
 use levada_model::address::NodeAddress;
 use levada_model::fingerprint::{Fingerprint, fingerprint};
 use levada_model::name::PlatformName;
@@ -32,11 +34,11 @@ use std::collections::BTreeMap;
 pub struct Plan {
     /// The generation it is made on; `None`: the first.
     pub base: Option<Generation>,
-    /// What would be in force.
-    pub blueprint: Blueprint,
-    /// The way there.
+    /// What an apply writes.
+    pub advance: Advance,
+    /// The way there, node by node.
     pub delta: Delta,
-    /// What somebody should look at.
+    /// What somebody should look at: about what changed, and what stands on it.
     pub warnings: Findings,
     /// What consumers would see, view by view and column by column.
     pub contracts: Vec<ContractLine>,
@@ -55,10 +57,27 @@ pub struct Plan {
 pub struct PlanOutcome {
     /// The plan.
     pub plan: Plan,
+    /// What would be in force.
+    pub blueprint: Blueprint,
     /// The broker's choices and reasons.
     pub assignment: Assignment,
     /// The graphs of all platforms.
     pub graphs: Vec<IntentionGraph>,
+}
+
+/// What became of planning a part.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is made once, and taken apart at once")]
+pub enum PartOutcome {
+    /// The plan, as the whole model would have it.
+    Planned {
+        /// The plan.
+        plan: Plan,
+        /// How many nodes were woven anew and compared.
+        nodes: usize,
+    },
+    /// The change reaches further: load this and try again.
+    Wider(Reach),
 }
 
 impl Plan {
@@ -69,7 +88,7 @@ impl Plan {
 
     /// The generation in force once it is applied; `None`: nothing ever was.
     pub fn leads_to(&self) -> Option<Generation> {
-        if self.is_empty() { self.base } else { Some(self.blueprint.generation) }
+        if self.is_empty() { self.base } else { Some(self.advance.generation) }
     }
 
     /// The numbers of the first screen.
@@ -88,40 +107,100 @@ pub fn plan(
     parent: Option<&Blueprint>,
     revision: String,
 ) -> Result<PlanOutcome, Findings> {
-    let mut findings = lint(model, registry);
     let in_force = parent.map(|parent| parent.choices.clone()).unwrap_or_default();
-    let (assignment, rejected) = assign(model, registry, &in_force);
+    let mut compiled = compile(model, registry, &in_force);
+    compiled.findings.extend(parent.map(|parent| changed_natures(model, registry, parent)).unwrap_or_default());
+    compiled.findings.extend(parent.map(|parent| changed_layouts(model, registry, parent)).unwrap_or_default());
+    let Compiled { findings, assignment, graphs } = compiled.accepted()?;
+    let blueprint = freeze(model, &assignment, &graphs, parent, revision);
+    let draft = Draft { model, registry, parent, next: &blueprint, around: &blueprint, findings };
+    let plan = draft.plan(&Focus::of(parent, &model.outlines))?;
+    Ok(PlanOutcome { plan, blueprint, assignment, graphs })
+}
+
+/// Plans a part of the model on the same part of the blueprint in force. The plan is the same as that of
+/// the whole.
+///
+/// `model` has the objects of the reach, `parent` the nodes of its owners and, of all objects that it
+/// knows, the choices and what is said of them. Linear in these but for the outline of the whole.
+///
+/// # Errors
+/// Something is wrong: the plan of the whole model says what, in the words that are right for it.
+pub fn plan_part(
+    model: &Model,
+    registry: &PlatformRegistry,
+    parent: &Blueprint,
+    reach: &Reach,
+    revision: String,
+) -> Result<PartOutcome, Findings> {
+    let Compiled { findings, assignment, graphs } = compile(model, registry, &parent.choices).accepted()?;
+    let whole_part = freeze(model, &assignment, &graphs, Some(parent), revision);
+    if let Some(wider) = reach::wider(reach, model, parent, &whole_part) {
+        return Ok(PartOutcome::Wider(wider));
+    }
+    let (parent, next) = (reach::restrict(reach, parent), reach::restrict(reach, &whole_part));
+    let draft = Draft { model, registry, parent: Some(&parent), next: &next, around: &whole_part, findings };
+    let plan = draft.plan(&Focus::of_part(reach))?;
+    Ok(PartOutcome::Planned { plan, nodes: next.nodes.len() })
+}
+
+/// A model up to its graphs.
+struct Compiled {
+    findings: Findings,
+    assignment: Assignment,
+    graphs: Vec<IntentionGraph>,
+}
+
+fn compile(model: &Model, registry: &PlatformRegistry, in_force: &Choices) -> Compiled {
+    let mut findings = lint(model, registry);
+    let (assignment, rejected) = assign(model, registry, in_force);
     let (graphs, entangled) = weave(model, &assignment);
     findings.extend(rejected);
     findings.extend(entangled);
-    findings.extend(parent.map(|parent| changed_natures(model, registry, parent)).unwrap_or_default());
-    findings.extend(parent.map(|parent| changed_layouts(model, registry, parent)).unwrap_or_default());
-    findings.sort();
-    if findings.has_errors() {
-        return Err(findings);
+    Compiled { findings, assignment, graphs }
+}
+
+impl Compiled {
+    fn accepted(mut self) -> Result<Self, Findings> {
+        self.findings.sort();
+        if self.findings.has_errors() { Err(self.findings) } else { Ok(self) }
     }
-    let blueprint = freeze(model, &assignment, &graphs, parent, revision);
-    let delta = diff(parent, &blueprint);
-    let mut broken = evolution::check(model, &delta);
-    broken.extend(lint_parts(model, registry, &blueprint, &delta));
-    if broken.has_errors() {
-        findings.extend(broken);
+}
+
+/// Two blueprints, and what a plan needs besides to tell of the way between them.
+struct Draft<'a> {
+    model: &'a Model,
+    registry: &'a PlatformRegistry,
+    parent: Option<&'a Blueprint>,
+    next: &'a Blueprint,
+    /// The next one with whatever else was woven: who waits for whom.
+    around: &'a Blueprint,
+    findings: Findings,
+}
+
+impl Draft<'_> {
+    fn plan(self, focus: &Focus) -> Result<Plan, Findings> {
+        let Self { model, registry, parent, next, around, mut findings } = self;
+        let delta = diff(parent, next);
+        findings.extend(evolution::check(model, &delta));
+        findings.extend(lint_parts(model, registry, next, &delta));
         findings.sort();
-        return Err(findings);
+        if findings.has_errors() {
+            return Err(findings);
+        }
+        focus.keep(&mut findings);
+        let physical = physical::effects(&delta);
+        let causes = cause::causes(model, &delta, parent, around);
+        let contracts = contract::effects(&delta, &causes);
+        let moved = parent.map(|parent| moved(parent, next)).unwrap_or_default();
+        let hash = match moved.is_empty() {
+            true => fingerprint(&(delta.from, delta.to, &next.revision, &delta)),
+            false => fingerprint(&(delta.from, delta.to, &next.revision, &delta, &next.choices.platforms)),
+        };
+        let base = parent.map(|parent| parent.generation);
+        let advance = Advance::between(parent, next);
+        Ok(Plan { base, advance, delta, warnings: findings, contracts, physical, causes, moved, hash })
     }
-    findings.extend(broken);
-    findings.sort();
-    let physical = physical::effects(&delta);
-    let causes = cause::causes(model, &delta, parent, &blueprint);
-    let contracts = contract::effects(&delta, &causes);
-    let moved = parent.map(|parent| moved(parent, &blueprint)).unwrap_or_default();
-    let hash = match moved.is_empty() {
-        true => fingerprint(&(delta.from, delta.to, &blueprint.revision, &delta)),
-        false => fingerprint(&(delta.from, delta.to, &blueprint.revision, &delta, &blueprint.choices.platforms)),
-    };
-    let base = parent.map(|parent| parent.generation);
-    let plan = Plan { base, blueprint, delta, warnings: findings, contracts, physical, causes, moved, hash };
-    Ok(PlanOutcome { plan, assignment, graphs })
 }
 
 /// Platforms whose layout in force is another.

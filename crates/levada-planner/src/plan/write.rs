@@ -60,10 +60,10 @@ fn text(plan: &Plan, place: &dyn Fn(Span) -> String) -> String {
 
 fn summary_lines(plan: &Plan, out: &mut String) {
     for platform in &plan.moved {
-        let layout = plan.blueprint.choices.platforms.get(platform).and_then(|nature| nature.layout.as_deref());
+        let layout = plan.advance.platforms.get(platform).and_then(|nature| nature.layout.as_deref());
         line(out, format_args!("{platform} shares its nodes out anew: {}", layout.unwrap_or("in no way of its own")));
     }
-    let generation = plan.blueprint.generation;
+    let generation = plan.advance.generation;
     let Some(base) = plan.base.filter(|_| plan.is_empty()) else {
         let summary = plan.summary();
         let on = plan.base.map_or_else(|| "nothing".to_owned(), |base| format!("generation {base}"));
@@ -74,7 +74,7 @@ fn summary_lines(plan: &Plan, out: &mut String) {
                 "plan for generation {generation} on {on}: {added} to add, {changed} to change, {removed} to remove"
             ),
         );
-        line(out, format_args!("  revision {}, hash {}", plan.blueprint.revision, plan.hash));
+        line(out, format_args!("  revision {}, hash {}", plan.advance.revision, plan.hash));
         for (kind, [added, changed, removed]) in &summary.by_kind {
             line(out, format_args!("  {:<9} +{added} ~{changed} -{removed}", kind.word()));
         }
@@ -154,8 +154,8 @@ pub fn to_json(plan: &Plan, place: &dyn Fn(Span) -> String) -> Value {
     json!({
         "version": 1,
         "base": plan.base,
-        "generation": plan.blueprint.generation,
-        "revision": plan.blueprint.revision,
+        "generation": plan.advance.generation,
+        "revision": plan.advance.revision,
         "hash": plan.hash,
         "summary": plan.summary(), "moved": plan.moved,
         "changes": changes,
@@ -190,7 +190,7 @@ fn markdown(plan: &Plan, place: &dyn Fn(Span) -> String) -> String {
         out.push_str("**No changes.** The generation in force is what the model says.\n");
     } else {
         let Summary { added, changed, removed, breaking, .. } = summary;
-        let generation = plan.blueprint.generation;
+        let generation = plan.advance.generation;
         line(
             &mut out,
             format_args!(

@@ -105,7 +105,7 @@ fn blueprint(port: u16) -> Result<levada_planner::Blueprint> {
         bail!("the model has findings: {} {}", finding.code, finding.message);
     }
     match levada_planner::plan(&model, &levada_platforms::registry(), None, "bench".to_owned()) {
-        Ok(outcome) => Ok(outcome.plan.blueprint),
+        Ok(outcome) => Ok(outcome.blueprint),
         Err(findings) => bail!("the plan has errors: {} {}", findings.0[0].code, findings.0[0].message),
     }
 }

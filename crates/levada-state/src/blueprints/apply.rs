@@ -1,29 +1,33 @@
 //! Making a blueprint the target: the compare-and-set, and what each changed node's rows become.
 
-use super::{OPEN, choices, generation, newest};
+use super::{OPEN, choices, generation, newest, objects};
 use crate::StateError;
 use crate::contents::{Contents, FORMAT, from_bytes, to_bytes};
 use crate::db::{DatabaseError, Failure, Row, Transaction, Value, values};
 use crate::nodes::{Host, Successor, make_due, priority_value, raise_epoch_floor};
 use crate::obligations;
-use levada_model::NodeAddress;
 use levada_model::address::Stream;
 use levada_model::fingerprint::Fingerprint;
 use levada_model::name::PlatformName;
-use levada_planner::blueprint::{IngestOrigin, IngestSpec};
-use levada_planner::{Blueprint, Generation, Node, NodeSpec};
+use levada_model::{Address, NodeAddress};
+use levada_planner::blueprint::{Choices, IngestOrigin, IngestSpec, Object};
+use levada_planner::{Advance, Generation, Node, NodeSpec};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 const MOVE_TARGET: &str = "UPDATE target SET generation = ?1 WHERE generation = ?2";
 
 const INSERT_GENERATION: &str = "INSERT INTO generations (generation, parent, revision, applied_at, added, changed, \
-     removed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+     removed, form) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
 const END_VERSION: &str = "UPDATE node_versions SET until_generation = ?2 WHERE address = ?1 AND until_generation = ?3";
 
-const INSERT_VERSION: &str = "INSERT INTO node_versions (address, from_generation, until_generation, content) \
-     VALUES (?1, ?2, ?3, ?4)";
+const INSERT_VERSION: &str = "INSERT INTO node_versions (address, from_generation, until_generation, content, owner) \
+     VALUES (?1, ?2, ?3, ?4, ?5)";
+
+const UNOWNED: &str = "SELECT address FROM node_versions WHERE owner = '' AND until_generation = ?1";
+
+const OWN: &str = "UPDATE node_versions SET owner = ?2 WHERE address = ?1 AND until_generation = ?3";
 
 const INSERT_CONTENT: &str = "INSERT INTO node_contents (content, node, format) VALUES (?1, ?2, ?3) \
      ON CONFLICT (content) DO UPDATE SET node = excluded.node, format = excluded.format \
@@ -47,14 +51,16 @@ const DELETE_HOT: &str = "DELETE FROM hot_nodes WHERE address = ?1 RETURNING epo
 const INSERT_POINTER: &str = "INSERT INTO pointers (platform, generation) VALUES (?1, ?2) \
      ON CONFLICT (platform) DO UPDATE SET generation = excluded.generation";
 
-/// All that a transaction needs, taken from the blueprint beforehand.
+/// All that a transaction needs, taken from the advance beforehand.
 pub(super) struct Apply {
     generation: Generation,
     parent: Option<Generation>,
     revision: String,
+    form: String,
     now: i64,
-    choices: BTreeMap<(String, String), String>,
-    /// Those with nodes, and whose workers run them; `None`: the platform renders them to files.
+    choices: choices::Rows,
+    objects: BTreeMap<Address, Option<Object>>,
+    /// Those of the ecosystem, and whose workers run them; `None`: the platform renders them to files.
     platforms: BTreeMap<PlatformName, Option<Host>>,
     wanted: BTreeMap<NodeAddress, Option<Wanted>>,
     contents: Arc<Contents>,
@@ -113,25 +119,24 @@ impl Change<'_> {
 }
 
 impl Apply {
-    pub(super) fn new(
-        blueprint: &Blueprint,
-        changes: &[(NodeAddress, Option<Node>)],
-        now: i64,
-        contents: &Arc<Contents>,
-    ) -> Result<Self, StateError> {
-        let (generation, parent) = (blueprint.generation, blueprint.parent);
+    pub(super) fn new(advance: &Advance, form: &str, now: i64, contents: &Arc<Contents>) -> Result<Self, StateError> {
+        let &Advance { generation, parent, .. } = advance;
         if generation.0 <= parent.map_or(0, |parent| parent.0) || generation.0 >= OPEN - 1 {
             return Err(StateError::GenerationOrder { generation, parent });
         }
-        let platforms: BTreeSet<_> = blueprint.nodes.keys().map(NodeAddress::platform).collect();
-        let hosted = |platform: &PlatformName| (platform.clone(), Host::of(&blueprint.choices, platform));
-        let wanted = changes.iter().map(|(address, node)| (address.clone(), node.as_ref().map(Wanted::new)));
+        let natures = Choices { platforms: advance.platforms.clone(), ..Choices::default() };
+        let with_nodes = advance.nodes.iter().filter(|(_, node)| node.is_some()).map(|(address, _)| address.platform());
+        let platforms: BTreeSet<_> = advance.platforms.keys().chain(with_nodes).collect();
+        let hosted = |platform: &PlatformName| (platform.clone(), Host::of(&natures, platform));
+        let wanted = advance.nodes.iter().map(|(address, node)| (address.clone(), node.as_ref().map(Wanted::new)));
         Ok(Self {
             generation,
             parent,
-            revision: blueprint.revision.clone(),
+            revision: advance.revision.clone(),
+            form: form.to_owned(),
             now,
-            choices: choices::rows(&blueprint.choices),
+            choices: choices::rows(&advance.choices),
+            objects: advance.objects.clone(),
             platforms: platforms.into_iter().map(hosted).collect(),
             wanted: wanted.collect(),
             contents: Arc::clone(contents),
@@ -145,7 +150,9 @@ impl Apply {
         let mut changes = self.changes(transaction)?;
         self.insert_generation(transaction, &changes)?;
         choices::write(transaction, &self.choices, self.generation)?;
+        objects::write(transaction, &self.objects, self.generation)?;
         self.move_pointers(transaction)?;
+        own(transaction)?;
         self.write_versions(transaction, &changes)?;
         changes.retain(|change| !change.is_rendered);
         write_edges(transaction, &changes)?;
@@ -214,13 +221,16 @@ impl Apply {
             count(true, false),
             count(true, true),
             count(false, true),
+            &self.form,
         ];
         transaction.execute(INSERT_GENERATION, values).map(drop)
     }
 
     fn move_pointers(&self, transaction: &mut dyn Transaction) -> Result<(), DatabaseError> {
         transaction.execute("UPDATE pointers SET generation = ?1", values![self.generation.0])?;
-        let names = self.platforms.keys();
+        let names: BTreeSet<_> =
+            self.wanted.iter().filter(|(_, node)| node.is_some()).map(|(address, _)| address.platform()).collect();
+        let names = names.into_iter();
         let sets: Vec<_> = names.map(|platform| values![platform.as_str(), self.generation.0]).collect();
         transaction.execute_many(INSERT_POINTER, &sets).map(drop)
     }
@@ -234,7 +244,8 @@ impl Apply {
         for (change, wanted) in changes.iter().filter_map(|change| Some((change, change.wanted?))) {
             let content = to_bytes(wanted.content);
             contents.push(values![content.as_slice(), &wanted.json, FORMAT]);
-            versions.push(values![&change.key, self.generation.0, OPEN, content]);
+            let owner = owner(change.address).to_string();
+            versions.push(values![&change.key, self.generation.0, OPEN, content, owner]);
         }
         transaction.execute_many(INSERT_CONTENT, &contents)?;
         transaction.execute_many(INSERT_VERSION, &versions).map(drop)
@@ -324,6 +335,21 @@ impl Apply {
     fn host(&self, address: &NodeAddress) -> Option<&Host> {
         self.platforms.get(address.platform())?.as_ref()
     }
+}
+
+/// The datastore or workspace that a node belongs to.
+fn owner(address: &NodeAddress) -> Address {
+    Address::Node(address.clone()).object()
+}
+
+/// Says whose the nodes in force are that an older build wrote.
+fn own(transaction: &mut dyn Transaction) -> Result<(), DatabaseError> {
+    let mut sets = Vec::new();
+    for row in transaction.query(UNOWNED, values![OPEN])? {
+        let address: NodeAddress = row.parsed(0, "node address")?;
+        sets.push(values![row.str(0)?, owner(&address).to_string(), OPEN]);
+    }
+    transaction.execute_many(OWN, &sets).map(drop)
 }
 
 /// What is known of a node before anything changes.

@@ -2,9 +2,10 @@
 
 use super::OPEN;
 use crate::db::{DatabaseError, Row, Transaction, values};
+use levada_model::Address;
 use levada_planner::Generation;
-use levada_planner::blueprint::Choices;
-use std::collections::BTreeMap;
+use levada_planner::blueprint::{Choices, ChoicesChange};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The platforms of a workspace's groups.
 const WORKSPACE: &str = "workspace";
@@ -18,45 +19,81 @@ const INSERT: &str = "INSERT INTO choice_versions (kind, name, from_generation, 
 const END: &str = "UPDATE choice_versions SET until_generation = ?3 \
      WHERE kind = ?1 AND name = ?2 AND until_generation = ?4";
 
-/// Choices as rows: kind and name → choice.
-type Rows = BTreeMap<(String, String), String>;
+/// Choices as rows: kind and name → choice; `None`: it goes.
+pub(super) type Rows = BTreeMap<(&'static str, String), Option<String>>;
 
-/// The rows that say the choices.
-pub(super) fn rows(choices: &Choices) -> Rows {
+/// The rows in which choices differ.
+pub(super) fn rows(change: &ChoicesChange) -> Rows {
+    let ChoicesChange { groups, primaries, platforms } = change;
     let mut rows = Rows::new();
-    for (workspace, groups) in &choices.groups {
-        let groups = serde_json::to_string(groups).expect("maps of names always serialise");
-        rows.insert((WORKSPACE.to_owned(), workspace.to_string()), groups);
+    for (workspace, groups) in groups {
+        let groups = groups.as_ref().map(|it| serde_json::to_string(it).expect("maps of names always serialise"));
+        rows.insert((WORKSPACE, workspace.to_string()), groups);
     }
-    for (datastore, platform) in &choices.primaries {
-        rows.insert((PRIMARY.to_owned(), datastore.to_string()), platform.to_string());
+    for (datastore, platform) in primaries {
+        rows.insert((PRIMARY, datastore.to_string()), platform.as_ref().map(ToString::to_string));
     }
-    for (platform, nature) in &choices.platforms {
-        let nature = serde_json::to_string(nature).expect("plain data always serialises");
-        rows.insert((PLATFORM.to_owned(), platform.to_string()), nature);
+    for (platform, nature) in platforms {
+        let nature = nature.as_ref().map(|it| serde_json::to_string(it).expect("plain data always serialises"));
+        rows.insert((PLATFORM, platform.to_string()), nature);
     }
     rows
 }
 
-/// Writes where the choices differ from those in force; reads all of them, writes the difference.
+/// Writes what became of choices; rows that change nothing are passed over.
 pub(super) fn write(
     transaction: &mut dyn Transaction,
     wanted: &Rows,
     generation: Generation,
 ) -> Result<(), DatabaseError> {
-    let found = read_rows(transaction, Generation(OPEN - 1))?;
-    let ended = found.iter().filter(|(key, choice)| wanted.get(*key) != Some(choice));
-    let ended: Vec<_> = ended.map(|((kind, name), _)| values![kind, name, generation.0, OPEN]).collect();
+    let found = find(transaction, wanted.keys().map(|(kind, name)| (*kind, name.as_str())), Generation(OPEN - 1))?;
+    let mut ended = Vec::new();
+    let mut begun = Vec::new();
+    for (((kind, name), choice), found) in wanted.iter().zip(found) {
+        let found = found.map(|mut row| row.text(2)).transpose()?;
+        if *choice == found {
+            continue;
+        }
+        ended.extend(found.is_some().then(|| values![*kind, name, generation.0, OPEN]));
+        begun.extend(choice.as_ref().map(|choice| values![*kind, name, generation.0, OPEN, choice]));
+    }
     transaction.execute_many(END, &ended)?;
-    let begun = wanted.iter().filter(|(key, choice)| found.get(*key) != Some(choice));
-    let begun: Vec<_> = begun.map(|((kind, name), choice)| values![kind, name, generation.0, OPEN, choice]).collect();
     transaction.execute_many(INSERT, &begun).map(drop)
 }
 
-fn read_rows(transaction: &mut dyn Transaction, generation: Generation) -> Result<Rows, DatabaseError> {
-    let sql = "SELECT kind, name, choice FROM choice_versions WHERE until_generation > ?1 AND from_generation <= ?1";
-    let rows = transaction.query(sql, values![generation.0])?;
-    rows.into_iter().map(|mut row| Ok(((row.text(0)?, row.text(1)?), row.text(2)?))).collect()
+/// The rows of a generation that have these kinds and names.
+fn find<'a>(
+    transaction: &mut dyn Transaction,
+    keys: impl Iterator<Item = (&'static str, &'a str)>,
+    generation: Generation,
+) -> Result<Vec<Option<Row>>, DatabaseError> {
+    let sql = "SELECT kind, name, choice FROM choice_versions \
+         WHERE kind = ?1 AND name = ?2 AND until_generation > ?3 AND from_generation <= ?3";
+    let sets: Vec<_> = keys.map(|(kind, name)| values![kind, name, generation.0]).collect();
+    Ok(transaction.query_many(sql, &sets)?.into_iter().map(|rows| rows.into_iter().next()).collect())
+}
+
+/// The choices of a generation about some objects, and what its platforms are.
+pub(super) fn some(
+    transaction: &mut dyn Transaction,
+    generation: Generation,
+    wanted: &BTreeSet<Address>,
+) -> Result<Choices, DatabaseError> {
+    let mut choices = Choices::default();
+    let sql = "SELECT kind, name, choice FROM choice_versions \
+         WHERE kind = ?1 AND until_generation > ?2 AND from_generation <= ?2";
+    for row in transaction.query(sql, values![PLATFORM, generation.0])? {
+        read_choice(&row, &mut choices)?;
+    }
+    let keys = wanted.iter().filter_map(|address| match address {
+        Address::Workspace(name) => Some((WORKSPACE, name.as_str())),
+        Address::Datastore(name) => Some((PRIMARY, name.as_str())),
+        _ => None,
+    });
+    for row in find(transaction, keys, generation)?.iter().flatten() {
+        read_choice(row, &mut choices)?;
+    }
+    Ok(choices)
 }
 
 /// The choices of a generation.

@@ -7,7 +7,8 @@ use crate::StateError;
 use crate::db::{Access, Database, DatabaseError, Failure, Transaction, values};
 
 /// The script of each version, counted from 1.
-const VERSIONS: [&str; 2] = [include_str!("0001_first.sql"), include_str!("0002_host.sql")];
+const VERSIONS: [&str; 3] =
+    [include_str!("0001_first.sql"), include_str!("0002_host.sql"), include_str!("0003_objects.sql")];
 
 /// The version of the state that this build reads and writes.
 pub const NEWEST: i64 = VERSIONS.len() as i64;

@@ -3,14 +3,16 @@
 use crate::cli::{ApplyArgs, Format};
 use crate::commands::plan::place;
 use crate::compile::Compiler;
+use crate::planning::{self, Looked};
 use crate::project::Project;
 use crate::rendering::{Delivered, Delivery, Place, entry, file_platforms, manifest, render};
 use crate::show;
 use anyhow::{Context, Result, bail};
 use levada_model::NodeAddress;
 use levada_model::name::{CredentialName, PlatformName};
-use levada_planner::blueprint::Realizer;
-use levada_planner::{Blueprint, Generation, Node};
+use levada_planner::blueprint::{Choices, Realizer};
+use levada_planner::{Blueprint, Generation, Node, NodeChange, Plan, PlanOutcome};
+use levada_state::State;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
@@ -34,8 +36,7 @@ pub struct Applied {
 /// Plans, asks, applies.
 pub async fn run(args: &ApplyArgs) -> Result<bool> {
     let project = Project::open(&args.dir.dir)?;
-    let compiler = Compiler::load(&project.root)?;
-    let Some(applied) = apply(&project, &compiler, args.yes).await? else { return Ok(false) };
+    let Some(applied) = apply(&project, args.yes).await? else { return Ok(false) };
     applied.show(args.format);
     Ok(true)
 }
@@ -45,14 +46,15 @@ pub async fn run(args: &ApplyArgs) -> Result<bool> {
 ///
 /// # Errors
 /// The state fails or has moved on; a program can't be asked; files can't be brought.
-pub async fn apply(project: &Project, compiler: &Compiler, is_agreed_to: bool) -> Result<Option<Applied>> {
+pub async fn apply(project: &Project, is_agreed_to: bool) -> Result<Option<Applied>> {
     let state = project.state().await?;
-    let parent = state.in_force().await?;
-    let Some(outcome) = compiler.plan(parent.as_ref()) else { return Ok(None) };
-    let plan = outcome.plan;
+    let Some(planned) = planning::plan_folder(&project.root, &project.settings, Some(&state)).await? else {
+        return Ok(None);
+    };
+    let plan = planned.plan();
     if !plan.is_empty() && !is_agreed_to {
-        let text = levada_planner::plan::write::write(&plan, levada_planner::plan::PlanFormat::Text, &|span| {
-            place(&compiler.files, span)
+        let text = levada_planner::plan::write::write(plan, levada_planner::plan::PlanFormat::Text, &|span| {
+            place(planned.files(), span)
         });
         // What is asked about is talk; where a program reads stdout it gets the answer alone.
         show::talk(text.trim_end());
@@ -61,29 +63,54 @@ pub async fn apply(project: &Project, compiler: &Compiler, is_agreed_to: bool) -
             return Ok(None);
         }
     }
-    shared_by_pods(project, &plan.blueprint)?;
-    let missing = if plan.is_empty() { Vec::new() } else { missing_secrets(project, &plan.blueprint) };
+    let missing = if plan.is_empty() { Vec::new() } else { missing_secrets(project, plan) };
     if !missing.is_empty() {
         bail!("{}", missing.join("\n"));
     }
+    let rendered = match &planned.looked {
+        Looked::Part(plan, _) => advance(&state, plan).await.map(|()| Some(BTreeMap::new()))?,
+        Looked::Whole(whole) => render_and_advance(project, &state, &whole.0, &whole.1).await?,
+    };
+    let natures = Choices { platforms: plan.advance.platforms.clone(), ..Choices::default() };
+    let mut changed = plan.delta.changes.keys();
+    Ok(rendered.map(|rendered| Applied {
+        generation: plan.leads_to(),
+        changed: plan.delta.changes.len(),
+        moved: plan.moved.clone(),
+        rendered,
+        is_for_workers: changed.any(|node| natures.realizer(node.platform()) == Realizer::Workers),
+    }))
+}
+
+/// Makes a plan's blueprint the target.
+async fn advance(state: &State, plan: &Plan) -> Result<()> {
+    if !plan.is_empty() {
+        let now = levada_flow::Clock::now(&levada_flow::SystemClock);
+        state.apply(&plan.advance, levada_platforms::FORM, now).await?;
+    }
+    Ok(())
+}
+
+/// Renders whatever is rendered, makes the blueprint the target, and brings the files to their places.
+/// `None`: a program found errors, and they were told.
+async fn render_and_advance(
+    project: &Project,
+    state: &State,
+    compiler: &Compiler,
+    outcome: &PlanOutcome,
+) -> Result<Option<BTreeMap<PlatformName, Delivered>>> {
+    shared_by_pods(project, &outcome.blueprint)?;
     // Whatever can go wrong with the files is found before anything is in force.
-    let places = places(project, compiler, &plan.blueprint)?;
-    let Some(trees) = render(project, compiler, &plan, &places).await? else { return Ok(None) };
-    let manifests: BTreeMap<_, _> = trees.iter().map(|(name, tree)| (name, manifest(name, &plan, tree))).collect();
+    let places = places(project, compiler, &outcome.blueprint)?;
+    let Some(trees) = render(project, compiler, outcome, &places).await? else { return Ok(None) };
+    let manifests: BTreeMap<_, _> = trees.iter().map(|(name, tree)| (name, manifest(name, outcome, tree))).collect();
     let mut deliveries = Vec::new();
     for (name, tree) in &trees {
         let entry = entry(&compiler.model, name)?;
         let delivery = Delivery::prepare(project, entry, (tree, &manifests[name]), &places[name], false);
         deliveries.push((name, delivery.with_context(|| format!("platform {name}"))?));
     }
-    let changes = plan.delta.changes.iter().map(|(address, change)| (address.clone(), change.after().cloned()));
-    let changes: Vec<_> = changes.collect();
-    let is_for_workers =
-        changes.iter().any(|(node, _)| plan.blueprint.choices.realizer(node.platform()) == Realizer::Workers);
-    if !plan.is_empty() {
-        let now = levada_flow::Clock::now(&levada_flow::SystemClock);
-        state.apply(&plan.blueprint, &changes, now).await?;
-    }
+    advance(state, &outcome.plan).await?;
     let mut rendered = BTreeMap::new();
     for (name, delivery) in deliveries {
         let place = delivery.place();
@@ -93,8 +120,7 @@ pub async fn apply(project: &Project, compiler: &Compiler, is_agreed_to: bool) -
         show::talk(format!("platform {name}: {}", delivered.in_words(place)));
         rendered.insert(name.clone(), delivered);
     }
-    let generation = plan.leads_to();
-    Ok(Some(Applied { generation, changed: changes.len(), moved: plan.moved, rendered, is_for_workers }))
+    Ok(Some(rendered))
 }
 
 impl Applied {
@@ -167,10 +193,11 @@ fn is_agreed() -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// One sentence for each credential without a secret.
-fn missing_secrets(project: &Project, blueprint: &Blueprint) -> Vec<String> {
-    let is_run = |node: &&Node| blueprint.choices.realizer(node.address.platform()) == Realizer::Workers;
-    let names: BTreeSet<CredentialName> =
-        blueprint.nodes.values().filter(is_run).filter_map(|node| node.connection()?.credential.clone()).collect();
+/// One sentence for each credential without a secret that a new or changed node needs.
+fn missing_secrets(project: &Project, plan: &Plan) -> Vec<String> {
+    let natures = Choices { platforms: plan.advance.platforms.clone(), ..Choices::default() };
+    let is_run = |node: &&Node| natures.realizer(node.address.platform()) == Realizer::Workers;
+    let nodes = plan.delta.changes.values().filter_map(NodeChange::after).filter(is_run);
+    let names: BTreeSet<CredentialName> = nodes.filter_map(|node| node.connection()?.credential.clone()).collect();
     names.iter().filter_map(|name| project.settings.secret(name).err()).map(|error| error.chain()).collect()
 }

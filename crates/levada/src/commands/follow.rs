@@ -3,6 +3,7 @@
 use crate::cli::FollowArgs;
 use crate::commands::apply::apply;
 use crate::compile::Compiler;
+use crate::planning;
 use crate::project::Project;
 use crate::show;
 use anyhow::{Result, bail};
@@ -18,25 +19,20 @@ pub async fn run(args: &FollowArgs) -> Result<bool> {
     if fetched != checkout.commit().map_err(with_hint)? {
         // A broken revision is refused where nobody works; the one that is checked out goes on.
         let laid_out = checkout.lay_out(&fetched).map_err(with_hint)?;
-        let compiler = Compiler::load_with(&laid_out.root, &project.settings)?;
-        let parent = match project.state_so_far().await? {
-            Some(state) => state.in_force().await?,
-            None => None,
-        };
-        if compiler.plan(parent.as_ref()).is_none() {
+        let state = project.state_so_far().await?;
+        if planning::plan_folder(&laid_out.root, &project.settings, state.as_ref()).await?.is_none() {
             show::talk(format!("revision {fetched} is refused; what is in force goes on"));
             return Ok(false);
         }
-        must_not_wait(&compiler.model)?;
+        must_not_wait(&Compiler::load_with(&laid_out.root, &project.settings)?.model)?;
         drop(laid_out);
         checkout.advance(&fetched).map_err(with_hint)?;
         show::talk(format!("advanced to revision {fetched}"));
     }
     // The checkout may have got its settings only now.
     let project = Project::open(&args.dir.dir)?;
-    let compiler = Compiler::load(&project.root)?;
-    must_not_wait(&compiler.model)?;
-    let Some(applied) = apply(&project, &compiler, true).await? else { return Ok(false) };
+    must_not_wait(&Compiler::load(&project.root)?.model)?;
+    let Some(applied) = apply(&project, true).await? else { return Ok(false) };
     applied.show(args.format);
     Ok(true)
 }

@@ -1,7 +1,7 @@
 //! `levada plan`: what would change, for whom, how, and because of which line.
 
 use crate::cli::{PlanArgs, PlanFormat};
-use crate::compile::Compiler;
+use crate::planning;
 use crate::project::Project;
 use crate::show;
 use anyhow::Result;
@@ -15,20 +15,17 @@ const EXIT_CHANGES: u8 = 3;
 /// Plans and prints.
 pub async fn run(args: &PlanArgs) -> Result<ExitCode> {
     let project = Project::open(&args.dir.dir)?;
-    let compiler = Compiler::load(&project.root)?;
-    let parent = match project.state_so_far().await? {
-        Some(state) => state.in_force().await?,
-        None => None,
-    };
-    let Some(outcome) = compiler.plan(parent.as_ref()) else { return Ok(ExitCode::FAILURE) };
+    let Some(planned) = planning::plan(&project).await? else { return Ok(ExitCode::FAILURE) };
+    show::talk(planned.effort.to_string());
+    let plan = planned.plan();
     let format = match args.format {
         PlanFormat::Text => levada_planner::plan::PlanFormat::Text,
         PlanFormat::Json => levada_planner::plan::PlanFormat::Json,
         PlanFormat::Markdown => levada_planner::plan::PlanFormat::Markdown,
     };
-    let text = levada_planner::plan::write::write(&outcome.plan, format, &|span| place(&compiler.files, span));
+    let text = levada_planner::plan::write::write(plan, format, &|span| place(planned.files(), span));
     show::data(text.trim_end());
-    let has_changes = !outcome.plan.is_empty();
+    let has_changes = !plan.is_empty();
     Ok(if has_changes && args.detailed_exitcode { EXIT_CHANGES.into() } else { ExitCode::SUCCESS })
 }
 

@@ -30,9 +30,9 @@ pub async fn run(args: &RenderArgs) -> Result<bool> {
         bail!("platform {platform} is run by workers and renders no files");
     }
     let places = BTreeMap::from([(platform.clone(), place)]);
-    let Some(trees) = render(&project, &compiler, &outcome.plan, &places).await? else { return Ok(false) };
+    let Some(trees) = render(&project, &compiler, &outcome, &places).await? else { return Ok(false) };
     let (tree, place) = (&trees[&platform], &places[&platform]);
-    let manifest = manifest(&platform, &outcome.plan, tree);
+    let manifest = manifest(&platform, &outcome, tree);
     let delivered = Delivery::prepare(&project, entry, (tree, &manifest), place, args.force)?.deliver()?;
     match args.format {
         Format::Json => show::json(&json!({

@@ -122,7 +122,7 @@ fn look(compiler: Compiler) -> Looked {
     if findings.has_errors() {
         return Looked::Refused(Refused { revision: compiler.revision, at, findings: told });
     }
-    let content = fingerprint(&(&compiler.revision, compiler.files.fingerprint(), &told)).to_string();
+    let content = fingerprint(&(&compiler.revision, compiler.content, &told)).to_string();
     let Compiler { model, files, registry, revision, .. } = compiler;
     let place = Box::new(move |span| place(&files, span));
     Looked::Holds(Box::new(Revision {

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use levada_model::model::{Described, PlatformEntry, Run};
 use levada_model::{FileId, Findings, Model, assemble, read_file};
 use levada_planner::platform::{Part, parts};
-use levada_planner::{Plan, plan};
+use levada_planner::{PlanOutcome, plan};
 use levada_platforms::external::answer::{DescribeAnswer, LintAnswer, Problem, RenderAnswer, read_description};
 use levada_platforms::external::question::{Ask, Question};
 use levada_platforms::external::{Tree, run_fingerprint};
@@ -67,7 +67,7 @@ pub async fn run(program: &Path) -> Result<Vec<Point>> {
 /// A model, its plan, and the platform in it.
 struct Example {
     model: Model,
-    plan: Plan,
+    outcome: PlanOutcome,
 }
 
 impl Example {
@@ -81,7 +81,7 @@ impl Example {
         ask: Ask,
         previous: Option<&BTreeMap<String, String>>,
     ) -> std::result::Result<Vec<u8>, String> {
-        let all = parts(&self.model, &self.plan.blueprint, &self.plan.delta);
+        let all = parts(&self.model, &self.outcome.blueprint, &self.outcome.plan.delta);
         let nothing = Part::new(&self.model, &self.entry().name);
         let part = all.get(&self.entry().name).unwrap_or(&nothing);
         let question = Question::about_part(ask, self.entry(), part, "r1", previous);
@@ -126,7 +126,7 @@ fn example(program: &Path, described: &Value, has_orders: bool) -> std::result::
         return Err(in_words(&findings));
     }
     match plan(&model, &levada_platforms::registry(), None, "r1".to_owned()) {
-        Ok(outcome) => Ok(Example { model, plan: outcome.plan }),
+        Ok(outcome) => Ok(Example { model, outcome }),
         Err(findings) => Err(in_words(&findings)),
     }
 }

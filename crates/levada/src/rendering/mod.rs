@@ -12,7 +12,7 @@ use ask::{SHOWN_BYTES_MAX, ask};
 use levada_model::model::PlatformEntry;
 use levada_model::name::PlatformName;
 use levada_model::{Findings, Model};
-use levada_planner::Plan;
+use levada_planner::PlanOutcome;
 use levada_planner::platform::{Part, parts};
 use levada_platforms::external::External;
 use levada_platforms::external::answer::{LintAnswer, Problem, RenderAnswer};
@@ -133,17 +133,17 @@ pub fn file_platforms(compiler: &Compiler) -> impl Iterator<Item = &PlatformEntr
 pub async fn render(
     project: &Project,
     compiler: &Compiler,
-    plan: &Plan,
+    outcome: &PlanOutcome,
     places: &BTreeMap<PlatformName, Place>,
 ) -> Result<Option<BTreeMap<PlatformName, Tree>>> {
-    let parts = parts(&compiler.model, &plan.blueprint, &plan.delta);
+    let parts = parts(&compiler.model, &outcome.blueprint, &outcome.plan.delta);
     let mut external = External::default();
     let mut is_clean = true;
     for entry in file_platforms(compiler).filter(|entry| entry.kind.value == levada_platforms::external::KIND) {
         let Some(place) = places.get(&entry.name) else { continue };
         let nothing = Part::new(&compiler.model, &entry.name);
         let part = parts.get(&entry.name).unwrap_or(&nothing);
-        match ask_to_render(project, compiler, plan, entry, part, place).await? {
+        match ask_to_render(project, compiler, outcome, entry, part, place).await? {
             Some(tree) => external = external.with_rendered(entry.name.clone(), tree),
             None => is_clean = false,
         }
@@ -152,7 +152,7 @@ pub async fn render(
         return Ok(None);
     }
     let registry = levada_platforms::registry_with(external, &compiler.copy);
-    let rendered = levada_planner::render(&compiler.model, &registry, &plan.blueprint, &plan.delta);
+    let rendered = levada_planner::render(&compiler.model, &registry, &outcome.blueprint, &outcome.plan.delta);
     let wanted = rendered.into_iter().filter(|(platform, _)| places.contains_key(platform));
     Ok(Some(wanted.filter_map(|(platform, rendering)| Some((platform, rendering.into_files()?))).collect()))
 }
@@ -160,17 +160,17 @@ pub async fn render(
 async fn ask_to_render(
     project: &Project,
     compiler: &Compiler,
-    plan: &Plan,
+    outcome: &PlanOutcome,
     entry: &PlatformEntry,
     part: &Part<'_>,
     place: &Place,
 ) -> Result<Option<Tree>> {
-    if !lint(project, compiler, plan, entry, part).await? {
+    if !lint(project, compiler, outcome, entry, part).await? {
         return Ok(None);
     }
     let previous = last_manifest(project, entry, place)?;
     let previous = previous.as_ref().map(|manifest| &manifest.files);
-    let revision = &plan.blueprint.revision;
+    let revision = &outcome.blueprint.revision;
     let question = Question::about_part(Ask::Render, entry, part, revision, previous);
     let answer = answer(project, compiler, entry, Ask::Render, &question).await?;
     let (findings, tree) =
@@ -188,11 +188,11 @@ async fn ask_to_render(
 pub async fn lint(
     project: &Project,
     compiler: &Compiler,
-    plan: &Plan,
+    outcome: &PlanOutcome,
     entry: &PlatformEntry,
     part: &Part<'_>,
 ) -> Result<bool> {
-    let question = Question::about_part(Ask::Lint, entry, part, &plan.blueprint.revision, None);
+    let question = Question::about_part(Ask::Lint, entry, part, &outcome.blueprint.revision, None);
     let answer = answer(project, compiler, entry, Ask::Lint, &question).await?;
     let findings = LintAnswer::read(&answer).map_err(|problem| useless(entry, Ask::Lint, &problem, &answer))?;
     Ok(is_clean(compiler, &findings))
@@ -238,9 +238,9 @@ fn last_manifest(project: &Project, entry: &PlatformEntry, place: &Place) -> Res
 }
 
 /// Describes a platform's files under a plan.
-pub fn manifest(platform: &PlatformName, plan: &Plan, tree: &Tree) -> Manifest {
-    let generation = plan.leads_to().map_or(0, |generation| generation.0);
-    Manifest::of(platform.as_str(), &plan.blueprint.revision, generation, tree)
+pub fn manifest(platform: &PlatformName, outcome: &PlanOutcome, tree: &Tree) -> Manifest {
+    let generation = outcome.plan.leads_to().map_or(0, |generation| generation.0);
+    Manifest::of(platform.as_str(), &outcome.blueprint.revision, generation, tree)
 }
 
 /// A tree and what its place still lacks; nothing is changed yet.
