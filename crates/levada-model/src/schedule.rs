@@ -125,6 +125,12 @@ fn time_zone(name: Option<&str>) -> Result<TimeZone, ScheduleError> {
     name.map_or(Ok(TimeZone::UTC), parse_time_zone)
 }
 
+/// A moment as people read it, to the minute, in UTC.
+pub fn in_words(at: i64) -> String {
+    let at = Timestamp::from_microsecond(at).ok();
+    at.map_or_else(|| "?".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string())
+}
+
 /// How often a search for an open window looks at the next change before it gives up.
 const CHANGES_MAX: usize = 10_000;
 

@@ -6,6 +6,8 @@ use crate::random::plots;
 use levada_model::address::NodeAddress;
 use levada_model::model::Model;
 use levada_planner::blueprint::{Choices, DeliveredReading};
+use levada_planner::plan::Measured;
+use levada_planner::plan::write::Shown;
 use levada_planner::{Blueprint, NodeChange, NodeSpec, assign, diff, freeze, plan, weave};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -190,8 +192,11 @@ fn a_second_plan_of_the_worked_example_says_there_is_nothing_to_do() {
     assert_eq!(first.plan.delta.changes.len(), 8);
     let again = plan(&model, &registry(), Some(&first.blueprint), "second".to_owned()).expect("no errors");
     assert!(again.plan.is_empty() && again.plan.contracts.is_empty());
-    let text =
-        levada_planner::plan::write::write(&again.plan, levada_planner::plan::PlanFormat::Text, &|_| String::new());
+    let text = levada_planner::plan::write::write(
+        &again.plan,
+        levada_planner::plan::PlanFormat::Text,
+        &Shown { place: &|_| String::new(), measured: &Measured::default(), lines_max: usize::MAX },
+    );
     assert_eq!(text, "no changes: generation 1 is what the model says\n");
 }
 
@@ -257,7 +262,11 @@ fn text_of_the_model_forges_no_lines_of_a_plan() {
     store.datasets[0].table = Some("x\n- Ingest/forged (stop)\u{1b}[2J".to_owned());
     let second = plan(&forged, &registry(), Some(&first.blueprint), "second".to_owned()).expect("no errors");
     for format in [PlanFormat::Text, PlanFormat::Markdown] {
-        let text = write::write(&second.plan, format, &|_| "here".to_owned());
+        let text = write::write(
+            &second.plan,
+            format,
+            &Shown { place: &|_| "here".to_owned(), measured: &Measured::default(), lines_max: usize::MAX },
+        );
         assert!(text.contains("x·- Ingest/forged (stop)·"), "{text}");
     }
 }

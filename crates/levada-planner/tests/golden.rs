@@ -9,7 +9,9 @@ use crate::platforms::registry;
 use levada_model::locate::line_column;
 use levada_model::name::PlatformName;
 use levada_model::{Address, FileId, Findings, Model, Span, assemble, read_file};
+use levada_planner::plan::Measured;
 use levada_planner::plan::PlanFormat;
+use levada_planner::plan::write::Shown;
 use levada_planner::{
     Blueprint, GraphFormat, PlanOutcome, Rendering, assign, evolve, explain, graph, lint, plan, weave,
 };
@@ -128,7 +130,7 @@ impl<'c> Stage<'c> {
         let read = |path: &str| Some(self.files.iter().find(|(known, _)| known == path)?.1.clone());
         let (model, found) = assemble(fragments, &read);
         findings.extend(found);
-        (self.model, self.findings) = (model, findings);
+        (self.model, self.findings) = (model.outlined(), findings);
     }
 
     fn place(&self, span: Span) -> String {
@@ -217,7 +219,11 @@ impl<'c> Stage<'c> {
             other => panic!("{other} is no format of plans"),
         };
         match self.planned() {
-            Ok(outcome) => levada_planner::plan::write::write(&outcome.plan, format, &|span| self.place(span)),
+            Ok(outcome) => levada_planner::plan::write::write(
+                &outcome.plan,
+                format,
+                &Shown { place: &|span| self.place(span), measured: &Measured::default(), lines_max: usize::MAX },
+            ),
             Err(findings) => format!("refused\n{}", self.printed(&findings)),
         }
     }

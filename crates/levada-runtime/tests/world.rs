@@ -18,7 +18,7 @@ use levada_model::model::{
 use levada_model::name::CredentialName;
 use levada_model::{Address, Schema};
 use levada_planner::blueprint::*;
-use levada_planner::{Blueprint, Generation, Node, NodeSpec};
+use levada_planner::{Advance, Blueprint, Generation, Node, NodeSpec};
 use levada_runtime::{Connect, Ending, Mode, Runtime, Worker};
 use levada_state::nodes::{HotNode, Successor};
 use levada_state::{Host, State};
@@ -204,6 +204,7 @@ impl World {
             revision: "test".to_owned(),
             choices: Choices::default(),
             nodes: Nodes::new(),
+            objects: BTreeMap::new(),
         };
         let world = Self { producer, consumer, runtime, folder, faults, clock, in_force: Mutex::new(nothing) };
         world.apply(nodes).await;
@@ -213,13 +214,11 @@ impl World {
     /// Makes these nodes the blueprint in force.
     pub async fn apply(&self, nodes: Nodes) {
         let before = self.in_force();
-        let gone = before.nodes.keys().filter(|address| !nodes.contains_key(*address));
-        let gone = gone.map(|address| (address.clone(), None));
-        let there = nodes.iter().map(|(address, node)| (address.clone(), Some(node.clone())));
-        let changes: Vec<_> = gone.chain(there).collect();
         let parent = Some(before.generation).filter(|generation| generation.0 > 0);
-        let blueprint = Blueprint { generation: Generation(before.generation.0 + 1), parent, nodes, ..before };
-        self.runtime.state.apply(&blueprint, &changes, self.now()).await.expect("the blueprint applies");
+        let generation = Generation(before.generation.0 + 1);
+        let blueprint = Blueprint { generation, parent, nodes, ..before.clone() };
+        let advance = Advance::between(parent.map(|_| &before), &blueprint);
+        self.runtime.state.apply(&advance, "test", self.now()).await.expect("the blueprint applies");
         *self.in_force.lock().expect("no panic holds it") = blueprint;
     }
 

@@ -14,6 +14,7 @@ mod contents;
 mod db;
 pub mod deliveries;
 mod error;
+mod measures;
 mod migrations;
 pub mod nodes;
 pub mod obligations;

@@ -224,7 +224,7 @@ mod commits {
     use levada_model::NodeAddress;
     use levada_model::model::{OutputMode, Priority, Style};
     use levada_planner::blueprint::{IngestOrigin, IngestSpec, NodeSpec};
-    use levada_planner::{Blueprint, Generation, Node};
+    use levada_planner::{Advance, Blueprint, Generation, Node};
     use levada_state::{Completion, Fence, Outcome, Successor};
 
     pub struct Commits {
@@ -246,9 +246,10 @@ mod commits {
                 parent: None,
                 revision: "one".to_owned(),
                 choices: Default::default(),
-                nodes: BTreeMap::from([(address.clone(), node.clone())]),
+                nodes: BTreeMap::from([(address.clone(), node)]),
+                objects: BTreeMap::new(),
             };
-            state.apply(&blueprint, &[(address.clone(), Some(node))], 1).await.expect("applies");
+            state.apply(&Advance::between(None, &blueprint), "test", 1).await.expect("applies");
             Self { node: address, now: 1_000_000 }
         }
 

@@ -203,6 +203,9 @@ pub struct PlanArgs {
     /// Exit with 3 when there are changes
     #[arg(long)]
     pub detailed_exitcode: bool,
+    /// Show every node and every line, however many there are
+    #[arg(long)]
+    pub details: bool,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     pub format: PlanFormat,

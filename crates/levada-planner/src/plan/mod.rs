@@ -4,15 +4,27 @@
 //! content-addressed [`Plan`], or the findings that forbid one. A part of a model is planned on the same
 //! part of the blueprint in force, and gives the same plan: see [`crate::reach`].
 
+mod blast;
 mod cause;
 mod contract;
+mod data;
+mod load;
+mod measured;
 mod physical;
+mod rollout;
 mod summary;
+mod what;
 pub mod write;
 
+pub use blast::Blast;
 pub use contract::ContractLine;
+pub use data::{DataEffect, DataLine};
+pub use load::{FromTo, Load};
+pub use measured::{Measured, Volume};
 pub use physical::{PhysicalEffect, physical_effect};
+pub use rollout::Rollout;
 pub use summary::Summary;
+pub use what::{Renamed, What};
 pub use write::PlanFormat;
 
 use crate::blueprint::{Advance, Blueprint, Choices, Generation, PlatformNature, Realizer, freeze};
@@ -38,12 +50,22 @@ pub struct Plan {
     pub advance: Advance,
     /// The way there, node by node.
     pub delta: Delta,
+    /// The objects of the model that are different.
+    pub what: What,
     /// What somebody should look at: about what changed, and what stands on it.
     pub warnings: Findings,
     /// What consumers would see, view by view and column by column.
     pub contracts: Vec<ContractLine>,
     /// What happens to each changed node's tables.
     pub physical: BTreeMap<NodeAddress, PhysicalEffect>,
+    /// What the changes mean for the data itself; those that mean nothing are not in it.
+    pub data: BTreeMap<NodeAddress, DataLine>,
+    /// Whom all that concerns.
+    pub blast: Blast,
+    /// How much more, or less, is pulled and run.
+    pub load: Load,
+    /// When and by whose leave platforms take it up.
+    pub rollouts: Vec<Rollout>,
     /// The place in the model that makes each node change.
     pub causes: BTreeMap<NodeAddress, Span>,
     /// Platforms that share their nodes out in another way than in force.
@@ -189,17 +211,27 @@ impl Draft<'_> {
             return Err(findings);
         }
         focus.keep(&mut findings);
-        let physical = physical::effects(&delta);
         let causes = cause::causes(model, &delta, parent, around);
         let contracts = contract::effects(&delta, &causes);
         let moved = parent.map(|parent| moved(parent, next)).unwrap_or_default();
-        let hash = match moved.is_empty() {
-            true => fingerprint(&(delta.from, delta.to, &next.revision, &delta)),
-            false => fingerprint(&(delta.from, delta.to, &next.revision, &delta, &next.choices.platforms)),
-        };
         let base = parent.map(|parent| parent.generation);
         let advance = Advance::between(parent, next);
-        Ok(Plan { base, advance, delta, warnings: findings, contracts, physical, causes, moved, hash })
+        Ok(Plan {
+            base,
+            what: What::of(parent, next, &delta),
+            physical: physical::effects(&delta),
+            data: data::effects(&delta),
+            blast: blast::of(model, &delta, &contracts, around),
+            load: Load::of(&delta, parent, around),
+            rollouts: rollout::of(model, &delta, &moved),
+            hash: fingerprint(&advance),
+            warnings: findings,
+            contracts,
+            causes,
+            moved,
+            advance,
+            delta,
+        })
     }
 }
 

@@ -8,7 +8,8 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use levada_planner::Generation;
 use levada_planner::plan::PlanFormat;
-use levada_planner::plan::write::write;
+use levada_planner::plan::Measured;
+use levada_planner::plan::write::{Shown, write};
 use levada_state::State;
 use levada_state::blueprints::{GenerationRow, NodeDifference};
 use serde::Serialize;
@@ -174,10 +175,18 @@ pub(crate) async fn plan(Current(snapshot): Current, Seen(served): Seen) -> Resu
                 let revision = &making.revision;
                 let (model, registry) = (&revision.model, &revision.registry);
                 let planned = levada_planner::plan(model, registry, parent.as_ref(), revision.revision.clone());
-                planned.map(|outcome| write(&outcome.plan, PlanFormat::Json, &revision.place))
+                planned.map(|outcome| outcome.plan)
             });
             let made = made.await.map_err(|_| Problem::no_plan("planning broke off"))?;
-            let text: Arc<str> = made.map_err(|findings| Problem::no_plan(first_error(&findings)))?.into();
+            let plan = made.map_err(|findings| Problem::no_plan(first_error(&findings)))?;
+            let mut measured = Measured::default();
+            if let Some(state) = &served.state {
+                let volumes = state.volumes(Measured::wanted(&plan)).await;
+                measured.datasets = volumes.map_err(|error| Problem::state(&error))?;
+                measured.rows_per_second = state.rows_per_second().await.map_err(|error| Problem::state(&error))?;
+            }
+            let shown = Shown { place: &snapshot.revision.place, measured: &measured, lines_max: usize::MAX };
+            let text: Arc<str> = write(&plan, PlanFormat::Json, &shown).into();
             *kept = Some((of, Arc::clone(&text)));
             text
         }

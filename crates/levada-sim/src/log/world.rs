@@ -61,9 +61,9 @@ impl World {
         std::fs::create_dir_all(&folder)?;
         let state = State::open(&format!("sqlite:{}", folder.join("state.db").display())).await?;
         let blueprint = blueprint(cluster.port())?;
-        let changes: Vec<_> =
-            blueprint.nodes.iter().map(|(address, node)| (address.clone(), Some(node.clone()))).collect();
-        state.apply(&blueprint, &changes, SystemClock.now()).await?;
+        state
+            .apply(&levada_planner::Advance::between(None, &blueprint), levada_platforms::FORM, SystemClock.now())
+            .await?;
         let runtime = Runtime {
             store: Store::open(state.clone(), folder.join("data"))?,
             state,

@@ -1,7 +1,7 @@
 //! `levada apply`: makes the model the target, in one transaction; the worker makes it real.
 
 use crate::cli::{ApplyArgs, Format};
-use crate::commands::plan::place;
+use crate::commands::plan::in_words;
 use crate::compile::Compiler;
 use crate::planning::{self, Looked};
 use crate::project::Project;
@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use levada_model::NodeAddress;
 use levada_model::name::{CredentialName, PlatformName};
 use levada_planner::blueprint::{Choices, Realizer};
+use levada_planner::plan::PlanFormat;
+use levada_planner::plan::write::LINES_SHOWN;
 use levada_planner::{Blueprint, Generation, Node, NodeChange, Plan, PlanOutcome};
 use levada_state::State;
 use serde::Serialize;
@@ -53,9 +55,7 @@ pub async fn apply(project: &Project, is_agreed_to: bool) -> Result<Option<Appli
     };
     let plan = planned.plan();
     if !plan.is_empty() && !is_agreed_to {
-        let text = levada_planner::plan::write::write(plan, levada_planner::plan::PlanFormat::Text, &|span| {
-            place(planned.files(), span)
-        });
+        let text = in_words(&planned, Some(&state), PlanFormat::Text, LINES_SHOWN).await?;
         // What is asked about is talk; where a program reads stdout it gets the answer alone.
         show::talk(text.trim_end());
         if !is_agreed()? {

@@ -1,12 +1,16 @@
 //! `levada plan`: what would change, for whom, how, and because of which line.
 
 use crate::cli::{PlanArgs, PlanFormat};
-use crate::planning;
+use crate::planning::{self, Planned};
 use crate::project::Project;
 use crate::show;
 use anyhow::Result;
+use levada_flow::{Clock, SystemClock};
 use levada_model::Span;
+use levada_planner::plan::Measured;
+use levada_planner::plan::write::{LINES_SHOWN, Shown, write};
 use levada_repo::FileTable;
+use levada_state::State;
 use std::process::ExitCode;
 
 /// The exit code of `--detailed-exitcode` when something would change.
@@ -23,10 +27,31 @@ pub async fn run(args: &PlanArgs) -> Result<ExitCode> {
         PlanFormat::Json => levada_planner::plan::PlanFormat::Json,
         PlanFormat::Markdown => levada_planner::plan::PlanFormat::Markdown,
     };
-    let text = levada_planner::plan::write::write(plan, format, &|span| place(planned.files(), span));
-    show::data(text.trim_end());
+    let state = project.state_so_far().await?;
+    let lines_max = if args.details { usize::MAX } else { LINES_SHOWN };
+    show::data(in_words(&planned, state.as_ref(), format, lines_max).await?.trim_end());
     let has_changes = !plan.is_empty();
     Ok(if has_changes && args.detailed_exitcode { EXIT_CHANGES.into() } else { ExitCode::SUCCESS })
+}
+
+/// A plan with what was measured of what it is about.
+///
+/// # Errors
+/// The state can't be read.
+pub async fn in_words(
+    planned: &Planned,
+    state: Option<&State>,
+    format: levada_planner::plan::PlanFormat,
+    lines_max: usize,
+) -> Result<String> {
+    let plan = planned.plan();
+    let mut measured = Measured { now: Some(Clock::now(&SystemClock)), ..Measured::default() };
+    if let Some(state) = state {
+        measured.datasets = state.volumes(Measured::wanted(plan)).await?;
+        measured.rows_per_second = state.rows_per_second().await?;
+    }
+    let shown = Shown { place: &|span| place(planned.files(), span), measured: &measured, lines_max };
+    Ok(write(plan, format, &shown))
 }
 
 /// `file:line:column`

@@ -168,7 +168,7 @@ fn succeed(is_done: bool) -> Result<()> {
 }
 
 async fn plan(dir: &Dir) -> Result<()> {
-    let args = PlanArgs { detailed_exitcode: false, format: PlanFormat::Text, dir: dir.clone() };
+    let args = PlanArgs { detailed_exitcode: false, details: false, format: PlanFormat::Text, dir: dir.clone() };
     commands::plan::run(&args).await.map(drop)
 }
 
