@@ -171,7 +171,7 @@ impl<'c> Stage<'c> {
         self.choose(version);
         let before = self.model.clone();
         (self.files, self.model) = after;
-        self.printed(&evolve(&before, &self.model))
+        self.printed(&levada_planner::evolution::broken(&evolve(&before, &self.model)))
     }
 
     fn graph(&self, format: &str) -> String {

@@ -34,11 +34,18 @@ impl GitError {
 #[derive(Clone, Debug)]
 pub(crate) struct Git {
     folder: PathBuf,
+    /// An index of its own, apart from the checkout's.
+    index: Option<PathBuf>,
 }
 
 impl Git {
     pub(crate) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+        Self { folder: folder.to_owned(), index: None }
+    }
+
+    /// The same with an index in a file of its own: the checkout stays as it is.
+    pub(crate) fn with_index(&self, index: &Path) -> Self {
+        Self { folder: self.folder.clone(), index: Some(index.to_owned()) }
     }
 
     /// What it prints, once it has ended with success.
@@ -77,6 +84,9 @@ impl Git {
         // A hook of an outer repository must not point git elsewhere.
         for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
             command.env_remove(name);
+        }
+        if let Some(index) = &self.index {
+            command.env("GIT_INDEX_FILE", index);
         }
         command
     }

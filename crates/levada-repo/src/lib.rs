@@ -8,6 +8,7 @@
 //! by its sketch, and loads the whole model or a part of it.
 
 mod cache;
+mod earlier;
 mod files;
 mod folder;
 mod following;
@@ -17,10 +18,11 @@ pub mod rendered;
 mod revision;
 mod survey;
 
+pub use earlier::{Earlier, EarlierError, earlier};
 pub use files::{FileTable, Place};
 pub use folder::{Folder, Loaded, RepoError, load, load_cached};
 pub use following::{Checkout, FollowError, LaidOut};
 pub use git::GitError;
 pub use private::make_private;
-pub use revision::{Revision, revision};
+pub use revision::{Revision, below_checkout, revision};
 pub use survey::Survey;

@@ -27,6 +27,13 @@ pub fn revision(root: &Path) -> Option<Revision> {
     (!commit.is_empty()).then_some(Revision { commit, is_dirty: !changes.trim().is_empty() })
 }
 
+/// Where a folder lies below the root of its git checkout, as `models/shop/`; empty: it is the root, or in
+/// none.
+pub fn below_checkout(root: &Path) -> String {
+    let prefix = ask(&Git::new(root), &["rev-parse", "--show-prefix"]);
+    prefix.unwrap_or_default().trim_end_matches('\n').to_owned()
+}
+
 fn ask(git: &Git, arguments: &[&str]) -> Option<String> {
     // A status must not write to a checkout that may be read-only.
     let arguments = [&["--no-optional-locks"], arguments].concat();

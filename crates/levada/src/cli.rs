@@ -61,6 +61,18 @@ pub enum PlanFormat {
     Markdown,
 }
 
+/// How findings are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum CheckFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// SARIF 2.1.0, for services that annotate a change.
+    Sarif,
+}
+
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -74,7 +86,9 @@ pub enum Command {
     #[command(after_help = "Example: levada demo --target postgres://me:secret@localhost/reporting")]
     Demo(DemoArgs),
     /// Load the model and report every mistake in it
-    #[command(after_help = "Example: levada check --format json")]
+    #[command(
+        after_help = "Examples:\n  levada check --format json\n  levada check --against origin/main --format sarif > levada.sarif"
+    )]
     Check(CheckArgs),
     /// Print the intention graphs
     #[command(after_help = "Example: levada graph --format mermaid")]
@@ -83,10 +97,10 @@ pub enum Command {
     #[command(after_help = "Example: levada explain Dataset/NW_Data/customers")]
     Explain(ExplainArgs),
     /// Show what would change
-    #[command(after_help = "Example: levada plan --detailed-exitcode")]
+    #[command(after_help = "Examples:\n  levada plan --detailed-exitcode\n  levada plan --save friday.plan")]
     Plan(PlanArgs),
     /// Make the model the target
-    #[command(after_help = "Example: levada apply --yes")]
+    #[command(after_help = "Examples:\n  levada apply --yes\n  levada apply --plan friday.plan")]
     Apply(ApplyArgs),
     /// Run the worker: ingest, transform, deliver
     #[command(after_help = "Example: levada run --until-idle")]
@@ -164,9 +178,13 @@ pub struct DemoArgs {
 /// `levada check`
 #[derive(Args, Debug)]
 pub struct CheckArgs {
+    /// Also tell what changed since this commit, branch or tag of the model's git repository for whoever
+    /// consumed it, and refuse what breaks them
+    #[arg(long, value_name = "REV")]
+    pub against: Option<String>,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub format: CheckFormat,
     #[command(flatten)]
     pub dir: Dir,
 }
@@ -206,6 +224,9 @@ pub struct PlanArgs {
     /// Show every node and every line, however many there are
     #[arg(long)]
     pub details: bool,
+    /// Keep the plan in this file, for levada apply --plan
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     pub format: PlanFormat,
@@ -216,6 +237,9 @@ pub struct PlanArgs {
 /// `levada apply`
 #[derive(Args, Debug)]
 pub struct ApplyArgs {
+    /// Apply this saved plan, as it is or not at all, and don't ask
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
     /// Don't ask
     #[arg(long)]
     pub yes: bool,

@@ -11,6 +11,8 @@ mod demo;
 mod planning;
 mod project;
 mod rendering;
+mod sarif;
+mod saved;
 mod settings;
 mod show;
 mod stop;

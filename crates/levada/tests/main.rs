@@ -9,6 +9,7 @@ mod external;
 mod faults;
 mod follow;
 mod kubernetes;
+mod plans;
 mod platforms;
 mod program;
 mod serve;

@@ -6,7 +6,7 @@
 mod against;
 mod in_force;
 
-pub use against::evolve;
+pub use against::{Consumer, Evolution, broken, evolve};
 pub(crate) use in_force::check;
 
 use crate::diff::ColumnDifference;

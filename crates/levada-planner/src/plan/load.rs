@@ -147,12 +147,31 @@ impl Clock {
 
 /// Ticks in so many days, or as many as it comes to at the pace of the first [`TICKS_MAX`].
 fn count(schedule: &Schedule, days: i64) -> i64 {
-    let (mut at, mut ticks) = (FROM - 1, 0);
-    while let Some(next) = schedule.next_after(at).filter(|next| *next < FROM + days * DAY) {
-        (at, ticks) = (next, ticks + 1);
+    let next = |at: i64| schedule.next_after(at).filter(|next| *next < FROM + days * DAY);
+    let Some(first) = next(FROM - 1) else { return 0 };
+    let (mut at, mut ticks) = (first, 1);
+    while let Some(tick) = next(at) {
+        (at, ticks) = (tick, ticks + 1);
         if ticks == TICKS_MAX {
-            return ticks * days * DAY / (at - FROM).max(1);
+            return (ticks - 1) * days * DAY / (at - first);
         }
     }
     ticks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_a_day_are_those_of_a_week() {
+        let mut clock = Clock::default();
+        let mut ticks = |expression: &str| clock.ticks(&Cron { expression: expression.to_owned(), timezone: None });
+        assert_eq!(ticks("*/10 * * * *"), 144);
+        assert_eq!(ticks("* * * * *"), 1_440);
+        assert_eq!(ticks("0 3 * * *"), 1);
+        assert_eq!(ticks("0 3 1 * *"), 1, "a tick a month is one a day at most");
+        assert_eq!(ticks("0 9-16 * * MON-FRI"), 6);
+        assert_eq!(ticks("0 0 30 2 *"), 0);
+    }
 }

@@ -3,17 +3,19 @@
 use crate::cli::{ApplyArgs, Format};
 use crate::commands::plan::in_words;
 use crate::compile::Compiler;
-use crate::planning::{self, Looked};
+use crate::planning::{self, Looked, Planned};
 use crate::project::Project;
 use crate::rendering::{Delivered, Delivery, Place, entry, file_platforms, manifest, render};
+use crate::saved::SavedPlan;
 use crate::show;
 use anyhow::{Context, Result, bail};
+use levada_flow::{Clock, SystemClock};
 use levada_model::NodeAddress;
 use levada_model::name::{CredentialName, PlatformName};
 use levada_planner::blueprint::{Choices, Realizer};
 use levada_planner::plan::PlanFormat;
 use levada_planner::plan::write::LINES_SHOWN;
-use levada_planner::{Blueprint, Generation, Node, NodeChange, Plan, PlanOutcome};
+use levada_planner::{Advance, Blueprint, Generation, Node, Plan, PlanOutcome};
 use levada_state::State;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,12 +37,39 @@ pub struct Applied {
     is_for_workers: bool,
 }
 
-/// Plans, asks, applies.
+/// Plans, asks, applies; or applies what was planned before.
 pub async fn run(args: &ApplyArgs) -> Result<bool> {
     let project = Project::open(&args.dir.dir)?;
-    let Some(applied) = apply(&project, args.yes).await? else { return Ok(false) };
+    let applied = match &args.plan {
+        Some(path) => apply_saved(&project, &SavedPlan::read(path)?).await?,
+        None => apply(&project, args.yes).await?,
+    };
+    let Some(applied) = applied else { return Ok(false) };
     applied.show(args.format);
     Ok(true)
+}
+
+/// Applies a saved plan.
+///
+/// # Errors
+/// The state has moved on since, or is another one; as [`apply`].
+async fn apply_saved(project: &Project, saved: &SavedPlan) -> Result<Option<Applied>> {
+    let state = project.state().await?;
+    saved.check(&state).await?;
+    if saved.renders_files() {
+        // Files are made of all nodes: the model has to be there, and to come to the same plan.
+        return match planning::plan_folder(&project.root, &project.settings, Some(&state)).await? {
+            Some(planned) if planned.plan().hash == saved.hash => apply_planned(project, &state, &planned).await,
+            Some(_) => bail!("the model has changed since the plan was made; make it again: levada plan --save"),
+            None => Ok(None),
+        };
+    }
+    if !saved.is_empty() {
+        all_secrets_are_there(project, &saved.advance)?;
+        state.apply(&saved.advance, levada_platforms::FORM, Clock::now(&SystemClock)).await?;
+    }
+    let leads_to = if saved.is_empty() { saved.base } else { Some(saved.advance.generation) };
+    Ok(Some(Applied::of(&saved.advance, leads_to, &saved.moved, BTreeMap::new())))
 }
 
 /// Makes what the model says the target, then brings the files of platforms that render some to
@@ -63,30 +92,26 @@ pub async fn apply(project: &Project, is_agreed_to: bool) -> Result<Option<Appli
             return Ok(None);
         }
     }
-    let missing = if plan.is_empty() { Vec::new() } else { missing_secrets(project, plan) };
-    if !missing.is_empty() {
-        bail!("{}", missing.join("\n"));
+    apply_planned(project, &state, &planned).await
+}
+
+/// Applies what was just planned.
+async fn apply_planned(project: &Project, state: &State, planned: &Planned) -> Result<Option<Applied>> {
+    let plan = planned.plan();
+    if !plan.is_empty() {
+        all_secrets_are_there(project, &plan.advance)?;
     }
     let rendered = match &planned.looked {
-        Looked::Part(plan, _) => advance(&state, plan).await.map(|()| Some(BTreeMap::new()))?,
-        Looked::Whole(whole) => render_and_advance(project, &state, &whole.0, &whole.1).await?,
+        Looked::Part(plan, _) => advance(state, plan).await.map(|()| Some(BTreeMap::new()))?,
+        Looked::Whole(whole) => render_and_advance(project, state, &whole.0, &whole.1).await?,
     };
-    let natures = Choices { platforms: plan.advance.platforms.clone(), ..Choices::default() };
-    let mut changed = plan.delta.changes.keys();
-    Ok(rendered.map(|rendered| Applied {
-        generation: plan.leads_to(),
-        changed: plan.delta.changes.len(),
-        moved: plan.moved.clone(),
-        rendered,
-        is_for_workers: changed.any(|node| natures.realizer(node.platform()) == Realizer::Workers),
-    }))
+    Ok(rendered.map(|rendered| Applied::of(&plan.advance, plan.leads_to(), &plan.moved, rendered)))
 }
 
 /// Makes a plan's blueprint the target.
 async fn advance(state: &State, plan: &Plan) -> Result<()> {
     if !plan.is_empty() {
-        let now = levada_flow::Clock::now(&levada_flow::SystemClock);
-        state.apply(&plan.advance, levada_platforms::FORM, now).await?;
+        state.apply(&plan.advance, levada_platforms::FORM, Clock::now(&SystemClock)).await?;
     }
     Ok(())
 }
@@ -124,6 +149,17 @@ async fn render_and_advance(
 }
 
 impl Applied {
+    fn of(
+        advance: &Advance,
+        generation: Option<Generation>,
+        moved: &[PlatformName],
+        rendered: BTreeMap<PlatformName, Delivered>,
+    ) -> Self {
+        let mut changed = advance.nodes.keys();
+        let is_for_workers = changed.any(|node| realizer(advance, node.platform()) == Realizer::Workers);
+        Self { generation, changed: advance.nodes.len(), moved: moved.to_vec(), rendered, is_for_workers }
+    }
+
     /// Says it.
     pub fn show(&self, format: Format) {
         match (format, self.generation, self.changed) {
@@ -193,11 +229,16 @@ fn is_agreed() -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// One sentence for each credential without a secret that a new or changed node needs.
-fn missing_secrets(project: &Project, plan: &Plan) -> Vec<String> {
-    let natures = Choices { platforms: plan.advance.platforms.clone(), ..Choices::default() };
-    let is_run = |node: &&Node| natures.realizer(node.address.platform()) == Realizer::Workers;
-    let nodes = plan.delta.changes.values().filter_map(NodeChange::after).filter(is_run);
+fn realizer(advance: &Advance, platform: &PlatformName) -> Realizer {
+    Choices { platforms: advance.platforms.clone(), ..Choices::default() }.realizer(platform)
+}
+
+/// Makes sure that each credential has a secret that a new or changed node needs.
+fn all_secrets_are_there(project: &Project, advance: &Advance) -> Result<()> {
+    let is_run = |node: &&Node| realizer(advance, node.address.platform()) == Realizer::Workers;
+    let nodes = advance.nodes.values().flatten().filter(is_run);
     let names: BTreeSet<CredentialName> = nodes.filter_map(|node| node.connection()?.credential.clone()).collect();
-    names.iter().filter_map(|name| project.settings.secret(name).err()).map(|error| error.chain()).collect()
+    let missing = names.iter().filter_map(|name| project.settings.secret(name).err());
+    let missing: Vec<String> = missing.map(|error| error.chain()).collect();
+    if missing.is_empty() { Ok(()) } else { bail!("{}", missing.join("\n")) }
 }

@@ -3,6 +3,7 @@
 use crate::cli::{PlanArgs, PlanFormat};
 use crate::planning::{self, Planned};
 use crate::project::Project;
+use crate::saved::SavedPlan;
 use crate::show;
 use anyhow::Result;
 use levada_flow::{Clock, SystemClock};
@@ -28,6 +29,12 @@ pub async fn run(args: &PlanArgs) -> Result<ExitCode> {
         PlanFormat::Markdown => levada_planner::plan::PlanFormat::Markdown,
     };
     let state = project.state_so_far().await?;
+    if let Some(path) = &args.save {
+        let text = in_words(&planned, state.as_ref(), levada_planner::plan::PlanFormat::Text, LINES_SHOWN).await?;
+        let saved = SavedPlan::of(plan, state.as_ref(), text);
+        saved.write(path, &project.root)?;
+        saved.tell(path);
+    }
     let lines_max = if args.details { usize::MAX } else { LINES_SHOWN };
     show::data(in_words(&planned, state.as_ref(), format, lines_max).await?.trim_end());
     let has_changes = !plan.is_empty();

@@ -5,8 +5,8 @@ mod company;
 mod database;
 
 use crate::cli::{
-    ApplyArgs, CheckArgs, DemoArgs, Dir, Format, GraphArgs, GraphFormat, LimitArgs, PlanArgs, PlanFormat, RunArgs,
-    SqlArgs, VerifyArgs,
+    ApplyArgs, CheckArgs, CheckFormat, DemoArgs, Dir, Format, GraphArgs, GraphFormat, LimitArgs, PlanArgs, PlanFormat,
+    RunArgs, SqlArgs, VerifyArgs,
 };
 use crate::{commands, show, stop};
 use anyhow::{Context, Result, bail};
@@ -60,7 +60,7 @@ pub async fn run(args: &DemoArgs) -> Result<bool> {
     ));
 
     title("The model is checked, and woven into a graph", "levada check && levada graph")?;
-    succeed(commands::check::run(&CheckArgs { format: Format::Text, dir: dir.clone() })?)?;
+    succeed(commands::check::run(&CheckArgs { against: None, format: CheckFormat::Text, dir: dir.clone() })?)?;
     let graph = GraphArgs { platform: None, format: GraphFormat::Text, dir: dir.clone() };
     succeed(commands::graph::run(&graph)?)?;
 
@@ -168,12 +168,13 @@ fn succeed(is_done: bool) -> Result<()> {
 }
 
 async fn plan(dir: &Dir) -> Result<()> {
-    let args = PlanArgs { detailed_exitcode: false, details: false, format: PlanFormat::Text, dir: dir.clone() };
+    let args =
+        PlanArgs { detailed_exitcode: false, details: false, save: None, format: PlanFormat::Text, dir: dir.clone() };
     commands::plan::run(&args).await.map(drop)
 }
 
 async fn apply(dir: &Dir) -> Result<()> {
-    succeed(commands::apply::run(&ApplyArgs { yes: true, format: Format::Text, dir: dir.clone() }).await?)
+    succeed(commands::apply::run(&ApplyArgs { plan: None, yes: true, format: Format::Text, dir: dir.clone() }).await?)
 }
 
 async fn work(dir: &Dir) -> Result<()> {
