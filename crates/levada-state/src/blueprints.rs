@@ -3,9 +3,12 @@
 //! A node is stored once per content, and once per span of generations that has it, so that what
 //! an apply writes follows what it changes.
 
-mod apply;
+mod back;
 mod choices;
+mod freeze;
 mod objects;
+mod pointers;
+mod take_up;
 
 use crate::contents::{from_bytes, read_node};
 use crate::db::{DatabaseError, Row, Transaction, values};
@@ -16,6 +19,7 @@ use levada_model::{Address, NodeAddress};
 use levada_planner::blueprint::{Choices, Object};
 use levada_planner::{Advance, Blueprint, Generation};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The `until_generation` of what is still so.
 const OPEN: i64 = i64::MAX;
@@ -191,19 +195,19 @@ impl State {
 
     /// Which generation each platform is at.
     pub async fn pointers(&self) -> Result<BTreeMap<PlatformName, Generation>, StateError> {
-        self.read("read the pointers of the platforms", |transaction| {
-            let rows = transaction.query("SELECT platform, generation FROM pointers", values![])?;
-            let read = |row: &Row| Ok((row.parsed(0, "platform")?, Generation(row.int(1)?)));
-            Ok(rows.iter().map(read).collect::<Result<_, DatabaseError>>()?)
-        })
-        .await
+        self.read("read the pointers of the platforms", |transaction| Ok(pointers::read(transaction)?)).await
     }
 
-    /// Makes a blueprint the target, if its parent is still in force: one transaction that writes
-    /// what changes and nothing else.
+    /// The platforms that have something to take up of the target, with how many nodes that is.
+    pub async fn behind(&self) -> Result<BTreeMap<PlatformName, usize>, StateError> {
+        self.read("read what platforms have to take up", |transaction| Ok(pointers::behind(transaction)?)).await
+    }
+
+    /// Makes a blueprint the target, if its parent is still in force, and has all platforms take it up: one
+    /// transaction that writes what changes and nothing else.
     ///
-    /// Entries of the advance that change nothing are passed over. Moves the pointers of all platforms.
-    /// `form` names the build that froze it, `now` is µs.
+    /// Entries of the advance that change nothing are passed over. `form` names the build that froze it, `now`
+    /// is µs.
     ///
     /// What it makes due: ingests of a container that are new or read other datasets or columns
     /// than before, new and changed links and exports whose stream has a batch, new and changed
@@ -212,8 +216,42 @@ impl State {
     /// # Errors
     /// [`StateError::BaseMoved`] where another blueprint was applied meanwhile.
     pub async fn apply(&self, advance: &Advance, form: &str, now: i64) -> Result<(), StateError> {
-        let apply = apply::Apply::new(advance, form, now, &self.inner.contents)?;
-        self.write("apply a blueprint", move |transaction| apply.run(transaction)).await
+        let freeze = freeze::Freeze::new(advance, form, now, &self.inner.contents)?;
+        let contents = Arc::clone(&self.inner.contents);
+        self.write("apply a blueprint", move |transaction| {
+            if freeze.run(transaction)? {
+                pointers::advance(transaction, &contents, None, now)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The step from the newest blueprint to the content of an earlier one, as a generation of its own, and
+    /// which build froze that. `None`: there is none of this number before the newest.
+    pub async fn way_back(&self, to: Generation) -> Result<Option<(Advance, String)>, StateError> {
+        let contents = Arc::clone(&self.inner.contents);
+        self.read("read an earlier blueprint", move |transaction| Ok(back::advance(transaction, &contents, to)?)).await
+    }
+
+    /// Makes a blueprint the target, and no platform takes it up yet: [`State::take_up`] does. Otherwise as
+    /// [`State::apply`].
+    ///
+    /// # Errors
+    /// As [`State::apply`].
+    pub async fn freeze(&self, advance: &Advance, form: &str, now: i64) -> Result<(), StateError> {
+        let freeze = freeze::Freeze::new(advance, form, now, &self.inner.contents)?;
+        self.write("freeze a blueprint", move |transaction| freeze.run(transaction).map(drop)).await
+    }
+
+    /// Has platforms take the target up; gives how many nodes that concerns. A datastore whose ingestion
+    /// changes hands goes on as it is until both of its platforms have taken that up.
+    pub async fn take_up(&self, platforms: BTreeSet<PlatformName>, now: i64) -> Result<usize, StateError> {
+        let contents = Arc::clone(&self.inner.contents);
+        self.write("take a blueprint up", move |transaction| {
+            Ok(pointers::advance(transaction, &contents, Some(&platforms), now)?)
+        })
+        .await
     }
 }
 

@@ -42,6 +42,11 @@ impl Contents {
         Ok(found.into_iter().filter_map(|(content, node)| Some((content, node?))).collect())
     }
 
+    /// Keeps contents that were just written.
+    pub(crate) fn keep_all(&self, written: impl Iterator<Item = (Fingerprint, Arc<Node>)>) {
+        self.keep(&written.map(|(content, node)| (content, Some(node))).collect());
+    }
+
     fn split(&self, wanted: BTreeSet<Fingerprint>) -> (Nodes, Vec<Fingerprint>) {
         let kept = self.kept.lock().expect("nothing panics while holding the contents");
         let mut found = HashMap::with_capacity(wanted.len());

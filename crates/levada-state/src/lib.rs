@@ -8,6 +8,7 @@
 //! Architecture invariant: positions and node specs are opaque here; nothing outside this crate
 //! writes SQL against the state. No clock: every call is told what time it is.
 
+mod approvals;
 pub mod blueprints;
 pub mod catalog;
 mod contents;
@@ -17,10 +18,12 @@ mod error;
 mod measures;
 mod migrations;
 pub mod nodes;
+mod notes;
 pub mod obligations;
 pub mod runs;
 mod worker_lock;
 
+pub use approvals::Approval;
 pub use blueprints::GenerationRow;
 pub use catalog::{BatchCommit, BatchRow, Body, Covered, KnownFiles, Manifest, StoredSchema, StreamHead};
 pub use db::DatabaseError;
@@ -28,6 +31,7 @@ pub use deliveries::Delivery;
 pub use error::StateError;
 pub use migrations::NEWEST as VERSION;
 pub use nodes::{Completion, DueRows, Fence, Host, HotNode, Outcome, Successor, Wish};
+pub use notes::Note;
 pub use obligations::Obligation;
 pub use runs::RunRow;
 pub use worker_lock::WorkerLock;

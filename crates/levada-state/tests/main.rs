@@ -9,4 +9,5 @@ mod killed;
 mod lost_answers;
 mod opening;
 mod outages;
+mod pointers;
 mod world;

@@ -127,7 +127,10 @@ async fn a_state_of_the_first_version_keeps_its_rows(bed: Bed) {
         "ALTER TABLE generations DROP COLUMN form",
         "DROP INDEX node_versions_owner",
         "ALTER TABLE node_versions DROP COLUMN owner",
+        "DROP INDEX node_versions_from",
         "DROP TABLE object_versions",
+        "DROP TABLE approvals",
+        "DROP TABLE notes",
         "DELETE FROM state_versions WHERE version > 1",
     ] {
         bed.sql(sql);

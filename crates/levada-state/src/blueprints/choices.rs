@@ -3,6 +3,7 @@
 use super::OPEN;
 use crate::db::{DatabaseError, Row, Transaction, values};
 use levada_model::Address;
+use levada_model::name::{DatastoreName, PlatformName};
 use levada_planner::Generation;
 use levada_planner::blueprint::{Choices, ChoicesChange};
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,6 +72,16 @@ fn find<'a>(
          WHERE kind = ?1 AND name = ?2 AND until_generation > ?3 AND from_generation <= ?3";
     let sets: Vec<_> = keys.map(|(kind, name)| values![kind, name, generation.0]).collect();
     Ok(transaction.query_many(sql, &sets)?.into_iter().map(|rows| rows.into_iter().next()).collect())
+}
+
+/// The platform that ingests a datastore in a generation.
+pub(super) fn primary(
+    transaction: &mut dyn Transaction,
+    store: &DatastoreName,
+    generation: Generation,
+) -> Result<Option<PlatformName>, DatabaseError> {
+    let row = find(transaction, [(PRIMARY, store.as_str())].into_iter(), generation)?.pop().flatten();
+    row.map(|row| row.parsed(2, "platform")).transpose()
 }
 
 /// The choices of a generation about some objects, and what its platforms are.

@@ -3,6 +3,7 @@ ALTER TABLE generations ADD COLUMN form TEXT NOT NULL DEFAULT '';
 -- The datastore or workspace that a node belongs to, as an address; empty: an older build wrote the row.
 ALTER TABLE node_versions ADD COLUMN owner TEXT NOT NULL DEFAULT '';
 CREATE INDEX node_versions_owner ON node_versions (owner, until_generation);
+CREATE INDEX node_versions_from ON node_versions (from_generation);
 -- The objects of the model that a generation was frozen from.
 CREATE TABLE object_versions (
     object TEXT NOT NULL,
@@ -14,3 +15,16 @@ CREATE TABLE object_versions (
     PRIMARY KEY (object, from_generation)
 ) CLUSTERED;
 CREATE INDEX object_versions_until ON object_versions (until_generation, from_generation);
+-- Who agreed that a platform takes a generation up.
+CREATE TABLE approvals (
+    platform TEXT NOT NULL PRIMARY KEY,
+    generation BIGINT NOT NULL,
+    approved_at BIGINT NOT NULL,
+    approved_by TEXT NOT NULL
+) CLUSTERED;
+-- What somebody who looks at the state should know of those that work on it, by topic; JSON.
+CREATE TABLE notes (
+    topic TEXT NOT NULL PRIMARY KEY,
+    noted_at BIGINT NOT NULL,
+    body TEXT NOT NULL
+) CLUSTERED;

@@ -1,37 +1,17 @@
-//! Making a blueprint the target: the compare-and-set, and what each changed node's rows become.
+//! Taking nodes up: what workers see becomes what generations say.
 
-use super::{OPEN, choices, generation, newest, objects};
-use crate::StateError;
-use crate::contents::{Contents, FORMAT, from_bytes, to_bytes};
-use crate::db::{DatabaseError, Failure, Row, Transaction, Value, values};
+use crate::contents::{Contents, from_bytes, to_bytes};
+use crate::db::{DatabaseError, Row, Transaction, Value, values};
 use crate::nodes::{Host, Successor, make_due, priority_value, raise_epoch_floor};
 use crate::obligations;
+use levada_model::NodeAddress;
 use levada_model::address::Stream;
 use levada_model::fingerprint::Fingerprint;
 use levada_model::name::PlatformName;
-use levada_model::{Address, NodeAddress};
-use levada_planner::blueprint::{Choices, IngestOrigin, IngestSpec, Object};
-use levada_planner::{Advance, Generation, Node, NodeSpec};
+use levada_planner::blueprint::{IngestOrigin, IngestSpec};
+use levada_planner::{Generation, Node, NodeSpec};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
-
-const MOVE_TARGET: &str = "UPDATE target SET generation = ?1 WHERE generation = ?2";
-
-const INSERT_GENERATION: &str = "INSERT INTO generations (generation, parent, revision, applied_at, added, changed, \
-     removed, form) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-
-const END_VERSION: &str = "UPDATE node_versions SET until_generation = ?2 WHERE address = ?1 AND until_generation = ?3";
-
-const INSERT_VERSION: &str = "INSERT INTO node_versions (address, from_generation, until_generation, content, owner) \
-     VALUES (?1, ?2, ?3, ?4, ?5)";
-
-const UNOWNED: &str = "SELECT address FROM node_versions WHERE owner = '' AND until_generation = ?1";
-
-const OWN: &str = "UPDATE node_versions SET owner = ?2 WHERE address = ?1 AND until_generation = ?3";
-
-const INSERT_CONTENT: &str = "INSERT INTO node_contents (content, node, format) VALUES (?1, ?2, ?3) \
-     ON CONFLICT (content) DO UPDATE SET node = excluded.node, format = excluded.format \
-     WHERE node_contents.node <> excluded.node OR node_contents.format <> excluded.format";
 
 const INSERT_HOT: &str = "INSERT INTO hot_nodes (address, content, generation, is_retiring, is_output, priority, \
      due_at, host, is_changed, epoch, claim_mark, claimed_generation, claimed_retiring, attempt, is_failed) \
@@ -48,32 +28,23 @@ const RETIRE_HOT: &str = "UPDATE hot_nodes SET generation = ?2, is_retiring = 1,
 
 const DELETE_HOT: &str = "DELETE FROM hot_nodes WHERE address = ?1 RETURNING epoch";
 
-const INSERT_POINTER: &str = "INSERT INTO pointers (platform, generation) VALUES (?1, ?2) \
-     ON CONFLICT (platform) DO UPDATE SET generation = excluded.generation";
-
-/// All that a transaction needs, taken from the advance beforehand.
-pub(super) struct Apply {
-    generation: Generation,
-    parent: Option<Generation>,
-    revision: String,
-    form: String,
-    now: i64,
-    choices: choices::Rows,
-    objects: BTreeMap<Address, Option<Object>>,
-    /// Those of the ecosystem, and whose workers run them; `None`: the platform renders them to files.
-    platforms: BTreeMap<PlatformName, Option<Host>>,
-    wanted: BTreeMap<NodeAddress, Option<Wanted>>,
-    contents: Arc<Contents>,
+/// A node as a generation has it.
+pub(super) struct Wanted {
+    pub(super) node: Arc<Node>,
+    pub(super) content: Fingerprint,
 }
 
-/// A node as it is to be.
-struct Wanted {
-    node: Node,
-    content: Fingerprint,
-    json: String,
+/// Nodes that are taken up, each as the generation of its platform has it.
+pub(super) struct TakeUp<'a> {
+    /// By address; `None`: that generation does not have it.
+    pub(super) wanted: BTreeMap<NodeAddress, (Generation, Option<Wanted>)>,
+    /// Whose workers run each platform; `None`: it renders its nodes to files.
+    pub(super) hosts: &'a BTreeMap<PlatformName, Option<Host>>,
+    /// µs.
+    pub(super) now: i64,
 }
 
-/// A node as it is: its hot row, or the version in force of one that its platform renders.
+/// A node as its row has it.
 struct Found {
     /// `None`: it can't be read, and counts as other work than what is wanted.
     node: Option<Arc<Node>>,
@@ -85,10 +56,9 @@ struct Found {
 struct Change<'a> {
     address: &'a NodeAddress,
     key: String,
+    generation: Generation,
     wanted: Option<&'a Wanted>,
     found: Option<Found>,
-    /// Whether its platform renders it to files: then it has versions, and no row that a worker sees.
-    is_rendered: bool,
 }
 
 impl Change<'_> {
@@ -118,137 +88,39 @@ impl Change<'_> {
     }
 }
 
-impl Apply {
-    pub(super) fn new(advance: &Advance, form: &str, now: i64, contents: &Arc<Contents>) -> Result<Self, StateError> {
-        let &Advance { generation, parent, .. } = advance;
-        if generation.0 <= parent.map_or(0, |parent| parent.0) || generation.0 >= OPEN - 1 {
-            return Err(StateError::GenerationOrder { generation, parent });
-        }
-        let natures = Choices { platforms: advance.platforms.clone(), ..Choices::default() };
-        let with_nodes = advance.nodes.iter().filter(|(_, node)| node.is_some()).map(|(address, _)| address.platform());
-        let platforms: BTreeSet<_> = advance.platforms.keys().chain(with_nodes).collect();
-        let hosted = |platform: &PlatformName| (platform.clone(), Host::of(&natures, platform));
-        let wanted = advance.nodes.iter().map(|(address, node)| (address.clone(), node.as_ref().map(Wanted::new)));
-        Ok(Self {
-            generation,
-            parent,
-            revision: advance.revision.clone(),
-            form: form.to_owned(),
-            now,
-            choices: choices::rows(&advance.choices),
-            objects: advance.objects.clone(),
-            platforms: platforms.into_iter().map(hosted).collect(),
-            wanted: wanted.collect(),
-            contents: Arc::clone(contents),
-        })
-    }
-
-    pub(super) fn run(&self, transaction: &mut dyn Transaction) -> Result<(), Failure> {
-        if !self.move_target(transaction)? {
-            return Ok(());
-        }
-        let mut changes = self.changes(transaction)?;
-        self.insert_generation(transaction, &changes)?;
-        choices::write(transaction, &self.choices, self.generation)?;
-        objects::write(transaction, &self.objects, self.generation)?;
-        self.move_pointers(transaction)?;
-        own(transaction)?;
-        self.write_versions(transaction, &changes)?;
-        changes.retain(|change| !change.is_rendered);
+impl TakeUp<'_> {
+    /// Brings the rows to what is wanted. Nodes of platforms that render files have no rows.
+    pub(super) fn run(&self, transaction: &mut dyn Transaction, contents: &Contents) -> Result<(), DatabaseError> {
+        let changes = self.changes(transaction, contents)?;
         write_edges(transaction, &changes)?;
         self.update_obligations(transaction, &changes)?;
         self.remove_rows(transaction, &changes)?;
-        Ok(self.write_rows(transaction, &changes)?)
-    }
-
-    /// The compare-and-set. Gives `false` where an earlier try of the same call has done it all.
-    fn move_target(&self, transaction: &mut dyn Transaction) -> Result<bool, Failure> {
-        let base = self.parent.map_or(0, |parent| parent.0);
-        if transaction.execute(MOVE_TARGET, values![self.generation.0, base])? > 0 {
-            return Ok(true);
-        }
-        if transaction.is_repeated() && self.is_there(transaction)? {
-            return Ok(false);
-        }
-        Err(StateError::BaseMoved { base: self.parent, found: newest(transaction)? }.into())
-    }
-
-    fn is_there(&self, transaction: &mut dyn Transaction) -> Result<bool, DatabaseError> {
-        let row = generation(transaction, self.generation)?;
-        Ok(row.is_some_and(|row| {
-            (row.parent, row.revision.as_str(), row.applied_at) == (self.parent, self.revision.as_str(), self.now)
-        }))
+        self.write_rows(transaction, &changes)
     }
 
     /// Pairs what is wanted with what is there, and leaves out what is the same.
-    fn changes(&self, transaction: &mut dyn Transaction) -> Result<Vec<Change<'_>>, DatabaseError> {
+    fn changes(
+        &self,
+        transaction: &mut dyn Transaction,
+        contents: &Contents,
+    ) -> Result<Vec<Change<'_>>, DatabaseError> {
         let keys: Vec<_> = self.wanted.keys().map(ToString::to_string).collect();
         let rows = found_rows(transaction, &keys)?;
-        let contents = rows.iter().flatten().map(|row| row.content).collect();
-        let nodes = self.contents.load(transaction, contents)?;
+        let nodes = contents.load(transaction, rows.iter().flatten().map(|row| row.content).collect())?;
         let mut changes = Vec::with_capacity(keys.len());
-        for (((address, wanted), key), row) in self.wanted.iter().zip(keys).zip(rows) {
-            let is_rendered = match wanted {
-                Some(_) => self.host(address).is_none(),
-                None => row.as_ref().is_some_and(|row| !row.is_hot),
-            };
-            let found = row.map(|FoundRow { content, is_retiring, .. }| Found {
+        for (((address, (generation, wanted)), key), row) in self.wanted.iter().zip(keys).zip(rows) {
+            if wanted.is_some() && self.host(address).is_none() {
+                continue;
+            }
+            let found = row.map(|FoundRow { content, is_retiring }| Found {
                 node: nodes.get(&content).cloned(),
                 content,
                 is_retiring,
             });
-            changes.push(Change { address, key, wanted: wanted.as_ref(), found, is_rendered });
+            changes.push(Change { address, key, generation: *generation, wanted: wanted.as_ref(), found });
         }
         changes.retain(Change::is_real);
         Ok(changes)
-    }
-
-    fn insert_generation(
-        &self,
-        transaction: &mut dyn Transaction,
-        changes: &[Change<'_>],
-    ) -> Result<(), DatabaseError> {
-        let count = |is_wanted: bool, was_there: bool| {
-            let counted =
-                |change: &&Change<'_>| (change.wanted.is_some(), change.was_there()) == (is_wanted, was_there);
-            changes.iter().filter(counted).count() as i64
-        };
-        let values = values![
-            self.generation.0,
-            self.parent.map(|parent| parent.0),
-            &self.revision,
-            self.now,
-            count(true, false),
-            count(true, true),
-            count(false, true),
-            &self.form,
-        ];
-        transaction.execute(INSERT_GENERATION, values).map(drop)
-    }
-
-    fn move_pointers(&self, transaction: &mut dyn Transaction) -> Result<(), DatabaseError> {
-        transaction.execute("UPDATE pointers SET generation = ?1", values![self.generation.0])?;
-        let names: BTreeSet<_> =
-            self.wanted.iter().filter(|(_, node)| node.is_some()).map(|(address, _)| address.platform()).collect();
-        let names = names.into_iter();
-        let sets: Vec<_> = names.map(|platform| values![platform.as_str(), self.generation.0]).collect();
-        transaction.execute_many(INSERT_POINTER, &sets).map(drop)
-    }
-
-    fn write_versions(&self, transaction: &mut dyn Transaction, changes: &[Change<'_>]) -> Result<(), DatabaseError> {
-        let ended = changes.iter().filter(|change| change.was_there());
-        let ended: Vec<_> = ended.map(|change| values![&change.key, self.generation.0, OPEN]).collect();
-        transaction.execute_many(END_VERSION, &ended)?;
-        let mut contents = Vec::new();
-        let mut versions = Vec::new();
-        for (change, wanted) in changes.iter().filter_map(|change| Some((change, change.wanted?))) {
-            let content = to_bytes(wanted.content);
-            contents.push(values![content.as_slice(), &wanted.json, FORMAT]);
-            let owner = owner(change.address).to_string();
-            versions.push(values![&change.key, self.generation.0, OPEN, content, owner]);
-        }
-        transaction.execute_many(INSERT_CONTENT, &contents)?;
-        transaction.execute_many(INSERT_VERSION, &versions).map(drop)
     }
 
     fn update_obligations(
@@ -271,7 +143,7 @@ impl Apply {
         let (retiring, deleted): (Vec<_>, Vec<_>) =
             removed.partition(|change| matches!(change.address, NodeAddress::Export(..)));
         let retiring: Vec<_> =
-            retiring.iter().map(|change| values![&change.key, self.generation.0, self.now]).collect();
+            retiring.iter().map(|change| values![&change.key, change.generation.0, self.now]).collect();
         transaction.execute_many(RETIRE_HOT, &retiring)?;
         let deleted: Vec<_> = deleted.iter().map(|change| values![&change.key]).collect();
         let epochs = transaction.query_many(DELETE_HOT, &deleted)?;
@@ -323,7 +195,7 @@ impl Apply {
         values![
             &change.key,
             to_bytes(wanted.content),
-            self.generation.0,
+            change.generation.0,
             is_output(&wanted.node),
             priority_value(wanted.node.priority),
             due_at,
@@ -333,63 +205,23 @@ impl Apply {
 
     /// Whose workers run a node; `None`: none do.
     fn host(&self, address: &NodeAddress) -> Option<&Host> {
-        self.platforms.get(address.platform())?.as_ref()
+        self.hosts.get(address.platform())?.as_ref()
     }
 }
 
-/// The datastore or workspace that a node belongs to.
-fn owner(address: &NodeAddress) -> Address {
-    Address::Node(address.clone()).object()
-}
-
-/// Says whose the nodes in force are that an older build wrote.
-fn own(transaction: &mut dyn Transaction) -> Result<(), DatabaseError> {
-    let mut sets = Vec::new();
-    for row in transaction.query(UNOWNED, values![OPEN])? {
-        let address: NodeAddress = row.parsed(0, "node address")?;
-        sets.push(values![row.str(0)?, owner(&address).to_string(), OPEN]);
-    }
-    transaction.execute_many(OWN, &sets).map(drop)
-}
-
-/// What is known of a node before anything changes.
+/// What is known of a node's row before anything changes.
 struct FoundRow {
     content: Fingerprint,
     is_retiring: bool,
-    is_hot: bool,
 }
 
-/// By address the hot row or, where there is none, the version in force.
+/// By address the hot row.
 fn found_rows(transaction: &mut dyn Transaction, keys: &[String]) -> Result<Vec<Option<FoundRow>>, DatabaseError> {
-    let first = |mut answer: Vec<Row>| (!answer.is_empty()).then(|| answer.swap_remove(0));
     let sql = "SELECT content, is_retiring FROM hot_nodes WHERE address = ?1";
     let sets: Vec<_> = keys.iter().map(|key| values![key]).collect();
-    let mut rows = Vec::with_capacity(keys.len());
-    for answer in transaction.query_many(sql, &sets)? {
-        rows.push(match first(answer) {
-            Some(mut row) => {
-                Some(FoundRow { content: from_bytes(&row.bytes(0)?)?, is_retiring: row.flag(1)?, is_hot: true })
-            }
-            None => None,
-        });
-    }
-    let without: Vec<usize> = (0..keys.len()).filter(|index| rows[*index].is_none()).collect();
-    let sql = "SELECT content FROM node_versions WHERE address = ?1 AND until_generation = ?2";
-    let sets: Vec<_> = without.iter().map(|index| values![&keys[*index], OPEN]).collect();
-    for (index, answer) in without.into_iter().zip(transaction.query_many(sql, &sets)?) {
-        if let Some(mut row) = first(answer) {
-            let content = from_bytes(&row.bytes(0)?)?;
-            rows[index] = Some(FoundRow { content, is_retiring: false, is_hot: false });
-        }
-    }
-    Ok(rows)
-}
-
-impl Wanted {
-    fn new(node: &Node) -> Self {
-        let json = serde_json::to_string(node).expect("plain data with text keys always serialises");
-        Self { node: node.clone(), content: node.fingerprint(), json }
-    }
+    let row = |mut row: Row| Ok(FoundRow { content: from_bytes(&row.bytes(0)?)?, is_retiring: row.flag(1)? });
+    let first = |rows: Vec<Row>| rows.into_iter().next().map(row).transpose();
+    transaction.query_many(sql, &sets)?.into_iter().map(first).collect()
 }
 
 fn write_edges(transaction: &mut dyn Transaction, changes: &[Change<'_>]) -> Result<(), DatabaseError> {
