@@ -29,6 +29,6 @@ pub use evolution::evolve;
 pub use explain::{ExplainError, Explanation, explain};
 pub use graph::{GraphFormat, IntentionGraph, weave};
 pub use lint::lint;
-pub use plan::{PartOutcome, Plan, PlanOutcome, plan, plan_part};
+pub use plan::{PartOutcome, Plan, PlanOutcome, plan, plan_back, plan_part};
 pub use platform::{Capabilities, Part, Platform, PlatformRegistry, Rendering, lint_parts, render};
 pub use reach::Reach;

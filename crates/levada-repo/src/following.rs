@@ -132,6 +132,15 @@ impl Checkout {
         self.id("HEAD")
     }
 
+    /// The branch that is checked out.
+    ///
+    /// # Errors
+    /// Git, with what it says: no branch is.
+    pub fn branch(&self) -> Result<String, FollowError> {
+        let branch = self.git.text("look at the branch", &["symbolic-ref", "--short", "HEAD"])?;
+        Ok(branch.trim().to_owned())
+    }
+
     /// Fetches the upstream branch and gives its commit, to which the checkout could advance.
     ///
     /// # Errors

@@ -10,6 +10,8 @@ mod objects;
 mod pointers;
 mod take_up;
 
+pub use back::WayBack;
+
 use crate::contents::{from_bytes, read_node};
 use crate::db::{DatabaseError, Row, Transaction, values};
 use crate::{State, StateError};
@@ -227,11 +229,11 @@ impl State {
         .await
     }
 
-    /// The step from the newest blueprint to the content of an earlier one, as a generation of its own, and
-    /// which build froze that. `None`: there is none of this number before the newest.
-    pub async fn way_back(&self, to: Generation) -> Result<Option<(Advance, String)>, StateError> {
+    /// The way from the newest blueprint to the content of an earlier one; [`Advance::between`] is the step to
+    /// apply. `None`: there is none of this number before the newest.
+    pub async fn way_back(&self, to: Generation) -> Result<Option<WayBack>, StateError> {
         let contents = Arc::clone(&self.inner.contents);
-        self.read("read an earlier blueprint", move |transaction| Ok(back::advance(transaction, &contents, to)?)).await
+        self.read("read an earlier blueprint", move |transaction| Ok(back::way(transaction, &contents, to)?)).await
     }
 
     /// Makes a blueprint the target, and no platform takes it up yet: [`State::take_up`] does. Otherwise as

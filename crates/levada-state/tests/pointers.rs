@@ -6,7 +6,7 @@ use crate::world::*;
 use levada_model::NodeAddress;
 use levada_model::name::PlatformName;
 use levada_planner::blueprint::Choices;
-use levada_planner::{Blueprint, Generation, Node, NodeSpec};
+use levada_planner::{Advance, Blueprint, Generation, Node, NodeSpec};
 use levada_state::{Approval, Note, State};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -150,7 +150,8 @@ async fn an_earlier_blueprint_comes_back_as_a_new_generation(bed: Bed) {
     plans.apply(&state, &chain()[..3], NOW + 1).await;
     plans.apply(&state, &[redefined(chain()[1].clone())], NOW + 2).await;
     assert_eq!(state.way_back(Generation(9)).await.expect("reads"), None);
-    let (advance, form) = state.way_back(Generation(1)).await.expect("reads").expect("it is there");
+    let way = state.way_back(Generation(1)).await.expect("reads").expect("it is there");
+    let (advance, form) = (Advance::between(Some(&way.now), &way.then), way.form);
     assert_eq!((advance.generation, advance.parent), (Generation(4), Some(Generation(3))));
     assert_eq!(form, "the first build");
     state.apply(&advance, &form, NOW + 3).await.expect("applies");

@@ -134,9 +134,18 @@ pub enum Command {
     /// Answer questions about the model over HTTP, and follow its files
     #[command(after_help = "Example: levada serve --listen 127.0.0.1:8080")]
     Serve(ServeArgs),
-    /// Make the branch of the model's git repository the target, as far as it holds
-    #[command(after_help = "Example, as a line for cron: */5 * * * * levada follow --once /srv/model")]
+    /// Make the branch of the model's git repository the target, as far as it holds, and have each platform
+    /// take it up in its windows
+    #[command(
+        after_help = "Examples:\n  levada follow /srv/model\n  as a line for cron: */5 * * * * levada follow --once /srv/model"
+    )]
     Follow(FollowArgs),
+    /// Agree that a platform takes up what waits for somebody to agree
+    #[command(after_help = "Example: levada approve Production")]
+    Approve(ApproveArgs),
+    /// Bring an earlier blueprint back, as a new generation
+    #[command(after_help = "Example: levada rollback 41")]
+    Rollback(RollbackArgs),
     /// Write one platform's part as files
     #[command(
         after_help = "Examples:\n  levada render --platform Lake --out deployment\n  levada render --platform Lake --git ../deployment.git#main"
@@ -333,9 +342,41 @@ pub struct ServeArgs {
 /// `levada follow`
 #[derive(Args, Debug)]
 pub struct FollowArgs {
-    /// Once; this build does not follow by itself
-    #[arg(long, required = true)]
+    /// Once, and end
+    #[arg(long)]
     pub once: bool,
+    /// How often to look, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub every: u64,
+    /// How to print; json: one object for each round that changed something
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    #[command(flatten)]
+    pub dir: Dir,
+}
+
+/// `levada approve`
+#[derive(Args, Debug)]
+pub struct ApproveArgs {
+    /// Which platform may take up what waits for it
+    #[arg(value_name = "PLATFORM")]
+    pub platform: PlatformName,
+    /// Only if it is this generation; unless told: the target
+    #[arg(long, value_name = "NUMBER")]
+    pub generation: Option<i64>,
+    #[command(flatten)]
+    pub dir: Dir,
+}
+
+/// `levada rollback`
+#[derive(Args, Debug)]
+pub struct RollbackArgs {
+    /// Which generation comes back
+    #[arg(value_name = "GENERATION")]
+    pub generation: i64,
+    /// Don't ask
+    #[arg(long)]
+    pub yes: bool,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

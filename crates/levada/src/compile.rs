@@ -4,7 +4,7 @@ use crate::settings::Settings;
 use crate::show;
 use crate::waiting::Waiting;
 use anyhow::Result;
-use levada_model::{Findings, Fingerprint, Model, Severity};
+use levada_model::{Finding, Findings, Fingerprint, Model, Severity};
 use levada_planner::blueprint::Choices;
 use levada_planner::{Assignment, Blueprint, IntentionGraph, PlanOutcome, PlatformRegistry, diff, freeze, lint_parts};
 use levada_platforms::external::External;
@@ -78,19 +78,30 @@ impl Compiler {
 
     /// Plans on top of a blueprint. `None`: the findings forbid it and were told on stderr.
     pub fn plan(&self, parent: Option<&Blueprint>) -> Option<PlanOutcome> {
+        self.planned(parent).map_err(|findings| self.tell(&findings)).ok()
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// All findings, at least one of which is an error.
+    pub fn planned(&self, parent: Option<&Blueprint>) -> std::result::Result<PlanOutcome, Findings> {
         // What could not be read looks as if it had changed: it is not compared.
         if self.findings.has_errors() {
-            self.tell(&self.weave().findings);
-            return None;
+            return Err(self.weave().findings);
         }
-        match levada_planner::plan(&self.model, &self.registry, parent, self.revision.clone()) {
-            Ok(outcome) => Some(outcome),
-            Err(findings) => {
-                let all = self.with_loading(findings);
-                self.tell(&all);
-                None
-            }
-        }
+        let planned = levada_planner::plan(&self.model, &self.registry, parent, self.revision.clone());
+        planned.map_err(|findings| self.with_loading(findings))
+    }
+
+    /// Each finding in one line.
+    pub fn lines(&self, findings: &Findings) -> Vec<String> {
+        let place = |finding: &Finding| finding.span.and_then(|span| self.files.place(span));
+        let line = |finding: &Finding| {
+            let place = place(finding).map(|place| format!("{place}: ")).unwrap_or_default();
+            format!("{place}{} {}", finding.code, finding.message)
+        };
+        findings.0.iter().map(line).collect()
     }
 
     /// What can be said of the model as it is, errors and all, without a blueprint in force.

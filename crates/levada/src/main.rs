@@ -11,6 +11,7 @@ mod demo;
 mod planning;
 mod project;
 mod rendering;
+mod rollout;
 mod sarif;
 mod saved;
 mod settings;
@@ -76,6 +77,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => commands::verify::run(&args).await?,
         Command::Serve(args) => commands::serve::run(&args).await?,
         Command::Follow(args) => commands::follow::run(&args).await?,
+        Command::Approve(args) => commands::approve::run(&args).await?,
+        Command::Rollback(args) => commands::rollback::run(&args).await?,
         Command::Render(args) => commands::render::run(&args).await?,
         Command::Platform(PlatformCommand::Describe(args)) => commands::platform::describe(&args).await?,
         Command::Platform(PlatformCommand::Schema) => {

@@ -81,19 +81,29 @@ impl std::fmt::Display for Effort {
     }
 }
 
+/// A model that can't be planned.
+pub struct Refused {
+    /// The findings, each in a line.
+    pub findings: Vec<String>,
+}
+
 /// Plans a project's model. `None`: findings forbid it, and they were told.
 ///
 /// # Errors
 /// The model or the state can't be read.
 pub async fn plan(project: &Project) -> Result<Option<Planned>> {
-    plan_folder(&project.root, &project.settings, project.state_so_far().await?.as_ref()).await
+    Ok(plan_folder(&project.root, &project.settings, project.state_so_far().await?.as_ref()).await?.ok())
 }
 
 /// The same for a model in another folder, such as a revision that is laid out.
 ///
 /// # Errors
 /// As [`plan`].
-pub async fn plan_folder(dir: &Path, settings: &Settings, state: Option<&State>) -> Result<Option<Planned>> {
+pub async fn plan_folder(
+    dir: &Path,
+    settings: &Settings,
+    state: Option<&State>,
+) -> Result<std::result::Result<Planned, Refused>> {
     // Git takes as long as the survey, and needs nothing of it.
     let revision = std::thread::scope(|scope| {
         let asked = scope.spawn(|| levada_repo::revision(dir));
@@ -105,7 +115,7 @@ pub async fn plan_folder(dir: &Path, settings: &Settings, state: Option<&State>)
     if let Some(state) = state
         && let Some(planned) = plan_reached(&survey, state, &revision).await?
     {
-        return Ok(Some(planned));
+        return Ok(Ok(planned));
     }
     let (files, parsed) = (survey.files(), survey.parsed());
     let compiler = Compiler::of(dir, settings, survey, revision)?;
@@ -113,10 +123,16 @@ pub async fn plan_folder(dir: &Path, settings: &Settings, state: Option<&State>)
         Some(state) => state.in_force().await?,
         None => None,
     };
-    let Some(outcome) = compiler.plan(parent.as_ref()) else { return Ok(None) };
+    let outcome = match compiler.planned(parent.as_ref()) {
+        Ok(outcome) => outcome,
+        Err(findings) => {
+            compiler.tell(&findings);
+            return Ok(Err(Refused { findings: compiler.lines(&findings) }));
+        }
+    };
     let (loaded, nodes) = (compiler.model.outlines.len(), outcome.blueprint.nodes.len());
     let effort = Effort { files, parsed, changed: None, loaded, nodes };
-    Ok(Some(Planned { looked: Looked::Whole(Box::new((compiler, outcome))), effort }))
+    Ok(Ok(Planned { looked: Looked::Whole(Box::new((compiler, outcome))), effort }))
 }
 
 fn survey(dir: &Path, settings: &Settings) -> Result<Survey> {

@@ -122,14 +122,19 @@ pub fn finding(finding: &levada_model::Finding, files: &FileTable) -> String {
     text
 }
 
-/// An error and what led to it as one sentence, with its hint below.
-pub fn failure(error: &dyn std::error::Error, hint: Option<&str>) -> anyhow::Error {
+/// An error and what led to it as one sentence.
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = format!("failed to {error}");
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(&format!(": {error}"));
         cause = error.source();
     }
-    text.extend(hint.map(|hint| format!("\n  = hint: {hint}")));
-    anyhow::anyhow!(text)
+    text
+}
+
+/// The same, with its hint below.
+pub fn failure(error: &dyn std::error::Error, hint: Option<&str>) -> anyhow::Error {
+    let hint = hint.map(|hint| format!("\n  = hint: {hint}")).unwrap_or_default();
+    anyhow::anyhow!("{}{hint}", chain(error))
 }

@@ -117,6 +117,13 @@ impl Ecosystem {
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the built binary starts")
     }
 
+    /// Starts the command in a folder of the ecosystem.
+    pub fn start_in(&self, folder: &str, arguments: &[&str]) -> Child {
+        let mut command = Self::bare();
+        command.args(arguments).arg(self.path(folder)).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("the built binary starts")
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Self::bare();
         command.args(arguments).arg(self.root());

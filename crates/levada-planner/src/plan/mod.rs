@@ -166,6 +166,18 @@ pub fn plan_part(
     Ok(PartOutcome::Planned { plan, nodes: next.nodes.len() })
 }
 
+/// Plans the way back to what a blueprint was, without its model: a plan has no causes then. `parent` and
+/// `next` may leave out the nodes that are the same in both.
+///
+/// # Errors
+/// What is in force would lose or falsify what it holds.
+pub fn plan_back(parent: &Blueprint, next: &Blueprint) -> Result<Plan, Findings> {
+    let (model, registry) = (Model::default(), PlatformRegistry::default());
+    let findings = Findings::default();
+    let draft = Draft { model: &model, registry: &registry, parent: Some(parent), next, around: next, findings };
+    draft.plan(&Focus::All)
+}
+
 /// A model up to its graphs.
 struct Compiled {
     findings: Findings,

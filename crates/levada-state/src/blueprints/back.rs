@@ -1,74 +1,95 @@
 //! The way back: an earlier blueprint as a new generation.
 
-use super::{choices, generation, newest, objects};
+use super::{GenerationRow, choices, generation, newest, objects};
 use crate::contents::{Contents, from_bytes};
 use crate::db::{DatabaseError, Row, Transaction, values};
 use levada_model::NodeAddress;
 use levada_model::fingerprint::Fingerprint;
-use levada_planner::blueprint::ChoicesChange;
-use levada_planner::{Advance, Generation};
+use levada_planner::{Blueprint, Generation, Node};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The step from the newest blueprint to the content of an earlier one, and by which build that was frozen.
-/// `None`: there is none of this number before the newest. Linear in what changed since.
-pub(super) fn advance(
-    transaction: &mut dyn Transaction,
-    contents: &Contents,
-    to: Generation,
-) -> Result<Option<(Advance, String)>, DatabaseError> {
-    let Some(from) = newest(transaction)?.filter(|from| to < *from) else { return Ok(None) };
-    let Some(row) = generation(transaction, to)? else { return Ok(None) };
-    let nodes = nodes(transaction, contents, from, to)?;
-    let (now, then) = (choices::read(transaction, from)?, choices::read(transaction, to)?);
-    let objects = objects::between(transaction, from, to)?;
-    let advance = Advance {
-        generation: Generation(from.0 + 1),
-        parent: Some(from),
-        revision: format!("generation {to} again: {}", row.revision),
-        nodes,
-        choices: ChoicesChange::between(&now, &then),
-        objects,
-        platforms: then.platforms,
-    };
-    Ok(Some((advance, row.form)))
+/// The newest blueprint and an earlier one as it would follow it, each without the nodes that are the same in
+/// both.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WayBack {
+    /// What is in force.
+    pub now: Blueprint,
+    /// The content of the earlier one, as a generation of its own.
+    pub then: Blueprint,
+    /// By which build that was frozen.
+    pub form: String,
 }
 
-/// The nodes that were others.
-fn nodes(
+/// The way from the newest blueprint to the content of an earlier one. `None`: there is none of this number
+/// before the newest. Linear in what changed since, and in the objects of the model.
+pub(super) fn way(
     transaction: &mut dyn Transaction,
     contents: &Contents,
+    to: Generation,
+) -> Result<Option<WayBack>, DatabaseError> {
+    let Some(from) = newest(transaction)?.filter(|from| to < *from) else { return Ok(None) };
+    let (Some(newest), Some(earlier)) = (generation(transaction, from)?, generation(transaction, to)?) else {
+        return Ok(None);
+    };
+    let addresses = changed_since(transaction, from, to)?;
+    let nodes = nodes_at(transaction, contents, &addresses, from)?;
+    let now = newest.with_nodes(transaction, nodes)?;
+    let form = earlier.form.clone();
+    let nodes = nodes_at(transaction, contents, &addresses, to)?;
+    let mut then = earlier.with_nodes(transaction, nodes)?;
+    then.revision = format!("generation {to} again: {}", then.revision);
+    (then.generation, then.parent) = (Generation(from.0 + 1), Some(from));
+    Ok(Some(WayBack { now, then, form }))
+}
+
+impl GenerationRow {
+    fn with_nodes(
+        self,
+        transaction: &mut dyn Transaction,
+        nodes: BTreeMap<NodeAddress, Node>,
+    ) -> Result<Blueprint, DatabaseError> {
+        let Self { generation, parent, revision, .. } = self;
+        let (choices, objects) = (choices::read(transaction, generation)?, objects::all(transaction, generation)?);
+        Ok(Blueprint { generation, parent, revision, choices, nodes, objects })
+    }
+}
+
+/// The nodes that are others than in an earlier generation.
+fn changed_since(
+    transaction: &mut dyn Transaction,
     from: Generation,
     to: Generation,
-) -> Result<BTreeMap<NodeAddress, Option<levada_planner::Node>>, DatabaseError> {
-    let mut addresses: BTreeSet<String> = BTreeSet::new();
+) -> Result<Vec<NodeAddress>, DatabaseError> {
+    let mut addresses = BTreeSet::new();
     for sql in [
         "SELECT address FROM node_versions WHERE from_generation > ?1 AND from_generation <= ?2",
         "SELECT address FROM node_versions WHERE until_generation > ?1 AND until_generation <= ?2",
     ] {
-        let rows = transaction.query(sql, values![to.0, from.0])?;
-        addresses.extend(rows.into_iter().map(|mut row| row.text(0)).collect::<Result<Vec<_>, _>>()?);
+        for row in transaction.query(sql, values![to.0, from.0])? {
+            addresses.insert(row.parsed(0, "node address")?);
+        }
     }
+    Ok(addresses.into_iter().collect())
+}
+
+/// Nodes as a generation has them; those that it has not, or that this build can't read, are left out.
+fn nodes_at(
+    transaction: &mut dyn Transaction,
+    contents: &Contents,
+    addresses: &[NodeAddress],
+    at: Generation,
+) -> Result<BTreeMap<NodeAddress, Node>, DatabaseError> {
     let sql =
         "SELECT content FROM node_versions WHERE address = ?1 AND from_generation <= ?2 AND until_generation > ?2";
-    let sets: Vec<_> = addresses.iter().map(|address| values![address, to.0]).collect();
+    let sets: Vec<_> = addresses.iter().map(|address| values![address.to_string(), at.0]).collect();
     let content = |rows: Vec<Row>| -> Result<Option<Fingerprint>, DatabaseError> {
         rows.into_iter().next().map(|mut row| from_bytes(&row.bytes(0)?)).transpose()
     };
-    let then: Vec<Option<Fingerprint>> =
+    let found: Vec<Option<Fingerprint>> =
         transaction.query_many(sql, &sets)?.into_iter().map(content).collect::<Result<_, _>>()?;
-    let loaded = contents.load(transaction, then.iter().flatten().copied().collect())?;
-    let mut nodes = BTreeMap::new();
-    for (address, content) in addresses.iter().zip(then) {
-        let address: NodeAddress = address.parse().map_err(|error| DatabaseError::content("node address", error))?;
-        let node = match content {
-            None => None,
-            Some(content) => match loaded.get(&content) {
-                Some(node) => Some(node.as_ref().clone()),
-                // One that this build can't read stays as it is.
-                None => continue,
-            },
-        };
-        nodes.insert(address, node);
-    }
-    Ok(nodes)
+    let loaded = contents.load(transaction, found.iter().flatten().copied().collect())?;
+    let node = |(address, content): (&NodeAddress, Option<Fingerprint>)| {
+        Some((address.clone(), loaded.get(&content?)?.as_ref().clone()))
+    };
+    Ok(addresses.iter().zip(found).filter_map(node).collect())
 }

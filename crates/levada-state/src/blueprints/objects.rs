@@ -60,18 +60,6 @@ pub(super) fn all(
     transaction.query(sql, values![generation.0])?.into_iter().map(object).collect()
 }
 
-/// What an earlier generation had otherwise; `None`: it did not have it.
-pub(super) fn between(
-    transaction: &mut dyn Transaction,
-    from: Generation,
-    to: Generation,
-) -> Result<BTreeMap<Address, Option<Object>>, DatabaseError> {
-    let (now, then) = (all(transaction, from)?, all(transaction, to)?);
-    let gone = now.keys().filter(|address| !then.contains_key(address)).map(|address| (address.clone(), None));
-    let other = then.iter().filter(|(address, object)| now.get(*address) != Some(*object));
-    Ok(gone.chain(other.map(|(address, object)| (address.clone(), Some(object.clone())))).collect())
-}
-
 /// Some objects of a generation.
 pub(super) fn some(
     transaction: &mut dyn Transaction,

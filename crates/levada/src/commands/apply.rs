@@ -59,9 +59,9 @@ async fn apply_saved(project: &Project, saved: &SavedPlan) -> Result<Option<Appl
     if saved.renders_files() {
         // Files are made of all nodes: the model has to be there, and to come to the same plan.
         return match planning::plan_folder(&project.root, &project.settings, Some(&state)).await? {
-            Some(planned) if planned.plan().hash == saved.hash => apply_planned(project, &state, &planned).await,
-            Some(_) => bail!("the model has changed since the plan was made; make it again: levada plan --save"),
-            None => Ok(None),
+            Ok(planned) if planned.plan().hash == saved.hash => apply_planned(project, &state, &planned).await,
+            Ok(_) => bail!("the model has changed since the plan was made; make it again: levada plan --save"),
+            Err(_) => Ok(None),
         };
     }
     if !saved.is_empty() {
@@ -79,7 +79,7 @@ async fn apply_saved(project: &Project, saved: &SavedPlan) -> Result<Option<Appl
 /// The state fails or has moved on; a program can't be asked; files can't be brought.
 pub async fn apply(project: &Project, is_agreed_to: bool) -> Result<Option<Applied>> {
     let state = project.state().await?;
-    let Some(planned) = planning::plan_folder(&project.root, &project.settings, Some(&state)).await? else {
+    let Ok(planned) = planning::plan_folder(&project.root, &project.settings, Some(&state)).await? else {
         return Ok(None);
     };
     let plan = planned.plan();
@@ -103,30 +103,45 @@ async fn apply_planned(project: &Project, state: &State, planned: &Planned) -> R
     }
     let rendered = match &planned.looked {
         Looked::Part(plan, _) => advance(state, plan).await.map(|()| Some(BTreeMap::new()))?,
-        Looked::Whole(whole) => render_and_advance(project, state, &whole.0, &whole.1).await?,
+        Looked::Whole(whole) => {
+            shared_by_pods(project, &whole.1.blueprint)?;
+            with_files(project, &whole.0, &whole.1, None, advance(state, plan)).await?
+        }
     };
     Ok(rendered.map(|rendered| Applied::of(&plan.advance, plan.leads_to(), &plan.moved, rendered)))
 }
 
-/// Makes a plan's blueprint the target.
+/// Makes a plan's blueprint the target, and has all platforms take it up, with whatever waited for a window or
+/// for somebody to agree: whoever applies agrees.
 async fn advance(state: &State, plan: &Plan) -> Result<()> {
+    let now = Clock::now(&SystemClock);
     if !plan.is_empty() {
-        state.apply(&plan.advance, levada_platforms::FORM, Clock::now(&SystemClock)).await?;
+        state.apply(&plan.advance, levada_platforms::FORM, now).await?;
+        return Ok(());
+    }
+    let behind = state.behind().await?;
+    if !behind.is_empty() {
+        let nodes = state.take_up(behind.into_keys().collect(), now).await?;
+        show::talk(format!("{nodes} nodes that waited are taken up"));
     }
     Ok(())
 }
 
-/// Renders whatever is rendered, makes the blueprint the target, and brings the files to their places.
-/// `None`: a program found errors, and they were told.
-async fn render_and_advance(
+/// Renders whatever some platforms render, or all (`None`), advances the state in between, and brings the
+/// files to their places. `None`: a program found errors, and they were told.
+///
+/// # Errors
+/// A program can't be asked, files can't be brought, or the state does not advance.
+pub async fn with_files(
     project: &Project,
-    state: &State,
     compiler: &Compiler,
     outcome: &PlanOutcome,
+    only: Option<&BTreeSet<PlatformName>>,
+    advance: impl Future<Output = Result<()>>,
 ) -> Result<Option<BTreeMap<PlatformName, Delivered>>> {
-    shared_by_pods(project, &outcome.blueprint)?;
     // Whatever can go wrong with the files is found before anything is in force.
-    let places = places(project, compiler, &outcome.blueprint)?;
+    let mut places = places(project, compiler, &outcome.blueprint)?;
+    places.retain(|platform, _| only.is_none_or(|only| only.contains(platform)));
     let Some(trees) = render(project, compiler, outcome, &places).await? else { return Ok(None) };
     let manifests: BTreeMap<_, _> = trees.iter().map(|(name, tree)| (name, manifest(name, outcome, tree))).collect();
     let mut deliveries = Vec::new();
@@ -135,7 +150,7 @@ async fn render_and_advance(
         let delivery = Delivery::prepare(project, entry, (tree, &manifests[name]), &places[name], false);
         deliveries.push((name, delivery.with_context(|| format!("platform {name}"))?));
     }
-    advance(state, &outcome.plan).await?;
+    advance.await?;
     let mut rendered = BTreeMap::new();
     for (name, delivery) in deliveries {
         let place = delivery.place();
@@ -180,7 +195,7 @@ impl Applied {
 }
 
 /// Pods work on the state that `apply` writes: one that a single machine has is none of theirs.
-fn shared_by_pods(project: &Project, blueprint: &Blueprint) -> Result<()> {
+pub fn shared_by_pods(project: &Project, blueprint: &Blueprint) -> Result<()> {
     let mut hosted = blueprint.nodes.keys().map(NodeAddress::platform);
     let hosted = hosted.find(|platform| blueprint.choices.realizer(platform) == Realizer::Pods);
     match hosted.filter(|_| project.settings.state.starts_with("sqlite:")) {
@@ -217,7 +232,7 @@ fn places(project: &Project, compiler: &Compiler, blueprint: &Blueprint) -> Resu
     Ok(places)
 }
 
-fn is_agreed() -> Result<bool> {
+pub fn is_agreed() -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("nobody is there to agree; use `levada apply --yes`");
     }
@@ -234,7 +249,7 @@ fn realizer(advance: &Advance, platform: &PlatformName) -> Realizer {
 }
 
 /// Makes sure that each credential has a secret that a new or changed node needs.
-fn all_secrets_are_there(project: &Project, advance: &Advance) -> Result<()> {
+pub fn all_secrets_are_there(project: &Project, advance: &Advance) -> Result<()> {
     let is_run = |node: &&Node| realizer(advance, node.address.platform()) == Realizer::Workers;
     let nodes = advance.nodes.values().flatten().filter(is_run);
     let names: BTreeSet<CredentialName> = nodes.filter_map(|node| node.connection()?.credential.clone()).collect();

@@ -2,6 +2,7 @@
 //! operations that were already told (exit 1).
 
 pub mod apply;
+pub mod approve;
 pub mod check;
 pub mod explain;
 pub mod follow;
@@ -12,6 +13,7 @@ pub mod plan;
 pub mod platform;
 pub mod rehydrate;
 pub mod render;
+pub mod rollback;
 pub mod run;
 pub mod serve;
 pub mod sql;

@@ -2,6 +2,7 @@
 
 use crate::cli::{Format, LimitArgs, ListArgs};
 use crate::project::Project;
+use crate::rollout;
 use crate::show;
 use anyhow::Result;
 use levada_model::NodeKind;
@@ -31,7 +32,7 @@ pub async fn status(args: &ListArgs) -> Result<bool> {
     let rendered = rendered(&state).await?;
     if args.format == Format::Json {
         let rows: Vec<_> = nodes.iter().map(|row| status_json(row, batch(row), now)).collect();
-        show::json(&json!({ "nodes": rows, "rendered": rendered }));
+        show::json(&json!({ "nodes": rows, "rendered": rendered, "rollout": rollout::progress(&state).await? }));
         return Ok(true);
     }
     let rows: Vec<Vec<String>> = nodes
@@ -54,6 +55,7 @@ pub async fn status(args: &ListArgs) -> Result<bool> {
     for (platform, count) in rendered {
         show::talk(format!("{count} nodes of platform {platform} are in the files that it renders"));
     }
+    rollout::progress(&state).await?.tell();
     Ok(true)
 }
 

@@ -1,0 +1,283 @@
+//! How far a roll-out is: what a platform that is behind waits for, and the notes that tell of it.
+//!
+//! Takes a platform's `follow:`, approvals and a moment, gives a [`Verdict`]. Notes are JSON in the state,
+//! one per topic; `levada follow` writes them, `levada status` shows them.
+
+use crate::show;
+use anyhow::{Context, Result};
+use levada_flow::{Clock, SystemClock};
+use levada_model::Model;
+use levada_model::name::PlatformName;
+use levada_model::schedule::{in_words, next_open};
+use levada_planner::Generation;
+use levada_state::{Approval, State};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whether a platform may take the target up.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Now.
+    Ready,
+    /// It follows another branch than the one that is checked out.
+    Branch {
+        /// Its own.
+        follows: String,
+    },
+    /// Somebody has to agree.
+    Approval {
+        /// To this generation.
+        generation: Generation,
+    },
+    /// Its windows are closed.
+    Window {
+        /// The calendar.
+        calendar: String,
+        /// When it opens, µs; `None`: never.
+        opens_at: Option<i64>,
+    },
+}
+
+impl Verdict {
+    /// What is waited for, in words.
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Ready => "for nothing".to_owned(),
+            Self::Branch { follows } => format!("it follows branch {follows}, which is not checked out here"),
+            Self::Approval { generation } => {
+                format!("for somebody to agree to generation {generation}: levada approve PLATFORM")
+            }
+            Self::Window { calendar, opens_at: Some(at) } => {
+                format!("for calendar {calendar}, which opens at {}", in_words(*at))
+            }
+            Self::Window { calendar, opens_at: None } => format!("for calendar {calendar}, which never opens again"),
+        }
+    }
+}
+
+/// Whether a platform may take the target up at a moment. One that has left the model, or does not say when,
+/// always may.
+pub fn verdict(
+    model: &Model,
+    platform: &PlatformName,
+    branch: &str,
+    target: Generation,
+    approvals: &BTreeMap<PlatformName, Approval>,
+    now: i64,
+) -> Verdict {
+    let Some(follow) = model.platform(platform).and_then(|entry| entry.follow.as_ref()) else { return Verdict::Ready };
+    if follow.branch != branch {
+        return Verdict::Branch { follows: follow.branch.clone() };
+    }
+    let is_approved = approvals.get(platform).is_some_and(|approval| approval.generation == target);
+    if follow.approval_required && !is_approved {
+        return Verdict::Approval { generation: target };
+    }
+    let Some(calendar) = follow.calendar.as_ref().and_then(|named| model.calendar(&named.value)) else {
+        return Verdict::Ready;
+    };
+    match next_open(&calendar.windows, calendar.timezone.as_deref(), now) {
+        Some(at) if at <= now => Verdict::Ready,
+        opens_at => Verdict::Window { calendar: calendar.name.to_string(), opens_at },
+    }
+}
+
+/// What a note is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Topic {
+    /// Getting revisions.
+    Fetch,
+    /// The last revision that was looked at.
+    Revision,
+}
+
+impl Topic {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Fetch => "follow/fetch",
+            Self::Revision => "follow/revision",
+        }
+    }
+}
+
+/// What platforms wait for.
+const WAITS: &str = "follow/waits";
+/// Which generation's files each platform has.
+const DELIVERED: &str = "follow/delivered";
+
+/// A note of `levada follow`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Note {
+    /// All is well.
+    Fine,
+    /// Revisions can't be had.
+    Problem {
+        /// Why, and what to do.
+        text: String,
+    },
+    /// A revision does not hold; what was in force goes on.
+    Refused {
+        /// The revision.
+        commit: String,
+        /// What is wrong with it.
+        findings: Vec<String>,
+    },
+    /// A revision was frozen.
+    Frozen {
+        /// The revision.
+        commit: String,
+    },
+}
+
+/// Leaves a note, unless it is there already.
+///
+/// # Errors
+/// The state fails.
+pub async fn note(state: &State, topic: Topic, note: &Note) -> Result<()> {
+    write(state, topic.name(), note).await
+}
+
+/// The last note on a topic; `None`: there is none that this build can read.
+async fn read<T: serde::de::DeserializeOwned>(state: &State, topic: &str) -> Result<Option<T>> {
+    Ok(state.notes().await?.get(topic).and_then(|note| serde_json::from_str(&note.body).ok()))
+}
+
+async fn write<T: Serialize>(state: &State, topic: &str, value: &T) -> Result<()> {
+    let body = serde_json::to_string(value).context("failed to write a note")?;
+    if state.notes().await?.get(topic).is_none_or(|note| note.body != body) {
+        state.note(topic, levada_state::Note { at: Clock::now(&SystemClock), body }).await?;
+    }
+    Ok(())
+}
+
+/// Whether a revision was frozen last.
+///
+/// # Errors
+/// The state fails.
+pub async fn is_frozen(state: &State, commit: &str) -> Result<bool> {
+    Ok(matches!(read(state, Topic::Revision.name()).await?, Some(Note::Frozen { commit: frozen }) if frozen == commit))
+}
+
+/// Whether a revision was refused last.
+///
+/// # Errors
+/// The state fails.
+pub async fn is_refused(state: &State, commit: &str) -> Result<bool> {
+    Ok(
+        matches!(read(state, Topic::Revision.name()).await?, Some(Note::Refused { commit: refused, .. }) if refused == commit),
+    )
+}
+
+/// Notes what platforms wait for.
+///
+/// # Errors
+/// The state fails.
+pub async fn note_waits(state: &State, waits: BTreeMap<PlatformName, Verdict>) -> Result<()> {
+    write(state, WAITS, &waits).await
+}
+
+/// Notes that platforms have the files of a generation.
+///
+/// # Errors
+/// The state fails.
+pub async fn note_delivered(state: &State, platforms: &BTreeSet<PlatformName>, generation: Generation) -> Result<()> {
+    let mut delivered: BTreeMap<PlatformName, Generation> = read(state, DELIVERED).await?.unwrap_or_default();
+    delivered.extend(platforms.iter().map(|platform| (platform.clone(), generation)));
+    write(state, DELIVERED, &delivered).await
+}
+
+/// The platforms that have taken the target up, render files, and may not have all of them.
+///
+/// # Errors
+/// The state fails.
+pub async fn undelivered(state: &State, target: Generation) -> Result<BTreeSet<PlatformName>> {
+    let delivered: BTreeMap<PlatformName, Generation> = read(state, DELIVERED).await?.unwrap_or_default();
+    let pointers = state.pointers().await?;
+    let choices = state.choices(target).await?;
+    let renders = choices.platforms.iter().filter(|(_, nature)| nature.realizer.has_files());
+    let is_behind = |platform: &&PlatformName| {
+        let pointer = pointers.get(*platform).copied().unwrap_or(Generation(0));
+        delivered.get(*platform).is_none_or(|delivered| *delivered < pointer)
+    };
+    Ok(renders.map(|(platform, _)| platform).filter(is_behind).cloned().collect())
+}
+
+/// Whether one of the platforms renders files in a generation.
+///
+/// # Errors
+/// The state fails.
+pub async fn renders_files(state: &State, target: Generation, platforms: &BTreeSet<PlatformName>) -> Result<bool> {
+    let choices = state.choices(target).await?;
+    Ok(platforms.iter().any(|platform| choices.realizer(platform).has_files()))
+}
+
+/// How far a roll-out is, for people and programs.
+#[derive(Debug, Serialize)]
+pub struct Progress {
+    /// The target; `None`: nothing ever was.
+    pub target: Option<Generation>,
+    /// Platforms that are behind: where they are, how many nodes wait, and for what.
+    pub behind: BTreeMap<PlatformName, Behind>,
+    /// Why revisions can't be had; `None`: they can, or nobody follows.
+    pub problem: Option<String>,
+    /// A revision that does not hold, with its findings.
+    pub refused: Option<(String, Vec<String>)>,
+}
+
+/// A platform that is behind the target.
+#[derive(Debug, Serialize)]
+pub struct Behind {
+    /// The generation that it has taken up.
+    pub at: Generation,
+    /// Nodes that wait.
+    pub nodes: usize,
+    /// What `levada follow` saw it wait for last; `None`: nobody has looked.
+    pub waits: Option<Verdict>,
+}
+
+/// Reads how far the roll-out is.
+///
+/// # Errors
+/// The state fails.
+pub async fn progress(state: &State) -> Result<Progress> {
+    let mut waits: BTreeMap<PlatformName, Verdict> = read(state, WAITS).await?.unwrap_or_default();
+    let pointers = state.pointers().await?;
+    let behind = state.behind().await?.into_iter().map(|(platform, nodes)| {
+        let at = pointers.get(&platform).copied().unwrap_or(Generation(0));
+        let waits = waits.remove(&platform);
+        (platform, Behind { at, nodes, waits })
+    });
+    let problem = match read(state, Topic::Fetch.name()).await? {
+        Some(Note::Problem { text }) => Some(text),
+        _ => None,
+    };
+    let refused = match read(state, Topic::Revision.name()).await? {
+        Some(Note::Refused { commit, findings }) => Some((commit, findings)),
+        _ => None,
+    };
+    Ok(Progress { target: state.generation_in_force().await?, behind: behind.collect(), problem, refused })
+}
+
+impl Progress {
+    /// Tells what is not yet as the target says.
+    pub fn tell(&self) {
+        if let Some(problem) = &self.problem {
+            show::talk(format!("follow: {problem}"));
+        }
+        if let Some((commit, findings)) = &self.refused {
+            let first = findings.first().map(|finding| format!(": {finding}")).unwrap_or_default();
+            show::talk(format!("revision {commit} is refused, what is in force goes on{first}"));
+        }
+        for (platform, behind) in &self.behind {
+            let target = self.target.map_or_else(String::new, |target| format!(" of {target}"));
+            let waits = behind.waits.as_ref().map(|waits| format!("; it waits {}", waits.in_words()));
+            let (at, nodes) = (behind.at, behind.nodes);
+            show::talk(format!(
+                "platform {platform} is at generation {at}{target}: {nodes} nodes to take up{}",
+                waits.unwrap_or_default()
+            ));
+        }
+    }
+}
