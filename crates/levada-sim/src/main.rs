@@ -2,13 +2,14 @@
 //!
 //! `cargo xtask bench model DIR` loads a folder and runs every pass of the compiler over it, and
 //! prints what each costs: CPU seconds of the process (user and system, all threads) and its peak
-//! resident memory. `cargo xtask bench render` renders Terraform. `cargo xtask bench log` and `latency`
+//! resident memory. `cargo xtask bench plan DIR` runs the built program after changes. `cargo xtask bench render` renders Terraform. `cargo xtask bench log` and `latency`
 //! follow a change log on a server that they start. `cargo xtask bench http HOST:PORT --path …` asks a running server.
 
 mod http;
 mod log;
 mod measure;
 mod model;
+mod plan;
 mod render;
 
 use clap::{Parser, Subcommand};
@@ -36,6 +37,17 @@ enum Bench {
     Model {
         /// The folder with ecosystem.yaml
         dir: PathBuf,
+    },
+    /// `levada plan` after a change of one dataset: the built program, as users run it
+    Plan {
+        /// The folder with ecosystem.yaml; its files are changed and put back
+        dir: PathBuf,
+        /// The program
+        #[arg(long, default_value = "target/release/levada")]
+        levada: PathBuf,
+        /// How many changes, one by one
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+        plans: u32,
     },
     /// Terraform of many datastores, made in memory
     Render {
@@ -89,6 +101,7 @@ enum Bench {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Bench { what: Bench::Model { dir } } => model::run(&dir),
+        Command::Bench { what: Bench::Plan { dir, levada, plans } } => plan::run(&dir, &levada, plans as usize),
         Command::Bench { what: Bench::Render { stores, datasets, columns } } => render::run(stores, datasets, columns),
         Command::Bench { what: Bench::Log { rows, changes } } => on_threads(log::cost(rows, changes)),
         Command::Bench { what: Bench::Latency { rate, seconds, synchronous_commit } } => {

@@ -19,6 +19,11 @@ pub fn children_cpu_seconds() -> f64 {
     usage(libc::RUSAGE_CHILDREN).cpu_seconds
 }
 
+/// The peak resident memory of the largest child process that has ended, in MB.
+pub fn children_peak_rss_mb() -> f64 {
+    usage(libc::RUSAGE_CHILDREN).peak_rss_mb
+}
+
 #[expect(unsafe_code, reason = "getrusage has no safe interface in std")]
 fn usage(of: libc::c_int) -> Usage {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
