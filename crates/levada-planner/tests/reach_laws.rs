@@ -108,6 +108,7 @@ enum Edit {
     OwnWorkspace(usize),
     StoreProduction(usize, bool),
     Approve(usize, usize),
+    ApproveGroup(usize, usize),
     Pin(usize, usize, AssignmentState),
     Unpin(usize),
     Primary(usize, usize),
@@ -140,7 +141,7 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
         prop_oneof![one(AddDataset), one(AddColumn), one(Table), one(Deprecate), one(Classify), one(OwnStore)],
         prop_oneof![one(OwnWorkspace), one(Unpin), one(NoPrimary), one(Reconnect), one(Rest), one(Output)],
         prop_oneof![one(NoTransformer), one(Trigger), one(Move)],
-        prop_oneof![two(AddSink), two(Approve), two(Edit::Primary), two(MoveWorkspace)],
+        prop_oneof![two(AddSink), two(Approve), two(ApproveGroup), two(Edit::Primary), two(MoveWorkspace)],
     ];
     prop::collection::vec(edit, 1..4)
 }
@@ -264,6 +265,13 @@ impl Edit {
                 let consumers: Vec<_> = model.workspaces.iter().map(|it| it.name.to_string()).collect();
                 let approved = consumers.into_iter().filter(|it| n % 3 > 0 || *it == who);
                 pick(&mut model.datastores, n)?.approved = Some(approved.map(|it| Spanned::new(it, span)).collect());
+            }
+            Self::ApproveGroup(n, who) => {
+                let who = &*pick(&mut model.workspaces, who)?;
+                let group = format!("{}/G{}", who.name, n % 3);
+                let all = model.workspaces.iter().map(|it| Spanned::new(it.name.to_string(), span));
+                let approved = all.chain([Spanned::new(group, span)]).collect();
+                pick(&mut model.datastores, n)?.approved = Some(approved);
             }
             Self::Pin(n, platform, state) => {
                 let workspace = pick(&mut model.workspaces, n)?;

@@ -151,7 +151,7 @@ impl Checkout {
             return Err(FollowError::NoUpstream { path: self.root.clone() });
         }
         let upstream = String::from_utf8_lossy(&upstream.stdout).trim().to_owned();
-        self.git.text("fetch the branch", &["fetch", "--quiet", "--no-tags"])?;
+        self.git.remote_text("fetch the branch", &["fetch", "--quiet", "--no-tags"])?;
         let changed = self.git.text(
             "look for changed files",
             &["status", "--porcelain", "-z", "--untracked-files=no", "--no-renames", "--", "."],

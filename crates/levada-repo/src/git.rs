@@ -6,6 +6,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a remote repository may take to answer all that is asked of it at once.
+const REMOTE_MAX: Duration = Duration::from_secs(60);
+/// How often a child process is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Git did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +66,27 @@ impl Git {
     /// How it ends, whatever that is.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<Output, GitError> {
         self.command(arguments).stdin(Stdio::null()).output().map_err(GitError::Start)
+    }
+
+    /// What it prints, as [`Git::text`], where it may wait for a network: it is ended after a while.
+    pub(crate) fn remote_text(&self, operation: &'static str, arguments: &[&str]) -> Result<String, GitError> {
+        let mut child = self.command(arguments).stdin(Stdio::null()).spawn().map_err(GitError::Start)?;
+        let began = Instant::now();
+        while child.try_wait().map_err(GitError::Start)?.is_none() {
+            if began.elapsed() > REMOTE_MAX {
+                // It may have ended just now.
+                drop(child.kill());
+                drop(child.wait());
+                let output = format!("no answer within {} s", REMOTE_MAX.as_secs());
+                return Err(GitError::Said { operation, output });
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        let output = child.wait_with_output().map_err(GitError::Start)?;
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(GitError::said(operation, &output)),
+        }
     }
 
     /// Writes to its standard input.

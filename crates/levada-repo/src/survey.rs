@@ -79,14 +79,15 @@ impl Folder {
                 surveyed.push((index, self.look_at(&mut shard, index, &paths[index])?));
             }
             let places = shard.close();
-            let placed = surveyed.into_iter().map(|(index, (key, sketch, parsed))| {
-                let content = match parsed {
-                    Some((fragment, findings)) => Content::Parsed(fragment, findings),
-                    None => Content::Cached(places[&key]),
-                };
-                (index, Surveyed { key, sketch, content })
+            let placed = surveyed.into_iter().map(|(index, (key, sketch, parsed))| match (parsed, places.get(&key)) {
+                (Some((fragment, findings)), _) => {
+                    Ok((index, Surveyed { key, sketch, content: Content::Parsed(fragment, findings) }))
+                }
+                (None, Some(place)) => Ok((index, Surveyed { key, sketch, content: Content::Cached(*place) })),
+                // Another load has replaced the fragments meanwhile, or one was killed on its way.
+                (None, None) => Ok((index, self.parse(index, &paths[index])?)),
             });
-            Ok(placed.collect())
+            placed.collect()
         });
         let surveyed: Vec<Vec<_>> = surveyed.collect::<Result<_, RepoError>>()?;
         let mut surveyed: Vec<_> = surveyed.into_iter().flatten().collect();

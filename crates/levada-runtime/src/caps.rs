@@ -85,11 +85,56 @@ pub fn job_key(row: &HotNode) -> JobKey {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use levada_model::connection::{ContainerKind, Tls};
     use levada_model::model::{IngestKind, Priority, Style};
-    use levada_planner::blueprint::{IngestDataset, IngestOrigin, IngestSpec};
+    use levada_planner::blueprint::{ExportSpec, IngestDataset, IngestOrigin, IngestSpec};
+
+    /// A row of an export into a container, `CONTAINER/STORE/DATASET`.
+    pub(crate) fn export(name: &str, due_at: i64, priority: Priority) -> HotNode {
+        let address: NodeAddress = format!("Export/P/{name}").parse().expect("an address");
+        let NodeAddress::Export(_, container, source) = &address else { panic!("{address} is an export") };
+        let place = Place::Path { path: "db".to_owned() };
+        let connection = Connection {
+            container: container.clone(),
+            kind: ContainerKind::Sqlite,
+            place,
+            credential: None,
+            connections_max: None,
+        };
+        let spec = ExportSpec {
+            connection,
+            source: source.clone(),
+            stream: source.datastore.to_string().parse().expect("a stream"),
+            schema: levada_model::Schema { columns: Vec::new() },
+            live: Some("t".to_owned()),
+            history: None,
+            history_retention: None,
+            latency: levada_model::model::Latency::Hours,
+            views: Vec::new(),
+            calendars: Vec::new(),
+        };
+        let node = Node { address, priority, inputs: Vec::new(), spec: NodeSpec::Export(spec) };
+        HotNode {
+            content: node.fingerprint(),
+            node: node.into(),
+            generation: levada_planner::Generation(1),
+            wish: Wish::Run,
+            host: levada_state::Host::Anywhere,
+            priority,
+            due_at: Some(due_at),
+            is_changed: false,
+            lease: None,
+            epoch: 0,
+            attempt: 0,
+            is_failed: false,
+            error: None,
+            payload: None,
+            memory: None,
+            succeeded_at: None,
+        }
+    }
 
     /// An ingest of so many tables of one server.
     fn ingest(tables: usize, connections_max: Option<u32>) -> Node {

@@ -15,14 +15,17 @@ pub mod caps;
 pub mod connect;
 pub mod error;
 pub mod jobs;
+mod ready;
 pub mod retry;
 pub mod schedule;
 pub mod verify;
+mod work;
 pub mod worker;
 
 pub use connect::Connect;
 pub use error::JobError;
 pub use jobs::{StreamHealth, stream_health};
+pub use work::{Tools, Work};
 pub use worker::{Ending, Mode, Progress, RUNS_KEPT_DAYS, Worker};
 
 use levada_flow::{Clock, Engine};

@@ -5,8 +5,10 @@
 
 use crate::caps::{self, Caps, JobKey, Permit, job_key};
 use crate::jobs::{self, Report, Turn};
+use crate::ready::{Candidate, Next, Ready};
 use crate::schedule::DAY_US;
-use crate::{JobError, Runtime, retry, schedule};
+use crate::work::Tools;
+use crate::{JobError, retry, schedule};
 use levada_flow::{FlowError, Retry};
 use levada_model::model::TransformTrigger;
 use levada_model::{NodeAddress, NodeKind};
@@ -16,7 +18,8 @@ use levada_state::nodes::{Completion, HotNode, Outcome, Successor, Wish};
 use levada_state::{Fence, Host, StateError};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -24,13 +27,23 @@ use tokio::task::JoinSet;
 const LEASE_US: i64 = 10_000_000;
 /// How often claims are renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(3);
-/// How often the state is asked for due nodes while nothing ends.
+/// How often the state is asked for due nodes while this process writes nothing.
 const POLL_EVERY: Duration = Duration::from_millis(100);
+/// The shortest time between two looks at the state.
+const LOOK_EVERY_MIN: Duration = Duration::from_millis(4);
+/// How often everything that is due is read again: what was made due in the past by somebody else, a row
+/// that is another one by now.
+const LOOK_AT_ALL_EVERY: Duration = Duration::from_secs(5);
+/// How far back a look goes behind the one before, in µs: rows are made due a while before others see it, and
+/// the clocks of machines differ.
+const LOOK_BACK_US: i64 = 2_000_000;
+/// When a row is looked at again that is due and may not start.
+const HOLD: Duration = Duration::from_millis(100);
+/// How many jobs start together, by one claim.
+const START_JOBS_MAX: usize = 256;
 /// How long running jobs may go on after a stop, before they are released.
 const STOP_AFTER: Duration = Duration::from_secs(8);
-/// How often what is due is looked at while as many jobs run as may.
-const LOOK_BUSY_EVERY: Duration = Duration::from_secs(1);
-/// How many due nodes are looked at at once.
+/// How many due nodes are read at once.
 const DUE_PAGE_ROWS: usize = 4_096;
 /// When a row whose calendars never open together is looked at again, in µs.
 const NEVER_OPEN_US: i64 = DAY_US;
@@ -83,7 +96,7 @@ pub struct Ending {
 
 /// One worker process.
 pub struct Worker {
-    runtime: Runtime,
+    tools: Tools,
     /// Whose rows it runs, and looks at.
     host: Host,
     owner: String,
@@ -100,8 +113,16 @@ pub struct Worker {
     has_fired: bool,
     /// The next pause while the state is out of reach; `None`: it is there.
     outage: Option<Duration>,
-    /// When it looked last for what is due while as many jobs ran as may.
-    looked_busy_at: Option<std::time::Instant>,
+    /// What is due and has not started.
+    ready: Ready,
+    /// Rows that are due and may not start, and when they are looked at again.
+    held: Vec<(Instant, HotNode)>,
+    /// Rows whose jobs have ended: they may be due again since a moment that looks are behind.
+    ended: Vec<NodeAddress>,
+    /// When it looked last for what is due, by the machine's clock and, µs, by the worker's; `None`: never.
+    looked: Option<(Instant, i64)>,
+    /// When it read everything that is due last.
+    looked_at_all: Option<Instant>,
     /// The day, since 1970, on which old runs were forgotten last.
     forgot_on: Option<i64>,
     ending: Ending,
@@ -114,6 +135,14 @@ struct Running {
     is_endless: bool,
     /// Its connections.
     permit: Permit,
+}
+
+/// A job that is about to start.
+struct Starting {
+    key: JobKey,
+    rows: Vec<HotNode>,
+    permit: Permit,
+    is_endless: bool,
 }
 
 /// How a session ended.
@@ -137,7 +166,7 @@ impl Worker {
     /// Makes a worker that runs up to `jobs_max` jobs of a host at once and tells its progress; `owner`
     /// is for people, its leases have a name of their own.
     pub fn new(
-        runtime: Runtime,
+        tools: impl Into<Tools>,
         host: Host,
         owner: String,
         jobs_max: usize,
@@ -145,7 +174,7 @@ impl Worker {
         tell: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Self {
         Self {
-            runtime,
+            tools: tools.into(),
             host,
             owner: unique(&owner),
             jobs_max,
@@ -157,7 +186,11 @@ impl Worker {
             has_begun: false,
             has_fired: false,
             outage: None,
-            looked_busy_at: None,
+            ready: Ready::default(),
+            held: Vec::new(),
+            ended: Vec::new(),
+            looked: None,
+            looked_at_all: None,
             forgot_on: None,
             ending: Ending::default(),
         }
@@ -176,6 +209,7 @@ impl Worker {
             jobs.shutdown().await;
             self.running.clear();
             self.caps = Caps::default();
+            self.forget_what_is_due();
             match ended {
                 Ok(Session::Over) => return Ok(self.ending),
                 Ok(Session::LockLost) => self.wait_out("the worker lock was lost".to_owned(), &mut stop).await,
@@ -196,8 +230,8 @@ impl Worker {
         if *stop.borrow() {
             return Ok(Session::Over);
         }
-        let before = self.runtime.clock.now();
-        let mut lock = self.runtime.state.take_worker_lock(&self.host).await?;
+        let before = self.tools.clock.now();
+        let mut lock = self.tools.state.take_worker_lock(&self.host).await?;
         // Beside other workers, what is in no manifest may be theirs and on its way.
         if lock.is_alone() {
             self.sweep(before - SWEEP_GRACE_US).await?;
@@ -209,11 +243,16 @@ impl Worker {
             self.pull_everything_once().await?;
         }
         let mut renew = tokio::time::interval(RENEW_EVERY);
+        let mut writes = self.tools.state.writes();
         while !*stop.borrow() {
             if !lock.is_held() {
                 return Ok(Session::LockLost);
             }
-            self.start_due(jobs, told.as_ref()).await?;
+            while let Some(ended) = jobs.try_join_next() {
+                self.finish(ended).await?;
+            }
+            self.look(told.is_some()).await?;
+            self.start_ready(jobs, told.as_ref()).await?;
             self.forget_old_runs().await?;
             self.outage = None;
             if jobs.is_empty() && self.is_at_its_end().await? {
@@ -222,6 +261,8 @@ impl Worker {
             tokio::select! {
                 Some(ended) = jobs.join_next() => self.finish(ended).await?,
                 Some((node, report)) = reports.recv() => self.take_report(node, report),
+                // The state lives as long as this worker.
+                _ = writes.changed(), if self.may_look_soon() => self.until_next_look().await,
                 _ = tokio::time::sleep(POLL_EVERY) => {}
                 _ = renew.tick() => self.renew().await?,
                 // The sender may be gone; then nobody stops this worker.
@@ -250,18 +291,16 @@ impl Worker {
 
     /// Takes away what runs left behind that never committed and was written before `before`, µs.
     async fn sweep(&self, before: i64) -> Result<(), JobError> {
-        self.runtime.store.sweep(before).await?;
         let wanted: Vec<String> = self.nodes().await?.into_iter().filter_map(|row| row.payload).collect();
-        jobs::sweep_staging(&self.runtime.staging, &wanted, before);
-        Ok(())
+        self.tools.work.sweep(before, &wanted).await
     }
 
     /// Forgets, once a day, the runs that ended too long ago.
     async fn forget_old_runs(&mut self) -> Result<(), StateError> {
-        let now = self.runtime.clock.now();
+        let now = self.tools.clock.now();
         let today = now.div_euclid(DAY_US);
         if self.forgot_on != Some(today) {
-            self.runtime.state.forget_runs(now - RUNS_KEPT_DAYS * DAY_US).await?;
+            self.tools.state.forget_runs(now - RUNS_KEPT_DAYS * DAY_US).await?;
             self.forgot_on = Some(today);
         }
         Ok(())
@@ -269,21 +308,22 @@ impl Worker {
 
     /// The rows of its host.
     async fn nodes(&self) -> Result<Vec<HotNode>, StateError> {
-        let mut nodes = self.runtime.state.nodes().await?;
+        let mut nodes = self.tools.state.nodes().await?;
         nodes.retain(|row| row.host == self.host);
         Ok(nodes)
     }
 
-    async fn pull_everything_once(&self) -> Result<(), StateError> {
-        let now = self.runtime.clock.now();
+    async fn pull_everything_once(&mut self) -> Result<(), StateError> {
+        let now = self.tools.clock.now();
         let due: Vec<Successor> = self
             .nodes()
             .await?
             .into_iter()
             .filter(|row| row.wish == Wish::Run && (is_source(row) || row.is_failed))
-            .map(|row| Successor { node: row.node.address, due_at: now, payload: None })
+            .map(|row| Successor { node: row.node.address.clone(), due_at: now, payload: None })
             .collect();
-        self.runtime.state.make_due(&due).await
+        self.forget_what_is_due();
+        self.tools.state.make_due(&due).await
     }
 
     async fn is_at_its_end(&mut self) -> Result<bool, StateError> {
@@ -300,33 +340,126 @@ impl Worker {
         if std::mem::replace(&mut self.has_fired, true) {
             return Ok(false);
         }
-        let now = self.runtime.clock.now();
+        let now = self.tools.clock.now();
         let nodes = self.nodes().await?.into_iter().filter(has_cron_trigger);
         let due: Vec<Successor> = nodes
-            .map(|row| Successor { node: row.node.address, due_at: now, payload: Some(jobs::BY_HAND.to_owned()) })
+            .map(|row| Successor {
+                node: row.node.address.clone(),
+                due_at: now,
+                payload: Some(jobs::BY_HAND.to_owned()),
+            })
             .collect();
-        self.runtime.state.make_due(&due).await?;
+        self.tools.state.make_due(&due).await?;
         Ok(!due.is_empty())
     }
 
-    async fn start_due(&mut self, jobs: &mut JoinSet<Ended>, told: Option<&Told>) -> Result<(), StateError> {
-        // While as many run as may, only jobs without an end could start; they are looked for now and then.
-        let is_time = self.looked_busy_at.is_none_or(|at| at.elapsed() >= LOOK_BUSY_EVERY);
-        if self.is_busy() && (told.is_none() || !is_time) {
+    /// Reads everything that is due again at the next look.
+    fn forget_what_is_due(&mut self) {
+        self.ready.clear();
+        self.held.clear();
+        self.ended.clear();
+        (self.looked, self.looked_at_all) = (None, None);
+    }
+
+    /// Whether a look would find a place for what it finds.
+    fn may_look_soon(&self) -> bool {
+        !self.is_busy()
+    }
+
+    /// Waits until the state may be asked again.
+    async fn until_next_look(&self) {
+        if let Some((at, _)) = self.looked {
+            tokio::time::sleep_until((at + LOOK_EVERY_MIN).into()).await;
+        }
+    }
+
+    /// Reads what has become due since the last look or, now and then, everything that is due.
+    async fn look(&mut self, may_go_on: bool) -> Result<(), StateError> {
+        let at = Instant::now();
+        if self.looked.is_some_and(|(looked, _)| at < looked + LOOK_EVERY_MIN) {
             return Ok(());
         }
-        self.looked_busy_at = self.is_busy().then(std::time::Instant::now);
-        let now = self.runtime.clock.now();
-        let mut due = self.runtime.state.due(&self.host, now, DUE_PAGE_ROWS);
-        // Rows that may not start, however many there are, keep no others from it.
+        let now = self.tools.clock.now();
+        let is_all = self.looked_at_all.is_none_or(|looked| at >= looked + LOOK_AT_ALL_EVERY);
+        // While as many run as may, only jobs without an end could start: they are found now and then.
+        if self.is_busy() && !(is_all && may_go_on) && self.looked.is_some() {
+            return Ok(());
+        }
+        let since = match self.looked {
+            Some((_, looked)) if !is_all => looked.min(now).saturating_sub(LOOK_BACK_US),
+            _ => i64::MIN,
+        };
+        if is_all {
+            self.ready.clear();
+            self.held.clear();
+            self.looked_at_all = Some(at);
+        }
+        self.looked = Some((at, now));
+        let ended = std::mem::take(&mut self.ended);
+        if !is_all && !ended.is_empty() {
+            let again = self.tools.state.due_among(&ended, now).await?;
+            self.take_in(again, now, may_go_on).await?;
+        }
+        let mut due = self.tools.state.due_since(&self.host, since, now, DUE_PAGE_ROWS);
         while let Some(rows) = due.next_page().await? {
-            let rows = self.postpone_closed(rows, now).await?;
-            self.start_page(jobs, told, rows, now).await?;
-            if self.is_busy() {
-                break;
+            self.take_in(rows, now, may_go_on).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets due rows wait for their start, but for those that are held.
+    async fn take_in(&mut self, rows: Vec<HotNode>, now: i64, may_go_on: bool) -> Result<(), StateError> {
+        for row in self.postpone_closed(rows, now).await? {
+            if !self.held.iter().any(|(_, held)| held.node.address == row.node.address) {
+                self.wait(row, may_go_on);
             }
         }
         Ok(())
+    }
+
+    fn wait(&mut self, row: HotNode, may_go_on: bool) {
+        let is_endless = may_go_on && self.tools.work.goes_on(&row);
+        self.ready.add(row, is_endless);
+    }
+
+    /// Starts whatever is ready and has a place and connections, all by one claim.
+    async fn start_ready(&mut self, jobs: &mut JoinSet<Ended>, told: Option<&Told>) -> Result<(), StateError> {
+        let at = Instant::now();
+        let (back, held) = std::mem::take(&mut self.held).into_iter().partition(|(until, _)| *until <= at);
+        self.held = held;
+        let back: Vec<(Instant, HotNode)> = back;
+        back.into_iter().for_each(|(_, row)| self.wait(row, told.is_some()));
+        while !self.ready.is_empty() {
+            let starting = self.choose();
+            if starting.is_empty() {
+                return Ok(());
+            }
+            self.claim_and_start(jobs, starting, told).await?;
+        }
+        Ok(())
+    }
+
+    /// The next jobs that have a place, with their connections.
+    fn choose(&mut self) -> Vec<Starting> {
+        let ending = self.running.values().filter(|running| !running.is_endless).count();
+        let mut places = self.jobs_max.saturating_sub(ending);
+        let (caps, running) = (&mut self.caps, &self.running);
+        let mut starting = Vec::new();
+        self.ready.each(|Candidate { key, rows, is_endless }| {
+            if starting.len() == START_JOBS_MAX || (places == 0 && !is_endless) {
+                return Next::OnlyEndless;
+            }
+            if running.contains_key(&key) {
+                return Next::Go;
+            }
+            // A log has connections of its own, which the server counts apart.
+            let permit = if is_endless { Some(Permit::OF_A_LOG) } else { caps.enter(&rows[0].node) };
+            let Some(permit) = permit else { return Next::QueueIsFull };
+            places -= usize::from(!is_endless);
+            starting.push(Starting { key, rows, permit, is_endless });
+            Next::Go
+        });
+        starting
     }
 
     /// Whether as many jobs run as may, those without an end not counted.
@@ -353,44 +486,9 @@ impl Worker {
         };
         let closed: Vec<(HotNode, i64)> = closed.into_iter().map(|row| (row.clone(), until(&row))).collect();
         if !closed.is_empty() {
-            self.runtime.state.postpone(&closed).await?;
+            self.tools.state.postpone(&closed).await?;
         }
         Ok(open)
-    }
-
-    async fn start_page(
-        &mut self,
-        jobs: &mut JoinSet<Ended>,
-        told: Option<&Told>,
-        rows: Vec<HotNode>,
-        now: i64,
-    ) -> Result<(), StateError> {
-        let mut groups: Vec<(JobKey, Vec<HotNode>)> = Vec::new();
-        let mut positions: HashMap<JobKey, usize> = HashMap::new();
-        for row in rows {
-            if !self.may_start(&row, now).await? {
-                continue;
-            }
-            let key = job_key(&row);
-            let position = *positions.entry(key.clone()).or_insert_with(|| {
-                groups.push((key, Vec::new()));
-                groups.len() - 1
-            });
-            groups[position].1.push(row);
-        }
-        for (key, rows) in groups {
-            let is_endless = told.is_some() && jobs::goes_on(&rows[0]);
-            if self.running.contains_key(&key) || (self.is_busy() && !is_endless) {
-                continue;
-            }
-            // A log has connections of its own, which the server counts apart.
-            let permit = if is_endless { Some(Permit::OF_A_LOG) } else { self.caps.enter(&rows[0].node) };
-            if let Some(permit) = permit {
-                let told = told.cloned();
-                self.start(jobs, key, rows, permit, told).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Whether a due row's turn is now.
@@ -404,8 +502,8 @@ impl Worker {
         // A transformer waits until its last output is committed, so that no run replaces another's;
         // one that can't be committed is replaced.
         if row.node.address.kind() == NodeKind::Transform {
-            for (output, _) in self.runtime.state.lower(&row.node.address).await? {
-                let output = self.runtime.state.node(&output).await?;
+            for (output, _) in self.tools.state.lower(&row.node.address).await? {
+                let output = self.tools.state.node(&output).await?;
                 if output.is_some_and(|it| it.lease.is_some() || (it.due_at.is_some() && !it.is_failed)) {
                     return Ok(false);
                 }
@@ -414,22 +512,56 @@ impl Worker {
         Ok(true)
     }
 
+    /// Claims the rows of jobs that are chosen and starts those that it gets. Those that may not start yet
+    /// are held for a while.
+    async fn claim_and_start(
+        &mut self,
+        jobs: &mut JoinSet<Ended>,
+        chosen: Vec<Starting>,
+        told: Option<&Told>,
+    ) -> Result<(), StateError> {
+        let started_at = self.tools.clock.now();
+        let mut starting = Vec::with_capacity(chosen.len());
+        for mut job in chosen {
+            let mut may_start = Vec::with_capacity(job.rows.len());
+            for row in std::mem::take(&mut job.rows) {
+                self.ready.remove(&row.node.address);
+                match self.may_start(&row, started_at).await? {
+                    true => may_start.push(row),
+                    false => self.held.push((Instant::now() + HOLD, row)),
+                }
+            }
+            job.rows = may_start;
+            match job.rows.is_empty() {
+                true => self.caps.leave(&job.permit),
+                false => starting.push(job),
+            }
+        }
+        let addresses: Vec<NodeAddress> =
+            starting.iter().flat_map(|job| &job.rows).map(|row| row.node.address.clone()).collect();
+        let claimed = self.tools.state.claim(&self.owner, started_at, started_at + LEASE_US, &addresses).await?;
+        let mut claimed: HashMap<NodeAddress, HotNode> =
+            claimed.into_iter().map(|row| (row.node.address.clone(), row)).collect();
+        for job in starting {
+            let rows = job.rows.iter().filter_map(|row| claimed.remove(&row.node.address)).collect();
+            self.start(jobs, job, rows, started_at, told).await?;
+        }
+        Ok(())
+    }
+
     async fn start(
         &mut self,
         jobs: &mut JoinSet<Ended>,
-        key: JobKey,
-        rows: Vec<HotNode>,
-        permit: Permit,
-        told: Option<Told>,
+        job: Starting,
+        claimed: Vec<HotNode>,
+        started_at: i64,
+        told: Option<&Told>,
     ) -> Result<(), StateError> {
-        let started_at = self.runtime.clock.now();
-        let addresses: Vec<NodeAddress> = rows.iter().map(|row| row.node.address.clone()).collect();
-        let claimed = self.runtime.state.claim(&self.owner, started_at, started_at + LEASE_US, &addresses).await?;
+        let Starting { key, permit, is_endless, .. } = job;
         // An `apply` between looking and claiming may have made another job of a row.
-        let is_endless = permit == Permit::OF_A_LOG;
         let is_same = |row: &HotNode| {
             job_key(row) == key
-                && (is_endless == (told.is_some() && jobs::goes_on(row)))
+                && (is_endless == (told.is_some() && self.tools.work.goes_on(row)))
                 && (is_endless || caps::container(&row.node) == permit.container.as_ref())
         };
         let (claimed, strays): (Vec<_>, Vec<_>) = claimed.into_iter().partition(is_same);
@@ -441,12 +573,12 @@ impl Worker {
         if !is_endless {
             (self.tell)(Progress::Started(claimed.iter().map(|row| row.node.address.clone()).collect()));
         }
-        let (runtime, rows, connections_max) = (self.runtime.clone(), claimed.clone(), permit.connections);
-        let turn = Turn { started_at, connections_max, told };
+        let (work, rows, connections_max) = (Arc::clone(&self.tools.work), claimed.clone(), permit.connections);
+        let turn = Turn { started_at, connections_max, told: told.cloned() };
         self.running.insert(key.clone(), Running { rows: claimed, is_endless, permit });
         jobs.spawn(async move {
             // A panic is our bug; it ends this job, not the worker.
-            let job = tokio::spawn(async move { jobs::run(&runtime, &rows, &turn).await });
+            let job = tokio::spawn(async move { work.run(&rows, &turn).await });
             let result = match AbortOnDrop(job).await {
                 Ok(result) => result,
                 Err(error) => Err(FlowError::never("this job ran into a bug of Levada").because(error).into()),
@@ -461,6 +593,7 @@ impl Worker {
         let Running { rows, permit, .. } = self.running.remove(&key).expect("a job that ends was running");
         self.caps.leave(&permit);
         let addresses: Vec<NodeAddress> = rows.iter().map(|row| row.node.address.clone()).collect();
+        self.ended.extend(addresses.iter().cloned());
         if self.mode == Mode::UntilIdle {
             self.pulled.extend(rows.iter().filter(|row| is_source(row)).map(|row| row.node.address.clone()));
         }
@@ -490,7 +623,7 @@ impl Worker {
         started_at: i64,
         error: &JobError,
     ) -> Result<(), StateError> {
-        let now = self.runtime.clock.now();
+        let now = self.tools.clock.now();
         let mut again = None;
         for row in rows {
             let outcome = retry::after_failure(error.retry(), row.attempt, error.chain(), now);
@@ -523,7 +656,7 @@ impl Worker {
 
     /// Records an end, unless another worker has taken over.
     async fn complete(&self, fence: Fence, completion: Completion, now: i64) -> Result<(), StateError> {
-        match self.runtime.state.complete(&fence, completion, now).await {
+        match self.tools.state.complete(&fence, completion, now).await {
             Err(StateError::Fenced { .. }) => Ok(()),
             ended => ended,
         }
@@ -531,7 +664,7 @@ impl Worker {
 
     /// Gives rows back that were claimed and not run to their end.
     async fn release(&self, rows: Vec<HotNode>) -> Result<(), StateError> {
-        let now = self.runtime.clock.now();
+        let now = self.tools.clock.now();
         for row in rows {
             let completion = Completion {
                 started_at: now,
@@ -542,7 +675,7 @@ impl Worker {
                 rows: 0,
                 bytes: 0,
             };
-            self.complete(Fence { node: row.node.address, epoch: row.epoch }, completion, now).await?;
+            self.complete(Fence { node: row.node.address.clone(), epoch: row.epoch }, completion, now).await?;
         }
         Ok(())
     }
@@ -552,7 +685,7 @@ impl Worker {
         if address.kind() != NodeKind::Export {
             return Ok(Vec::new());
         }
-        let lower = self.runtime.state.lower(address).await?;
+        let lower = self.tools.state.lower(address).await?;
         Ok(lower
             .into_iter()
             .filter(|(_, is_self)| !is_self)
@@ -560,20 +693,23 @@ impl Worker {
             .collect())
     }
 
-    async fn renew(&self) -> Result<(), StateError> {
-        let now = self.runtime.clock.now();
+    async fn renew(&mut self) -> Result<(), StateError> {
+        let now = self.tools.clock.now();
         let rows = self.running.values().flat_map(|running| &running.rows);
         let nodes: Vec<NodeAddress> = rows.map(|row| row.node.address.clone()).collect();
         if !nodes.is_empty() {
-            self.runtime.state.renew(&self.owner, &nodes, now + LEASE_US).await?;
+            self.tools.state.renew(&self.owner, &nodes, now + LEASE_US).await?;
         }
         // Whatever another worker left when it died is free again.
-        self.runtime.state.expire_leases(&self.host, now).await.map(drop)
+        if self.tools.state.expire_leases(&self.host, now).await? > 0 {
+            self.looked_at_all = None;
+        }
+        Ok(())
     }
 
     /// Whether nothing is left to follow: nothing due, no retry to wait for.
     async fn is_idle(&self) -> Result<bool, StateError> {
-        let now = self.runtime.clock.now();
+        let now = self.tools.clock.now();
         for row in self.nodes().await? {
             let Some(due_at) = row.due_at else { continue };
             let is_retry = row.attempt > 0 && !row.is_failed;

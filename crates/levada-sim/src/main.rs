@@ -2,7 +2,8 @@
 //!
 //! `cargo xtask bench model DIR` loads a folder and runs every pass of the compiler over it, and
 //! prints what each costs: CPU seconds of the process (user and system, all threads) and its peak
-//! resident memory. `cargo xtask bench plan DIR` runs the built program after changes. `cargo xtask bench render` renders Terraform. `cargo xtask bench log` and `latency`
+//! resident memory. `cargo xtask bench plan DIR` runs the built program after changes,
+//! `cargo xtask bench scheduler` the worker with jobs that do nothing. `cargo xtask bench render` renders Terraform. `cargo xtask bench log` and `latency`
 //! follow a change log on a server that they start. `cargo xtask bench http HOST:PORT --path …` asks a running server.
 
 mod http;
@@ -11,6 +12,7 @@ mod measure;
 mod model;
 mod plan;
 mod render;
+mod scheduler;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -48,6 +50,21 @@ enum Bench {
         /// How many changes, one by one
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
         plans: u32,
+    },
+    /// The scheduler, with jobs that do nothing
+    Scheduler {
+        /// How many nodes
+        #[arg(long, default_value_t = 100_000)]
+        nodes: usize,
+        /// How many ingests become due a second
+        #[arg(long, default_value_t = 500)]
+        rate: usize,
+        /// For how long
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+        /// Jobs at once
+        #[arg(long, default_value_t = 256)]
+        jobs: usize,
     },
     /// Terraform of many datastores, made in memory
     Render {
@@ -102,6 +119,9 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Bench { what: Bench::Model { dir } } => model::run(&dir),
         Command::Bench { what: Bench::Plan { dir, levada, plans } } => plan::run(&dir, &levada, plans as usize),
+        Command::Bench { what: Bench::Scheduler { nodes, rate, seconds, jobs } } => {
+            on_threads(scheduler::run(nodes, rate, seconds, jobs))
+        }
         Command::Bench { what: Bench::Render { stores, datasets, columns } } => render::run(stores, datasets, columns),
         Command::Bench { what: Bench::Log { rows, changes } } => on_threads(log::cost(rows, changes)),
         Command::Bench { what: Bench::Latency { rate, seconds, synchronous_commit } } => {

@@ -9,6 +9,7 @@ mod freeze;
 mod objects;
 mod pointers;
 mod take_up;
+mod versions;
 
 pub use back::WayBack;
 

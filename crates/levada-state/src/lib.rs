@@ -54,6 +54,8 @@ struct Inner {
     database: Database,
     id: String,
     contents: Arc<Contents>,
+    /// Counts what this process has written.
+    writes: tokio::sync::watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for State {
@@ -89,7 +91,8 @@ impl State {
         migrations::migrate(&database, machine_time()).await.map_err(|failure| named(failure, "open the state"))?;
         let id =
             migrations::identity(&database).await.map_err(|failure| named(failure, "read the state's identity"))?;
-        Ok(Self { inner: Arc::new(Inner { database, id, contents: Arc::default() }) })
+        let writes = tokio::sync::watch::Sender::new(0);
+        Ok(Self { inner: Arc::new(Inner { database, id, contents: Arc::default(), writes }) })
     }
 
     /// Which state this is: 16 hexadecimal digits, drawn when it was made.
@@ -110,7 +113,9 @@ impl State {
         operation: &'static str,
         body: impl FnMut(&mut dyn Transaction) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StateError> {
-        self.inner.database.run(Access::Write, body).await.map_err(|failure| named(failure, operation))
+        let written = self.inner.database.run(Access::Write, body).await.map_err(|failure| named(failure, operation));
+        self.inner.writes.send_modify(|count| *count = count.wrapping_add(1));
+        written
     }
 }
 

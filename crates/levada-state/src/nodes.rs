@@ -18,6 +18,7 @@ use levada_model::model::Priority;
 use levada_model::name::PlatformName;
 use levada_planner::blueprint::{Choices, Realizer};
 use levada_planner::{Generation, Node};
+use std::sync::Arc;
 
 /// The right to have an effect: a node under the epoch of one claim.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -70,7 +71,7 @@ impl Host {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HotNode {
     /// The node as the blueprint in force has it (or had it, for [`Wish::Retire`]).
-    pub node: Node,
+    pub node: Arc<Node>,
     /// The content hash it is stored under.
     pub content: Fingerprint,
     /// The generation that last changed it.

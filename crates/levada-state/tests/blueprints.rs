@@ -245,7 +245,7 @@ async fn a_changed_node_is_due_where_it_matters(bed: Bed) {
     for text in [INGEST, LINES] {
         let changed = row(&state, text).await.expect("is there");
         assert_eq!((changed.due_at, changed.is_changed), (Some(NOW + 3), true));
-        assert_eq!(Some(&changed.node), nodes.iter().find(|node| node.address == address(text)));
+        assert_eq!(Some(changed.node.as_ref()), nodes.iter().find(|node| node.address == address(text)));
         let fence = claim(&state, text, NOW + 3).await;
         state.complete(&fence, done(), NOW + 4).await.expect("is recorded");
         assert!(!row(&state, text).await.expect("is there").is_changed);
@@ -265,7 +265,7 @@ async fn an_export_that_leaves_is_retired(bed: Bed) {
     // The run ends as it began; the retirement comes after it.
     state.complete_export(&[(running.clone(), done(), delivery(LINES, 1, running.epoch))]).await.expect("is recorded");
     let lines = row(&state, LINES).await.expect("is there until nothing is left");
-    assert_eq!((lines.wish, lines.due_at, lines.node), (Wish::Retire, Some(NOW + 1), nodes[1].clone()));
+    assert_eq!((lines.wish, lines.due_at, lines.node), (Wish::Retire, Some(NOW + 1), nodes[1].clone().into()));
     state.make_due(&[due(LINES, NOW - 5)]).await.expect("is passed over");
     assert_eq!(due_at(&state, LINES).await, Some(NOW + 1));
     assert_eq!(row(&state, "Transform/P/Mask").await, None);
@@ -436,6 +436,9 @@ async fn apply_and_read(bed: &Bed, history: &[Vec<Option<bool>>]) {
     let last = applied.last().cloned().flatten().expect("there is one");
     assert_eq!(state.in_force().await.expect("reads").as_ref(), Some(&last));
     let hot = state.nodes().await.expect("reads");
-    let running = hot.into_iter().filter(|row| row.wish == Wish::Run).map(|row| (row.node.address.clone(), row.node));
+    let running = hot
+        .into_iter()
+        .filter(|row| row.wish == Wish::Run)
+        .map(|row| (row.node.address.clone(), row.node.as_ref().clone()));
     assert_eq!(running.collect::<BTreeMap<_, _>>(), last.nodes);
 }

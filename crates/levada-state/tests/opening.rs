@@ -129,6 +129,7 @@ async fn a_state_of_the_first_version_keeps_its_rows(bed: Bed) {
         "ALTER TABLE node_versions DROP COLUMN owner",
         "DROP INDEX node_versions_from",
         "DROP TABLE object_versions",
+        "DROP TABLE waiting_nodes",
         "DROP TABLE approvals",
         "DROP TABLE notes",
         "DELETE FROM state_versions WHERE version > 1",
@@ -213,7 +214,7 @@ async fn use_everything(url: &str) -> Result<(), StateError> {
     state.in_force().await?;
     let claimed = state.claim("worker", NOW, NOW + 1, &[address("Ingest/P/S7")]).await?;
     for node in claimed {
-        let fence = levada_state::Fence { node: node.node.address, epoch: node.epoch };
+        let fence = levada_state::Fence { node: node.node.address.clone(), epoch: node.epoch };
         state.complete(&fence, done(), NOW).await?;
     }
     state.heads().await.map(drop)

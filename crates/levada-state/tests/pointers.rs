@@ -16,6 +16,10 @@ on_both! {
     an_ingestion_changes_hands_once_both_platforms_are_there,
     whoever_takes_a_handover_up_last_makes_it_happen,
     an_apply_moves_all_platforms_from_wherever_they_are,
+    an_apply_ends_a_handover_that_is_under_way,
+    two_handovers_in_a_row_end_at_the_last_one,
+    a_handover_that_is_called_off_leaves_nothing_behind,
+    views_stay_until_the_other_platform_shows_them,
     an_earlier_blueprint_comes_back_as_a_new_generation,
     approvals_and_notes_are_kept_by_what_they_are_about,
 }
@@ -41,7 +45,7 @@ fn choices(primary: &str) -> Choices {
 
 async fn rows(state: &State) -> BTreeMap<NodeAddress, i64> {
     let rows = state.nodes().await.expect("reads").into_iter();
-    rows.map(|row| (row.node.address, row.generation.0)).collect()
+    rows.map(|row| (row.node.address.clone(), row.generation.0)).collect()
 }
 
 async fn frozen(plans: &mut Plans, state: &State, nodes: &[Node], primary: &str) -> Blueprint {
@@ -138,6 +142,87 @@ async fn an_apply_moves_all_platforms_from_wherever_they_are(bed: Bed) {
     state.apply(&plans.advance(&last), FORM, NOW).await.expect("applies");
     assert_eq!(rows(&state).await.into_keys().collect::<Vec<_>>(), last.nodes.into_keys().collect::<Vec<_>>());
     assert!(state.pointers().await.expect("reads").values().all(|pointer| *pointer == Generation(2)));
+}
+
+async fn an_apply_ends_a_handover_that_is_under_way(bed: Bed) {
+    let state = bed.state().await;
+    let mut plans = Plans::default();
+    let (before, after) = handed_over();
+    frozen(&mut plans, &state, &before, "P").await;
+    state.take_up([platform("P"), platform("Q")].into(), NOW).await.expect("takes up");
+    frozen(&mut plans, &state, &after, "Q").await;
+    state.take_up(only("Q"), NOW).await.expect("takes up");
+    let mut nodes = after.to_vec();
+    nodes.push(ingest("Other", &["d"]));
+    let last = Blueprint { choices: choices("Q"), ..plans.plan(&nodes) };
+    state.apply(&plans.advance(&last), FORM, NOW).await.expect("applies");
+    assert_eq!(ingests(&rows(&state).await), ["Ingest/P/Other", "Ingest/Q/Orders"]);
+}
+
+async fn two_handovers_in_a_row_end_at_the_last_one(bed: Bed) {
+    let state = bed.state().await;
+    let mut plans = Plans::default();
+    let (before, after) = handed_over();
+    frozen(&mut plans, &state, &before, "P").await;
+    state.take_up([platform("P"), platform("Q")].into(), NOW).await.expect("takes up");
+    frozen(&mut plans, &state, &after, "Q").await;
+    state.take_up(only("P"), NOW).await.expect("takes up");
+    let [_, a, b] = after;
+    frozen(&mut plans, &state, &[on("R", ingest("Orders", &["lines"])), a, b], "R").await;
+    state.take_up(only("R"), NOW).await.expect("takes up");
+    assert_eq!(ingests(&rows(&state).await), ["Ingest/R/Orders"], "P has nothing new to take up, and is there");
+    assert_eq!(state.behind().await.expect("reads"), [(platform("Q"), 1)].into());
+}
+
+async fn a_handover_that_is_called_off_leaves_nothing_behind(bed: Bed) {
+    let state = bed.state().await;
+    let mut plans = Plans::default();
+    let (before, after) = handed_over();
+    frozen(&mut plans, &state, &before, "P").await;
+    state.take_up([platform("P"), platform("Q")].into(), NOW).await.expect("takes up");
+    let new = on("R", export("Orders", "heads"));
+    let mut nodes = after.to_vec();
+    nodes.push(new.clone());
+    frozen(&mut plans, &state, &nodes, "Q").await;
+    state.take_up(only("R"), NOW).await.expect("takes up");
+    assert!(!rows(&state).await.contains_key(&new.address), "it waits for whom it is fed by");
+    let mut nodes = before.to_vec();
+    nodes.push(new.clone());
+    frozen(&mut plans, &state, &nodes, "P").await;
+    state.take_up([platform("P"), platform("Q")].into(), NOW).await.expect("takes up");
+    let expected: Vec<NodeAddress> = plans.in_force.as_ref().expect("frozen").nodes.keys().cloned().collect();
+    assert_eq!(rows(&state).await.into_keys().collect::<Vec<_>>(), expected);
+}
+
+async fn views_stay_until_the_other_platform_shows_them(bed: Bed) {
+    use levada_planner::blueprint::{DeliveredReading, ViewSpec};
+    let state = bed.state().await;
+    let mut plans = Plans::default();
+    let shown = |mut node: Node| {
+        let NodeSpec::Export(spec) = &mut node.spec else { panic!("an export") };
+        spec.views.push(ViewSpec {
+            workspace: "W".parse().expect("a name"),
+            schema: "w".to_owned(),
+            name: "orders_lines".to_owned(),
+            reading: DeliveredReading::Live,
+            retention: None,
+            readers: Vec::new(),
+        });
+        node
+    };
+    let source = ingest("Orders", &["lines"]);
+    let (here, there) = (shown(export("Orders", "lines")), on("Q", shown(export("Orders", "lines"))));
+    frozen(&mut plans, &state, &[source.clone(), here.clone()], "P").await;
+    state.take_up(only("P"), NOW).await.expect("takes up");
+    frozen(&mut plans, &state, &[source.clone(), there.clone()], "P").await;
+    state.take_up(only("P"), NOW).await.expect("takes up");
+    let row = |rows: Vec<levada_state::HotNode>, of: &Node| rows.into_iter().find(|row| row.node.address == of.address);
+    let kept = row(state.nodes().await.expect("reads"), &here).expect("it is there");
+    assert_eq!(kept.wish, levada_state::Wish::Run, "nobody else shows the view yet");
+    state.take_up(only("Q"), NOW).await.expect("takes up");
+    let rows = state.nodes().await.expect("reads");
+    assert_eq!(row(rows.clone(), &here).map(|row| row.wish), Some(levada_state::Wish::Retire));
+    assert_eq!(row(rows, &there).map(|row| row.wish), Some(levada_state::Wish::Run));
 }
 
 async fn an_earlier_blueprint_comes_back_as_a_new_generation(bed: Bed) {

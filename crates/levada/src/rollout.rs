@@ -86,33 +86,36 @@ pub fn verdict(
 /// What a note is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Topic {
-    /// Getting revisions.
-    Fetch,
-    /// The last revision that was looked at.
-    Revision,
+    /// What went wrong in the last round.
+    Problem,
+    /// The revision that was frozen last.
+    Frozen,
+    /// A revision that does not hold.
+    Refused,
 }
 
 impl Topic {
     fn name(self) -> &'static str {
         match self {
-            Self::Fetch => "follow/fetch",
-            Self::Revision => "follow/revision",
+            Self::Problem => "follow/problem",
+            Self::Frozen => "follow/frozen",
+            Self::Refused => "follow/refused",
         }
     }
 }
 
 /// What platforms wait for.
 const WAITS: &str = "follow/waits";
-/// Which generation's files each platform has.
+/// Of which generation and revision each platform has its files.
 const DELIVERED: &str = "follow/delivered";
 
 /// A note of `levada follow`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Note {
-    /// All is well.
+    /// There is nothing to say.
     Fine,
-    /// Revisions can't be had.
+    /// The last round did not do all it had to.
     Problem {
         /// Why, and what to do.
         text: String,
@@ -123,6 +126,8 @@ pub enum Note {
         commit: String,
         /// What is wrong with it.
         findings: Vec<String>,
+        /// On what: another generation or build may take it.
+        on: (Option<Generation>, String),
     },
     /// A revision was frozen.
     Frozen {
@@ -152,22 +157,36 @@ async fn write<T: Serialize>(state: &State, topic: &str, value: &T) -> Result<()
     Ok(())
 }
 
-/// Whether a revision was frozen last.
+/// The revision that was frozen last.
 ///
 /// # Errors
 /// The state fails.
-pub async fn is_frozen(state: &State, commit: &str) -> Result<bool> {
-    Ok(matches!(read(state, Topic::Revision.name()).await?, Some(Note::Frozen { commit: frozen }) if frozen == commit))
+pub async fn frozen(state: &State) -> Result<Option<String>> {
+    Ok(match read(state, Topic::Frozen.name()).await? {
+        Some(Note::Frozen { commit }) => Some(commit),
+        _ => None,
+    })
 }
 
-/// Whether a revision was refused last.
+/// Remembers that a revision does not hold on what is in force.
 ///
 /// # Errors
 /// The state fails.
-pub async fn is_refused(state: &State, commit: &str) -> Result<bool> {
-    Ok(
-        matches!(read(state, Topic::Revision.name()).await?, Some(Note::Refused { commit: refused, .. }) if refused == commit),
-    )
+pub async fn note_refused(state: &State, commit: &str, findings: Vec<String>) -> Result<()> {
+    let on = (state.generation_in_force().await?, levada_platforms::FORM.to_owned());
+    note(state, Topic::Refused, &Note::Refused { commit: commit.to_owned(), findings, on }).await
+}
+
+/// Whether a revision was refused last, on what is in force and by this build.
+///
+/// # Errors
+/// The state fails.
+pub async fn was_refused(state: &State, commit: &str) -> Result<bool> {
+    let now = (state.generation_in_force().await?, levada_platforms::FORM.to_owned());
+    Ok(matches!(
+        read(state, Topic::Refused.name()).await?,
+        Some(Note::Refused { commit: refused, on, .. }) if refused == commit && on == now
+    ))
 }
 
 /// Notes what platforms wait for.
@@ -178,39 +197,37 @@ pub async fn note_waits(state: &State, waits: BTreeMap<PlatformName, Verdict>) -
     write(state, WAITS, &waits).await
 }
 
-/// Notes that platforms have the files of a generation.
+/// Of which generation and revision a platform has its files.
+type Delivered = BTreeMap<PlatformName, (Generation, String)>;
+
+/// Notes that a platform has its files.
 ///
 /// # Errors
 /// The state fails.
-pub async fn note_delivered(state: &State, platforms: &BTreeSet<PlatformName>, generation: Generation) -> Result<()> {
-    let mut delivered: BTreeMap<PlatformName, Generation> = read(state, DELIVERED).await?.unwrap_or_default();
-    delivered.extend(platforms.iter().map(|platform| (platform.clone(), generation)));
+pub async fn note_delivered(
+    state: &State,
+    platform: &PlatformName,
+    generation: Generation,
+    commit: &str,
+) -> Result<()> {
+    let mut delivered: Delivered = read(state, DELIVERED).await?.unwrap_or_default();
+    delivered.insert(platform.clone(), (generation, commit.to_owned()));
     write(state, DELIVERED, &delivered).await
 }
 
-/// The platforms that have taken the target up, render files, and may not have all of them.
+/// The platforms that render files and may not have those of the target and of this revision: settings and
+/// words for people are in the files, too.
 ///
 /// # Errors
 /// The state fails.
-pub async fn undelivered(state: &State, target: Generation) -> Result<BTreeSet<PlatformName>> {
-    let delivered: BTreeMap<PlatformName, Generation> = read(state, DELIVERED).await?.unwrap_or_default();
-    let pointers = state.pointers().await?;
+pub async fn undelivered(state: &State, target: Generation, commit: &str) -> Result<BTreeSet<PlatformName>> {
+    let delivered: Delivered = read(state, DELIVERED).await?.unwrap_or_default();
     let choices = state.choices(target).await?;
     let renders = choices.platforms.iter().filter(|(_, nature)| nature.realizer.has_files());
     let is_behind = |platform: &&PlatformName| {
-        let pointer = pointers.get(*platform).copied().unwrap_or(Generation(0));
-        delivered.get(*platform).is_none_or(|delivered| *delivered < pointer)
+        delivered.get(*platform).is_none_or(|(generation, of)| (*generation, of.as_str()) != (target, commit))
     };
     Ok(renders.map(|(platform, _)| platform).filter(is_behind).cloned().collect())
-}
-
-/// Whether one of the platforms renders files in a generation.
-///
-/// # Errors
-/// The state fails.
-pub async fn renders_files(state: &State, target: Generation, platforms: &BTreeSet<PlatformName>) -> Result<bool> {
-    let choices = state.choices(target).await?;
-    Ok(platforms.iter().any(|platform| choices.realizer(platform).has_files()))
 }
 
 /// How far a roll-out is, for people and programs.
@@ -220,7 +237,7 @@ pub struct Progress {
     pub target: Option<Generation>,
     /// Platforms that are behind: where they are, how many nodes wait, and for what.
     pub behind: BTreeMap<PlatformName, Behind>,
-    /// Why revisions can't be had; `None`: they can, or nobody follows.
+    /// What went wrong when somebody followed last; `None`: nothing, or nobody follows.
     pub problem: Option<String>,
     /// A revision that does not hold, with its findings.
     pub refused: Option<(String, Vec<String>)>,
@@ -249,12 +266,12 @@ pub async fn progress(state: &State) -> Result<Progress> {
         let waits = waits.remove(&platform);
         (platform, Behind { at, nodes, waits })
     });
-    let problem = match read(state, Topic::Fetch.name()).await? {
+    let problem = match read(state, Topic::Problem.name()).await? {
         Some(Note::Problem { text }) => Some(text),
         _ => None,
     };
-    let refused = match read(state, Topic::Revision.name()).await? {
-        Some(Note::Refused { commit, findings }) => Some((commit, findings)),
+    let refused = match read(state, Topic::Refused.name()).await? {
+        Some(Note::Refused { commit, findings, .. }) => Some((commit, findings)),
         _ => None,
     };
     Ok(Progress { target: state.generation_in_force().await?, behind: behind.collect(), problem, refused })

@@ -34,13 +34,18 @@ fn result(finding: &Finding, files: &FileTable, below: &str) -> Value {
         Severity::Warning => "warning",
     };
     let hint = finding.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-    let mut location = json!({});
-    if let Some(place) = finding.span.and_then(|span| files.place(span)) {
-        location["physicalLocation"] = json!({
-            "artifactLocation": { "uri": uri(&format!("{below}{}", place.path)), "uriBaseId": "%SRCROOT%" },
-            "region": { "startLine": place.line, "startColumn": place.column },
-        });
-    }
+    // Code hosts want a place for each; what is nowhere any more is shown at the ecosystem.
+    let place = finding.span.and_then(|span| files.place(span));
+    let (path, line, column) = place.map_or_else(
+        || (files.paths().find(|path| path.starts_with("ecosystem.")).unwrap_or("ecosystem.yaml").to_owned(), 1, 1),
+        |place| (place.path, place.line, place.column),
+    );
+    let mut location = json!({
+        "physicalLocation": {
+            "artifactLocation": { "uri": uri(&format!("{below}{path}")), "uriBaseId": "%SRCROOT%" },
+            "region": { "startLine": line, "startColumn": column },
+        },
+    });
     if let Some(address) = &finding.address {
         location["logicalLocations"] = json!([{ "fullyQualifiedName": address.to_string() }]);
     }

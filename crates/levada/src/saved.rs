@@ -26,7 +26,7 @@ pub struct SavedPlan {
     form: String,
     /// The generation it was made on; `None`: the first.
     pub base: Option<Generation>,
-    /// Of `advance`.
+    /// Of everything else in it.
     pub hash: Fingerprint,
     /// What an apply writes.
     pub advance: Advance,
@@ -39,16 +39,29 @@ pub struct SavedPlan {
 impl SavedPlan {
     /// A plan with its text.
     pub fn of(plan: &Plan, state: Option<&State>, text: String) -> Self {
-        Self {
+        let saved = Self {
             version: VERSION,
             state: state.map(|state| state.id().to_owned()),
             form: levada_platforms::FORM.to_owned(),
             base: plan.base,
-            hash: plan.hash,
+            hash: Fingerprint(0),
             advance: plan.advance.clone(),
             moved: plan.moved.clone(),
             text,
-        }
+        };
+        Self { hash: saved.content(), ..saved }
+    }
+
+    /// The fingerprint of everything but the hash itself.
+    fn content(&self) -> Fingerprint {
+        fingerprint(&Self { hash: Fingerprint(0), ..self.clone() })
+    }
+
+    /// Whether another plan changes the same. The revision is for people: a file that was saved into the
+    /// checkout makes it another one.
+    pub fn is_same(&self, plan: &Plan) -> bool {
+        let unnamed = |advance: &Advance| Advance { revision: String::new(), ..advance.clone() };
+        unnamed(&self.advance) == unnamed(&plan.advance)
     }
 
     /// Writes it; a file that is there is replaced as a whole.
@@ -89,7 +102,7 @@ impl SavedPlan {
         if saved.form != levada_platforms::FORM {
             bail!("{shown} was made by another build of levada; make it again: levada plan --save");
         }
-        if fingerprint(&saved.advance) != saved.hash {
+        if saved.content() != saved.hash {
             bail!("{shown} was changed after it was made; make it again: levada plan --save");
         }
         Ok(saved)

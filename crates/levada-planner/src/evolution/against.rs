@@ -8,7 +8,7 @@ use crate::binding::{Bindings, SinkUse};
 use crate::diff::{ColumnDifference, of_schemas};
 use crate::lint::codes;
 use levada_model::address::DatasetRef;
-use levada_model::model::{Dataset, Datastore};
+use levada_model::model::{Dataset, Datastore, ObjectKind};
 use levada_model::name::{ColumnName, GroupName, WorkspaceName};
 use levada_model::{Code, Finding, Findings, Model, Span};
 use serde::Serialize;
@@ -57,6 +57,8 @@ pub fn evolve(before: &Model, after: &Model) -> Vec<Evolution> {
             let consumers = uses.iter().map(|of| consumer(before, of)).collect();
             let change = Change { store, dataset, consumers, new_store };
             match new_store.and_then(|store| store.dataset(&dataset.name)) {
+                // What could not be read may still be there.
+                None if after.unread.may_have(ObjectKind::Datastore, store.name.as_str()) => {}
                 None => evolutions.extend(change.removed()),
                 Some(new) => change.columns(new, &mut evolutions),
             }

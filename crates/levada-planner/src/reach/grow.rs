@@ -59,14 +59,15 @@ impl Reach {
                 objects.insert(output);
             }
         }
-        objects.extend(served);
+        objects.extend(served.iter().cloned());
         let named: Vec<Address> = objects.iter().flat_map(|object| map.names_of(object)).collect();
         objects.extend(named.iter().filter(|it| matches!(it, Address::Container(_))).cloned());
-        // A datastore that is announced to end names another, which is looked for.
-        let ends = focus.iter().filter(|it| is_store(it)).flat_map(|store| map.names_of(store));
-        objects.extend(ends.filter(is_store));
+        // A datastore names workspaces and groups that it approves, and another that comes instead: they are
+        // looked for.
+        let looked_for = focus.iter().filter(|it| is_store(it)).flat_map(|store| map.names_of(store));
+        objects.extend(looked_for.filter(|it| is_store(it) || is_workspace(it)));
         objects.retain(|object| map.outlines.contains_key(object));
-        Self { focus, changed, former, stores, workspaces, objects }
+        Self { focus, changed, former, stores, workspaces, served, objects }
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Reach {
     stores: BTreeSet<Address>,
     /// Workspaces whose nodes are made anew, with everything that they ask for.
     workspaces: BTreeSet<Address>,
+    /// Workspaces that are loaded with all whom they serve: what these demand is known.
+    served: BTreeSet<Address>,
     /// Whatever has to be loaded for that.
     objects: BTreeSet<Address>,
 }

@@ -23,7 +23,8 @@ pub(crate) fn wider(reach: &Reach, model: &Model, parent: &Blueprint, next: &Blu
                     && parent.choices.primaries.get(output) != next.choices.primaries.get(output)
             })
         };
-        if !reach.changed.contains(&address)
+        if reach.served.contains(&address)
+            && !reach.changed.contains(&address)
             && (demand(parent) != demand(next) || is_delivered_by_others() || runs_elsewhere())
         {
             others.insert(address);

@@ -458,8 +458,9 @@ pub(super) async fn due_even_if_empty(
 
 /// Whether an export has waited until now for its dataset, or a column of it, to be pulled.
 async fn is_held_back(runtime: &Runtime, export: &NodeAddress) -> Result<bool, JobError> {
-    match runtime.state.node(export).await?.map(|row| row.node.spec) {
-        Some(NodeSpec::Export(spec)) => Ok(!is_pulled(runtime, &spec).await?),
+    let row = runtime.state.node(export).await?;
+    match row.as_ref().map(|row| &row.node.spec) {
+        Some(NodeSpec::Export(spec)) => Ok(!is_pulled(runtime, spec).await?),
         _ => Ok(false),
     }
 }

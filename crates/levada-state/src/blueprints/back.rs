@@ -1,8 +1,8 @@
 //! The way back: an earlier blueprint as a new generation.
 
-use super::{GenerationRow, choices, generation, newest, objects};
-use crate::contents::{Contents, from_bytes};
-use crate::db::{DatabaseError, Row, Transaction, values};
+use super::{GenerationRow, choices, generation, newest, objects, versions};
+use crate::contents::Contents;
+use crate::db::{DatabaseError, Transaction};
 use levada_model::NodeAddress;
 use levada_model::fingerprint::Fingerprint;
 use levada_planner::{Blueprint, Generation, Node};
@@ -31,7 +31,8 @@ pub(super) fn way(
     let (Some(newest), Some(earlier)) = (generation(transaction, from)?, generation(transaction, to)?) else {
         return Ok(None);
     };
-    let addresses = changed_since(transaction, from, to)?;
+    let addresses: BTreeSet<NodeAddress> =
+        versions::changed(transaction, to, from)?.into_iter().map(|(address, _)| address).collect();
     let nodes = nodes_at(transaction, contents, &addresses, from)?;
     let now = newest.with_nodes(transaction, nodes)?;
     let form = earlier.form.clone();
@@ -54,39 +55,14 @@ impl GenerationRow {
     }
 }
 
-/// The nodes that are others than in an earlier generation.
-fn changed_since(
-    transaction: &mut dyn Transaction,
-    from: Generation,
-    to: Generation,
-) -> Result<Vec<NodeAddress>, DatabaseError> {
-    let mut addresses = BTreeSet::new();
-    for sql in [
-        "SELECT address FROM node_versions WHERE from_generation > ?1 AND from_generation <= ?2",
-        "SELECT address FROM node_versions WHERE until_generation > ?1 AND until_generation <= ?2",
-    ] {
-        for row in transaction.query(sql, values![to.0, from.0])? {
-            addresses.insert(row.parsed(0, "node address")?);
-        }
-    }
-    Ok(addresses.into_iter().collect())
-}
-
 /// Nodes as a generation has them; those that it has not, or that this build can't read, are left out.
 fn nodes_at(
     transaction: &mut dyn Transaction,
     contents: &Contents,
-    addresses: &[NodeAddress],
+    addresses: &BTreeSet<NodeAddress>,
     at: Generation,
 ) -> Result<BTreeMap<NodeAddress, Node>, DatabaseError> {
-    let sql =
-        "SELECT content FROM node_versions WHERE address = ?1 AND from_generation <= ?2 AND until_generation > ?2";
-    let sets: Vec<_> = addresses.iter().map(|address| values![address.to_string(), at.0]).collect();
-    let content = |rows: Vec<Row>| -> Result<Option<Fingerprint>, DatabaseError> {
-        rows.into_iter().next().map(|mut row| from_bytes(&row.bytes(0)?)).transpose()
-    };
-    let found: Vec<Option<Fingerprint>> =
-        transaction.query_many(sql, &sets)?.into_iter().map(content).collect::<Result<_, _>>()?;
+    let found = versions::contents_at(transaction, addresses.iter().map(|address| (address, at)))?;
     let loaded = contents.load(transaction, found.iter().flatten().copied().collect())?;
     let node = |(address, content): (&NodeAddress, Option<Fingerprint>)| {
         Some((address.clone(), loaded.get(&content?)?.as_ref().clone()))

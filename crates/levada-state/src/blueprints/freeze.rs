@@ -1,10 +1,10 @@
 //! Freezing: a blueprint becomes the target by compare-and-set, written as what changes. No worker sees it
 //! before its platform takes it up.
 
-use super::{OPEN, choices, generation, newest, objects};
+use super::{OPEN, choices, generation, newest, objects, versions};
 use crate::StateError;
-use crate::contents::{Contents, FORMAT, from_bytes, to_bytes};
-use crate::db::{DatabaseError, Failure, Row, Transaction, values};
+use crate::contents::{Contents, FORMAT, to_bytes};
+use crate::db::{DatabaseError, Failure, Transaction, values};
 use levada_model::fingerprint::Fingerprint;
 use levada_model::{Address, NodeAddress};
 use levada_planner::blueprint::Object;
@@ -21,6 +21,9 @@ const END_VERSION: &str = "UPDATE node_versions SET until_generation = ?2 WHERE 
 
 const INSERT_VERSION: &str = "INSERT INTO node_versions (address, from_generation, until_generation, content, owner) \
      VALUES (?1, ?2, ?3, ?4, ?5)";
+
+const WAIT: &str = "INSERT INTO waiting_nodes (address, platform, since) VALUES (?1, ?2, ?3) \
+     ON CONFLICT (address) DO UPDATE SET since = excluded.since";
 
 const UNOWNED: &str = "SELECT address FROM node_versions WHERE owner = '' AND until_generation = ?1";
 
@@ -118,7 +121,7 @@ impl Freeze {
         let sql = "SELECT content FROM node_versions WHERE address = ?1 AND until_generation = ?2";
         let sets: Vec<_> = keys.iter().map(|key| values![key, OPEN]).collect();
         let found: Vec<Option<Fingerprint>> =
-            transaction.query_many(sql, &sets)?.into_iter().map(content).collect::<Result<_, _>>()?;
+            transaction.query_many(sql, &sets)?.into_iter().map(versions::content).collect::<Result<_, _>>()?;
         // One that this build can't read is written anew.
         let readable = self.contents.load(transaction, found.iter().flatten().copied().collect())?;
         let mut changes = Vec::with_capacity(keys.len());
@@ -180,6 +183,8 @@ impl Freeze {
         }
         transaction.execute_many(INSERT_CONTENT, &contents)?;
         transaction.execute_many(INSERT_VERSION, &versions)?;
+        let waiting = changes.iter().map(|it| values![&it.key, it.address.platform().as_str(), self.generation.0]);
+        transaction.execute_many(WAIT, &waiting.collect::<Vec<_>>())?;
         // Whoever takes them up does not have to read them again.
         self.contents.keep_all(changes.iter().filter_map(|it| it.wanted).map(|it| (it.content, Arc::clone(&it.node))));
         Ok(())
@@ -191,10 +196,6 @@ impl Wanted {
         let json = serde_json::to_string(node).expect("plain data with text keys always serialises");
         Self { content: node.fingerprint(), node: Arc::new(node.clone()), json }
     }
-}
-
-fn content(rows: Vec<Row>) -> Result<Option<Fingerprint>, DatabaseError> {
-    rows.into_iter().next().map(|mut row| from_bytes(&row.bytes(0)?)).transpose()
 }
 
 /// The datastore or workspace that a node belongs to.

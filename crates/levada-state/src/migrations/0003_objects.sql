@@ -15,6 +15,14 @@ CREATE TABLE object_versions (
     PRIMARY KEY (object, from_generation)
 ) CLUSTERED;
 CREATE INDEX object_versions_until ON object_versions (until_generation, from_generation);
+-- Nodes that are not yet as the newest generation says: which one changed them last. Freezing adds them, and
+-- whoever takes one up removes it.
+CREATE TABLE waiting_nodes (
+    address TEXT NOT NULL PRIMARY KEY,
+    platform TEXT NOT NULL,
+    since BIGINT NOT NULL
+) CLUSTERED;
+CREATE INDEX waiting_nodes_platform ON waiting_nodes (platform, since);
 -- Who agreed that a platform takes a generation up.
 CREATE TABLE approvals (
     platform TEXT NOT NULL PRIMARY KEY,

@@ -32,6 +32,9 @@ const DUE: &str = concat!(
      AND (due_at, address) > (?4, ?5) ORDER BY due_at, address LIMIT ?3"
 );
 
+const DUE_AMONG: &str =
+    concat!("SELECT ", hot_columns!(), " FROM hot_nodes WHERE address = ?1 AND due_at <= ?2 AND lease_owner IS NULL");
+
 const POSTPONE: &str = "UPDATE hot_nodes SET due_at = ?2 WHERE address = ?1 AND due_at = ?3 AND generation = ?4 \
      AND lease_owner IS NULL";
 
@@ -73,14 +76,30 @@ impl State {
     /// Walks through a host's rows that are due at `now` and free, the highest priority first, then the
     /// longest due; `page_rows` at once.
     pub fn due(&self, host: &Host, now: i64, page_rows: usize) -> DueRows {
+        self.due_since(host, i64::MIN, now, page_rows)
+    }
+
+    /// The same for rows that are due since `since`, µs, or later.
+    pub fn due_since(&self, host: &Host, since: i64, now: i64, page_rows: usize) -> DueRows {
         let page_rows = i64::try_from(page_rows).unwrap_or(i64::MAX);
-        DueRows {
-            state: self.clone(),
-            host: host.clone(),
-            now,
-            page_rows,
-            next: Some(After { priority: 0, due_at: i64::MIN, address: String::new() }),
-        }
+        let next = Some(After { priority: 0, due_at: since, address: String::new() });
+        DueRows { state: self.clone(), host: host.clone(), since, now, page_rows, next }
+    }
+
+    /// Those of some nodes that are due at `now`, µs, and free, whatever host they have.
+    pub async fn due_among(&self, nodes: &[NodeAddress], now: i64) -> Result<Vec<HotNode>, StateError> {
+        let (nodes, contents) = (in_order(nodes), Arc::clone(&self.inner.contents));
+        self.read("read what is due again", move |transaction| {
+            let sets: Vec<_> = nodes.iter().map(|address| values![address, now]).collect();
+            let rows = transaction.query_many(DUE_AMONG, &sets)?.into_iter().flatten().collect();
+            Ok(read_rows(transaction, &contents, rows)?)
+        })
+        .await
+    }
+
+    /// Turns another number whenever this process has written something: rows may be due that were not.
+    pub fn writes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.inner.writes.subscribe()
     }
 
     /// Moves rows that may not run yet to the moment, µs, at which they may; a row that was made due
@@ -133,6 +152,7 @@ impl State {
 pub struct DueRows {
     state: State,
     host: Host,
+    since: i64,
     now: i64,
     page_rows: i64,
     /// `None`: that was all.
@@ -153,10 +173,10 @@ impl DueRows {
     /// the walk may be missed.
     pub async fn next_page(&mut self) -> Result<Option<Vec<HotNode>>, StateError> {
         let Some(after) = self.next.take() else { return Ok(None) };
-        let (host, now, page_rows) = (self.host.clone(), self.now, self.page_rows);
+        let (host, since, now, page_rows) = (self.host.clone(), self.since, self.now, self.page_rows);
         let contents = Arc::clone(&self.state.inner.contents);
         let read = self.state.read("read what is due", move |transaction| {
-            let (rows, next) = due_page(transaction, &host, now, page_rows, after.clone())?;
+            let (rows, next) = due_page(transaction, &host, (since, now), page_rows, after.clone())?;
             Ok((read_rows(transaction, &contents, rows)?, next))
         });
         let (rows, next) = read.await?;
@@ -169,7 +189,7 @@ impl DueRows {
 fn due_page(
     transaction: &mut dyn Transaction,
     host: &Host,
-    now: i64,
+    (since, now): (i64, i64),
     page_rows: i64,
     mut after: After,
 ) -> Result<(Vec<Row>, Option<After>), DatabaseError> {
@@ -184,7 +204,7 @@ fn due_page(
             return Ok((rows, Some(After { due_at, address, ..after })));
         }
         rows.extend(found);
-        after = After { priority: after.priority + 1, due_at: i64::MIN, address: String::new() };
+        after = After { priority: after.priority + 1, due_at: since, address: String::new() };
     }
     Ok((rows, None))
 }

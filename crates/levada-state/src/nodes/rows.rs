@@ -47,14 +47,14 @@ pub(super) fn read_rows(
     readable.map(|(content, node, row)| hot_node(content, node, row)).collect()
 }
 
-fn hot_node(content: Fingerprint, node: &levada_planner::Node, mut row: Row) -> Result<HotNode, DatabaseError> {
+fn hot_node(content: Fingerprint, node: &Arc<levada_planner::Node>, mut row: Row) -> Result<HotNode, DatabaseError> {
     let lease = match (row.text_or_null(7)?, row.int_or_null(8)?) {
         (Some(owner), Some(until)) => Some((owner, until)),
         _ => None,
     };
     let unknown = DatabaseError::Column { column: 4, expected: "a priority" };
     Ok(HotNode {
-        node: node.clone(),
+        node: Arc::clone(node),
         content,
         generation: Generation(row.int(2)?),
         wish: if row.flag(3)? { Wish::Retire } else { Wish::Run },

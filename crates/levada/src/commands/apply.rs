@@ -59,7 +59,7 @@ async fn apply_saved(project: &Project, saved: &SavedPlan) -> Result<Option<Appl
     if saved.renders_files() {
         // Files are made of all nodes: the model has to be there, and to come to the same plan.
         return match planning::plan_folder(&project.root, &project.settings, Some(&state)).await? {
-            Ok(planned) if planned.plan().hash == saved.hash => apply_planned(project, &state, &planned).await,
+            Ok(planned) if saved.is_same(planned.plan()) => apply_planned(project, &state, &planned).await,
             Ok(_) => bail!("the model has changed since the plan was made; make it again: levada plan --save"),
             Err(_) => Ok(None),
         };
@@ -87,6 +87,16 @@ pub async fn apply(project: &Project, is_agreed_to: bool) -> Result<Option<Appli
         let text = in_words(&planned, Some(&state), PlanFormat::Text, LINES_SHOWN).await?;
         // What is asked about is talk; where a program reads stdout it gets the answer alone.
         show::talk(text.trim_end());
+        if !is_agreed()? {
+            show::talk("nothing was applied");
+            return Ok(None);
+        }
+    }
+    let behind = state.behind().await?;
+    if plan.is_empty() && !behind.is_empty() && !is_agreed_to {
+        for (platform, nodes) in &behind {
+            show::talk(format!("platform {platform} has {nodes} nodes to take up, which wait for it"));
+        }
         if !is_agreed()? {
             show::talk("nothing was applied");
             return Ok(None);

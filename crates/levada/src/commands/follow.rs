@@ -8,15 +8,16 @@
 
 use crate::cli::{FollowArgs, Format};
 use crate::commands::apply::{all_secrets_are_there, shared_by_pods, with_files};
-use crate::planning::{self, Looked};
+use crate::planning::{self, Looked, Refused};
 use crate::project::Project;
 use crate::rollout::{self, Note, Topic, Verdict};
 use crate::show;
 use crate::stop;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use levada_flow::{Clock, SystemClock};
 use levada_model::Model;
 use levada_model::name::PlatformName;
+use levada_model::printable::one_line;
 use levada_planner::Generation;
 use levada_repo::{Checkout, FollowError};
 use levada_state::State;
@@ -92,126 +93,158 @@ impl Follower {
     /// One round. Neither a branch that can't be had nor a revision that does not hold keep platforms from
     /// taking up what is frozen already.
     async fn round(&self) -> Result<Round> {
-        let project = Project::open(&self.dir)?;
-        let state = project.state().await?;
+        let state = Project::open(&self.dir)?.state().await?;
         let mut round = Round::default();
-        match self.checkout.fetch() {
-            Ok(fetched) => {
-                rollout::note(&state, Topic::Fetch, &Note::Fine).await?;
-                let is_new = fetched != self.checkout.commit().map_err(with_hint)?;
-                round.is_refused = is_new && !self.take_in(&project, &state, &fetched).await?;
-            }
-            Err(error) => {
-                rollout::note(&state, Topic::Fetch, &Note::Problem { text: in_words(&error) }).await?;
-                round.problem = Some(with_hint(error));
-            }
-        }
-        // The checkout may have got its settings only now.
-        let project = Project::open(&self.dir)?;
-        if !round.is_refused {
-            round.is_refused = !freeze(&project, &self.checkout, &state, &mut round).await?;
+        if let Err(error) = self.move_target(&state, &mut round).await {
+            round.problem = Some(error);
         }
         round.generation = state.generation_in_force().await?;
-        take_up(&project, &self.checkout, &state, &mut round).await?;
+        if let Err(error) = self.take_up(&state, &mut round).await {
+            round.problem.get_or_insert(error);
+        }
+        let note = round.problem.as_ref().map(|problem| Note::Problem { text: one_line(&format!("{problem:#}")) });
+        rollout::note(&state, Topic::Problem, &note.unwrap_or(Note::Fine)).await?;
         Ok(round)
     }
 
+    /// Gets what is new and, as far as it holds, makes it the target.
+    async fn move_target(&self, state: &State, round: &mut Round) -> Result<()> {
+        let fetched = self.checkout.fetch();
+        let checked_out = self.checkout.commit().map_err(with_hint)?;
+        match &fetched {
+            Ok(fetched) if *fetched != checked_out => round.is_refused = !self.take_in(state, fetched).await?,
+            _ => {}
+        }
+        if !round.is_refused {
+            round.is_refused = !self.freeze(state, round).await?;
+        }
+        fetched.map(drop).map_err(with_hint)
+    }
+
     /// Looks at a new revision beside the checkout and, where it holds, advances to it.
-    async fn take_in(&self, project: &Project, state: &State, commit: &str) -> Result<bool> {
-        if !self.is_once && rollout::is_refused(state, commit).await? {
-            // It was told when it came.
+    async fn take_in(&self, state: &State, commit: &str) -> Result<bool> {
+        let project = Project::open(&self.dir)?;
+        if self.was_refused(state, commit).await? {
             return Ok(false);
         }
         let laid_out = self.checkout.lay_out(commit).map_err(with_hint)?;
-        if let Err(refused) = planning::plan_folder(&laid_out.root, &project.settings, Some(state)).await? {
-            show::talk(format!("revision {commit} is refused; what is in force goes on"));
-            let note = Note::Refused { commit: commit.to_owned(), findings: refused.findings };
-            rollout::note(state, Topic::Revision, &note).await?;
-            return Ok(false);
+        match planning::plan_folder(&laid_out.root, &project.settings, Some(state)).await? {
+            Ok(planned) => all_secrets_are_there(&project, &planned.plan().advance)?,
+            Err(refused) => return refuse(state, commit, refused).await,
         }
         drop(laid_out);
         self.checkout.advance(commit).map_err(with_hint)?;
         show::talk(format!("advanced to revision {commit}"));
         Ok(true)
     }
-}
 
-/// Freezes what is checked out, unless that was frozen before: a rollback stays until the model goes on.
-async fn freeze(project: &Project, checkout: &Checkout, state: &State, round: &mut Round) -> Result<bool> {
-    let commit = checkout.commit().map_err(with_hint)?;
-    if rollout::is_frozen(state, &commit).await? {
-        return Ok(true);
-    }
-    let planned = match planning::plan_folder(&project.root, &project.settings, Some(state)).await? {
-        Ok(planned) => planned,
-        Err(refused) => {
-            rollout::note(state, Topic::Revision, &Note::Refused { commit, findings: refused.findings }).await?;
+    /// Freezes what is checked out, unless that was frozen before: a rollback stays until the model goes on.
+    async fn freeze(&self, state: &State, round: &mut Round) -> Result<bool> {
+        // The checkout may have got its settings only now.
+        let project = Project::open(&self.dir)?;
+        let commit = self.checkout.commit().map_err(with_hint)?;
+        if rollout::frozen(state).await?.as_deref() == Some(commit.as_str()) {
+            return Ok(true);
+        }
+        if self.was_refused(state, &commit).await? {
             return Ok(false);
         }
-    };
-    let plan = planned.plan();
-    round.changed = plan.delta.changes.len();
-    if !plan.is_empty() {
-        all_secrets_are_there(project, &plan.advance)?;
-        if let Looked::Whole(whole) = &planned.looked {
-            shared_by_pods(project, &whole.1.blueprint)?;
+        let planned = match planning::plan_folder(&project.root, &project.settings, Some(state)).await? {
+            Ok(planned) => planned,
+            Err(refused) => return refuse(state, &commit, refused).await,
+        };
+        let plan = planned.plan();
+        round.changed = plan.delta.changes.len();
+        if !plan.is_empty() {
+            all_secrets_are_there(&project, &plan.advance)?;
+            if let Looked::Whole(whole) = &planned.looked {
+                shared_by_pods(&project, &whole.1.blueprint)?;
+            }
+            state.freeze(&plan.advance, levada_platforms::FORM, Clock::now(&SystemClock)).await?;
         }
-        state.freeze(&plan.advance, levada_platforms::FORM, Clock::now(&SystemClock)).await?;
+        rollout::note(state, Topic::Frozen, &Note::Frozen { commit }).await?;
+        rollout::note(state, Topic::Refused, &Note::Fine).await?;
+        Ok(true)
     }
-    rollout::note(state, Topic::Revision, &Note::Frozen { commit }).await?;
-    Ok(true)
+
+    /// Whether a revision was refused on what is in force now, by this very build; then it was told when it
+    /// came. Whoever follows once is told again.
+    async fn was_refused(&self, state: &State, commit: &str) -> Result<bool> {
+        Ok(!self.is_once && rollout::was_refused(state, commit).await?)
+    }
+
+    /// Has the platforms take the target up that may, and notes what the others wait for.
+    async fn take_up(&self, state: &State, round: &mut Round) -> Result<()> {
+        let project = Project::open(&self.dir)?;
+        let (Some(target), Some(commit)) = (round.generation, rollout::frozen(state).await?) else { return Ok(()) };
+        let behind = state.behind().await?;
+        let with_files = rollout::undelivered(state, target, &commit).await?;
+        if behind.is_empty() && with_files.is_empty() {
+            return rollout::note_waits(state, BTreeMap::new()).await;
+        }
+        let model = everybodys(&project)?;
+        let branch = self.checkout.branch().map_err(with_hint)?;
+        let (now, approvals) = (Clock::now(&SystemClock), state.approvals().await?);
+        let mut ready = BTreeSet::new();
+        for platform in behind.keys().chain(&with_files) {
+            match rollout::verdict(&model, platform, &branch, target, &approvals, now) {
+                Verdict::Ready => drop(ready.insert(platform.clone())),
+                waits => drop(round.waits.insert(platform.clone(), waits)),
+            }
+        }
+        rollout::note_waits(state, round.waits.clone()).await?;
+        let (with_files, run): (BTreeSet<_>, BTreeSet<_>) =
+            ready.into_iter().partition(|platform| with_files.contains(platform));
+        if !run.is_empty() {
+            round.taken_up += state.take_up(run, Clock::now(&SystemClock)).await?;
+        }
+        bring_files(&project, state, with_files, (target, &commit), round).await
+    }
 }
 
-/// Has the platforms take the target up that may, and notes what the others wait for.
-async fn take_up(project: &Project, checkout: &Checkout, state: &State, round: &mut Round) -> Result<()> {
-    let Some(target) = round.generation else { return Ok(()) };
-    let behind = state.behind().await?;
-    let undelivered = rollout::undelivered(state, target).await?;
-    if behind.is_empty() && undelivered.is_empty() {
-        return rollout::note_waits(state, BTreeMap::new()).await;
-    }
-    let model = everybodys(project)?;
-    let branch = checkout.branch().map_err(with_hint)?;
-    let now = Clock::now(&SystemClock);
-    let approvals = state.approvals().await?;
-    let mut ready = BTreeSet::new();
-    for platform in behind.keys().chain(&undelivered) {
-        match rollout::verdict(&model, platform, &branch, target, &approvals, now) {
-            Verdict::Ready => drop(ready.insert(platform.clone())),
-            waits => drop(round.waits.insert(platform.clone(), waits)),
-        }
-    }
-    if !ready.is_empty() {
-        round.taken_up = bring(project, state, &ready, target).await?;
-    }
-    rollout::note_waits(state, round.waits.clone()).await
+/// Tells that a revision does not hold, and remembers it.
+async fn refuse(state: &State, commit: &str, refused: Refused) -> Result<bool> {
+    show::talk(format!("revision {commit} is refused; what is in force goes on"));
+    rollout::note_refused(state, commit, refused.findings).await?;
+    Ok(false)
 }
 
-/// Has platforms take the target up and brings the files of those that render some.
-async fn bring(project: &Project, state: &State, ready: &BTreeSet<PlatformName>, target: Generation) -> Result<usize> {
-    let taken_up = AtomicUsize::new(0);
-    let advance = async {
-        taken_up.store(state.take_up(ready.clone(), Clock::now(&SystemClock)).await?, Ordering::Relaxed);
-        Ok(())
-    };
-    if !rollout::renders_files(state, target, ready).await? {
-        advance.await?;
-        return Ok(taken_up.into_inner());
+/// Has platforms that render files take the target up, and brings the files. One that fails keeps no other
+/// from it.
+async fn bring_files(
+    project: &Project,
+    state: &State,
+    platforms: BTreeSet<PlatformName>,
+    (target, commit): (Generation, &str),
+    round: &mut Round,
+) -> Result<()> {
+    if platforms.is_empty() {
+        return Ok(());
     }
     // Files are made of all nodes, by the model that is checked out: it has to be what the target was made of.
     let Ok(planned) = planning::plan_folder(&project.root, &project.settings, Some(state)).await? else {
         bail!("the model that is checked out does not hold any more");
     };
-    match planned.looked {
-        Looked::Whole(whole) if whole.1.plan.is_empty() => {
-            if with_files(project, &whole.0, &whole.1, Some(ready), advance).await?.is_none() {
-                bail!("files were not rendered");
-            }
-            rollout::note_delivered(state, ready, target).await?;
-            Ok(taken_up.into_inner())
-        }
+    let whole = match planned.looked {
+        Looked::Whole(whole) if whole.1.plan.is_empty() => whole,
         _ => bail!("generation {target} is not what the checked-out model says; files are rendered of the model alone"),
+    };
+    let mut failed = Ok(());
+    for platform in platforms {
+        let only = BTreeSet::from([platform.clone()]);
+        let taken_up = AtomicUsize::new(0);
+        let advance = async {
+            taken_up.store(state.take_up(only.clone(), Clock::now(&SystemClock)).await?, Ordering::Relaxed);
+            Ok(())
+        };
+        match with_files(project, &whole.0, &whole.1, Some(&only), advance).await {
+            Ok(Some(_)) => rollout::note_delivered(state, &platform, target, commit).await?,
+            Ok(None) => failed = Err(anyhow!("platform {platform}: its files were not rendered")),
+            Err(error) => failed = Err(error.context(format!("platform {platform}"))),
+        }
+        round.taken_up += taken_up.into_inner();
     }
+    failed
 }
 
 /// What all objects of the model stand on: its platforms and calendars among them.
@@ -243,11 +276,6 @@ fn tell(round: &Round, format: Format, is_once: bool) {
             show::talk(format!("platform {platform} waits: {}", waits.in_words()));
         }
     }
-}
-
-fn in_words(error: &FollowError) -> String {
-    let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-    format!("{}{hint}", show::chain(error))
 }
 
 fn with_hint(error: impl Into<FollowError>) -> anyhow::Error {

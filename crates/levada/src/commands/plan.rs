@@ -37,6 +37,11 @@ pub async fn run(args: &PlanArgs) -> Result<ExitCode> {
     }
     let lines_max = if args.details { usize::MAX } else { LINES_SHOWN };
     show::data(in_words(&planned, state.as_ref(), format, lines_max).await?.trim_end());
+    if let Some(state) = &state {
+        for (platform, nodes) in state.behind().await? {
+            show::talk(format!("platform {platform} has {nodes} nodes of the target to take up: levada status"));
+        }
+    }
     let has_changes = !plan.is_empty();
     Ok(if has_changes && args.detailed_exitcode { EXIT_CHANGES.into() } else { ExitCode::SUCCESS })
 }
