@@ -37,7 +37,7 @@ struct Surveyed {
 #[derive(Debug)]
 enum Content {
     /// It was parsed, with what is wrong with it.
-    Parsed(Fragment, Findings),
+    Parsed(Box<Fragment>, Findings),
     /// It lies in the cache.
     Cached(Place),
 }
@@ -81,7 +81,7 @@ impl Folder {
             let places = shard.close();
             let placed = surveyed.into_iter().map(|(index, (key, sketch, parsed))| match (parsed, places.get(&key)) {
                 (Some((fragment, findings)), _) => {
-                    Ok((index, Surveyed { key, sketch, content: Content::Parsed(fragment, findings) }))
+                    Ok((index, Surveyed { key, sketch, content: Content::Parsed(Box::new(fragment), findings) }))
                 }
                 (None, Some(place)) => Ok((index, Surveyed { key, sketch, content: Content::Cached(*place) })),
                 // Another load has replaced the fragments meanwhile, or one was killed on its way.
@@ -135,7 +135,7 @@ impl Surveyed {
     fn parse(index: usize, path: &str, text: &[u8]) -> Self {
         let (fragment, findings) = levada_model::read_file(file_id(index), path, text);
         let key = cache::key(path, text);
-        Self { key, sketch: fragment.sketch(), content: Content::Parsed(fragment, findings) }
+        Self { key, sketch: fragment.sketch(), content: Content::Parsed(Box::new(fragment), findings) }
     }
 }
 
@@ -170,7 +170,7 @@ impl Survey {
         for (index, file) in (0..).zip(&mut self.files) {
             match &mut file.content {
                 Content::Parsed(fragment, findings) => {
-                    parsed.push((index, std::mem::take(fragment), std::mem::take(findings)));
+                    parsed.push((index, std::mem::take(&mut **fragment), std::mem::take(findings)));
                 }
                 Content::Cached(place) => cached.push((index, *place)),
             }
@@ -203,7 +203,9 @@ impl Survey {
         let mut cached = Vec::new();
         for index in files {
             match &self.files[index as usize].content {
-                Content::Parsed(fragment, findings) => parsed.push((index, fragment.clone(), findings.clone())),
+                Content::Parsed(fragment, findings) => {
+                    parsed.push((index, fragment.as_ref().clone(), findings.clone()))
+                }
                 Content::Cached(place) => cached.push((index, *place)),
             }
         }
@@ -216,7 +218,7 @@ impl Survey {
     /// Joins what files say: some that were parsed, and some that lie in the cache.
     fn load(&self, parsed: Vec<Said>, cached: Vec<(u32, Place)>) -> Result<Loaded, RepoError> {
         let mut said = parsed;
-        said.extend(self.from_cache(cached)?);
+        said.extend(self.read_cached(cached)?);
         said.sort_unstable_by_key(|(index, ..)| *index);
         let mut file_findings = Vec::new();
         let mut fragments = Vec::with_capacity(said.len());
@@ -232,17 +234,17 @@ impl Survey {
     }
 
     /// Reads what lies in the cache, shard by shard; in any order.
-    fn from_cache(&self, cached: Vec<(u32, Place)>) -> Result<Vec<Said>, RepoError> {
+    fn read_cached(&self, cached: Vec<(u32, Place)>) -> Result<Vec<Said>, RepoError> {
         let mut shards: Vec<Vec<(u32, Place)>> = vec![Vec::new(); cache::SHARDS];
         for (index, place) in cached {
             shards[cache::shard_of(&self.paths[index as usize])].push((index, place));
         }
         let shards = shards.into_par_iter().enumerate().filter(|(_, wanted)| !wanted.is_empty());
-        let read = shards.map(|(number, wanted)| self.from_shard(number, &wanted));
+        let read = shards.map(|(number, wanted)| self.read_shard(number, &wanted));
         Ok(read.collect::<Result<Vec<_>, RepoError>>()?.into_iter().flatten().collect())
     }
 
-    fn from_shard(&self, number: usize, wanted: &[(u32, Place)]) -> Result<Vec<Said>, RepoError> {
+    fn read_shard(&self, number: usize, wanted: &[(u32, Place)]) -> Result<Vec<Said>, RepoError> {
         let folder = self.cache.as_ref().expect("only a cache has cached files");
         let places: Vec<_> = wanted.iter().map(|(index, place)| (FileId(*index), *place)).collect();
         let fragments = cache::fragments(folder, number, &places);

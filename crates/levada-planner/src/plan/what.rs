@@ -87,9 +87,12 @@ fn container(origin: &IngestOrigin) -> Option<&ContainerName> {
     }
 }
 
+/// Datasets by name, table and columns.
+type Held<'n> = Vec<(&'n str, &'n str, &'n Schema)>;
+
 /// Datastores look like where they are read from and what they hold.
 fn datastores(nodes: &[&Node]) -> Looks {
-    let mut stores: BTreeMap<&DatastoreName, (&ContainerName, Vec<(&str, &str, &Schema)>)> = BTreeMap::new();
+    let mut stores: BTreeMap<&DatastoreName, (&ContainerName, Held<'_>)> = BTreeMap::new();
     for (store, origin, datasets) in ingests(nodes) {
         let Some(container) = container(origin) else { continue };
         let held = datasets.iter().map(|it| (it.dataset.as_str(), it.table.as_str(), &it.schema));
