@@ -75,7 +75,7 @@ impl std::fmt::Display for Effort {
         let Self { files, parsed, changed, loaded, nodes } = self;
         write!(f, "{parsed} of {files} files parsed, ")?;
         if let Some(changed) = changed {
-            write!(f, "{changed} objects changed, ")?;
+            write!(f, "{changed} object{} changed, ", if *changed == 1 { "" } else { "s" })?;
         }
         write!(f, "{loaded} looked at, {nodes} nodes woven anew")
     }
