@@ -13,7 +13,7 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
         let Some(transformer) = &workspace.transformer else { continue };
         let output = context.bindings.output_of_workspace[workspace_id];
         let mut pass = Pass { workspace, transformer, findings };
-        pass.trigger(context, workspace_id as u32, output);
+        pass.trigger();
         let Some(store_id) = output else { continue };
         let store = &context.model.datastores[store_id as usize];
         pass.output(store);
@@ -52,12 +52,11 @@ impl Pass<'_, '_> {
         self.findings.push(Finding::error(code, message).at(span).about(about).hint(hint));
     }
 
-    fn trigger(&mut self, context: &Context<'_>, workspace: u32, output: Option<u32>) {
-        let uses = &context.bindings.uses_of_workspace[workspace as usize];
-        let has_input = uses.iter().any(|of| Some(of.dataset.store) != output);
+    fn trigger(&mut self) {
         // Sinks that name nothing are reported as such.
-        let asks = self.workspace.groups.iter().any(|group| !group.sinks.is_empty());
-        if self.transformer.trigger == TransformTrigger::OnChange && !has_input && (uses.is_empty() != asks) {
+        let mut sinks = self.workspace.groups.iter().flat_map(|group| &group.sinks);
+        let has_input = sinks.any(|sink| sink.dataset.value.datastore != self.transformer.output.value);
+        if self.transformer.trigger == TransformTrigger::OnChange && !has_input {
             let message = "the transformer fires on change and has no input but its own output".to_owned();
             let span = self.transformer.span;
             self.error(codes::NOTHING_FIRES, message, span, "add a group with datasets, or set `trigger: { cron: … }`");
