@@ -378,6 +378,18 @@ pub struct Owner {
     pub team: TeamName,
 }
 
+impl Owner {
+    /// Stands for the owner of an object outside any team. Such an object comes with a finding.
+    pub(crate) fn unknown() -> Self {
+        Self { zone: Self::unknown_zone(), team: TeamName::parse("(no team)").expect("it is printable") }
+    }
+
+    /// Stands for a zone that no folder names. Such an object comes with a finding.
+    pub(crate) fn unknown_zone() -> ZoneName {
+        ZoneName::parse("(no zone)").expect("it is printable")
+    }
+}
+
 /// A container of a team.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Container {

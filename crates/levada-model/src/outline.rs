@@ -9,7 +9,6 @@ use crate::address::Address;
 use crate::fingerprint::{Fingerprint, fingerprint};
 use crate::model::*;
 use crate::name::{DatastoreName, WorkspaceName};
-use crate::read::{unknown_owner, unknown_zone};
 use crate::span::unplaced;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -60,13 +59,13 @@ impl Sketch {
             sketch.team(team);
         }
         for container in &model.containers {
-            sketch.container(&Container { owner: unknown_owner(), ..container.clone() });
+            sketch.container(&Container { owner: Owner::unknown(), ..container.clone() });
         }
         for store in &model.datastores {
-            sketch.datastore(&Datastore { owner: unknown_owner(), ..store.clone() });
+            sketch.datastore(&Datastore { owner: Owner::unknown(), ..store.clone() });
         }
         for workspace in &model.workspaces {
-            let mut workspace = Workspace { owner: unknown_owner(), ..workspace.clone() };
+            let mut workspace = Workspace { owner: Owner::unknown(), ..workspace.clone() };
             if let Some(Transformer { code: Code::Sql(files), .. }) = &mut workspace.transformer {
                 files.iter_mut().for_each(|file| file.text = None);
             }
@@ -107,7 +106,7 @@ impl Sketch {
 
     pub(crate) fn team(&mut self, team: &Team) {
         let content = (&team.name, &team.documentation);
-        self.add(Address::Team(unknown_zone(), team.name.clone()), &content, Vec::new());
+        self.add(Address::Team(Owner::unknown_zone(), team.name.clone()), &content, Vec::new());
     }
 
     pub(crate) fn container(&mut self, container: &Container) {

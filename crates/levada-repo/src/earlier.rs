@@ -74,11 +74,7 @@ impl Drop for Earlier {
 /// There is no such revision, or it can't be laid out.
 pub fn earlier(root: &Path, revision: &str) -> Result<Earlier, EarlierError> {
     let git = Git::new(root);
-    let output = git.run(&["rev-parse", "--show-prefix"])?;
-    if !output.status.success() {
-        return Err(EarlierError::NoCheckout { path: root.to_owned() });
-    }
-    let below = String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned();
+    let below = git.below_checkout()?.ok_or_else(|| EarlierError::NoCheckout { path: root.to_owned() })?;
     let unknown = || EarlierError::Unknown { revision: revision.to_owned() };
     let output =
         git.run(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{revision}^{{commit}}")])?;

@@ -108,11 +108,7 @@ impl Checkout {
     pub fn open(root: &Path, area: &Path) -> Result<Self, FollowError> {
         let file = |path: &Path, source| FollowError::File { path: path.to_owned(), source };
         let git = Git::new(root);
-        let output = git.run(&["rev-parse", "--show-prefix"])?;
-        if !output.status.success() {
-            return Err(FollowError::NoCheckout { path: root.to_owned() });
-        }
-        let below = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n'));
+        let below = git.below_checkout()?.ok_or_else(|| FollowError::NoCheckout { path: root.to_owned() })?;
         std::fs::create_dir_all(area).map_err(|error| file(area, error))?;
         let lock = area.join("lock");
         let opened = File::create(&lock).map_err(|error| file(&lock, error))?;
@@ -121,7 +117,7 @@ impl Checkout {
             Err(std::fs::TryLockError::WouldBlock) => return Err(FollowError::Busy),
             Err(std::fs::TryLockError::Error(error)) => return Err(file(&lock, error)),
         }
-        Ok(Self { git, root: root.to_owned(), below, area: area.to_owned(), lock: opened })
+        Ok(Self { git, root: root.to_owned(), below: below.into(), area: area.to_owned(), lock: opened })
     }
 
     /// The commit that is checked out.

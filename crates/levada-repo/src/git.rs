@@ -56,11 +56,15 @@ impl Git {
 
     /// What it prints, once it has ended with success.
     pub(crate) fn text(&self, operation: &'static str, arguments: &[&str]) -> Result<String, GitError> {
-        let output = self.run(arguments)?;
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-            false => Err(GitError::said(operation, &output)),
-        }
+        printed(operation, &self.run(arguments)?)
+    }
+
+    /// Where the folder lies below the root of its checkout, as `models/shop/`; empty: it is the root.
+    /// `None`: it is in no checkout.
+    pub(crate) fn below_checkout(&self) -> Result<Option<String>, GitError> {
+        let output = self.run(&["rev-parse", "--show-prefix"])?;
+        let prefix = String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned();
+        Ok(output.status.success().then_some(prefix))
     }
 
     /// How it ends, whatever that is.
@@ -82,11 +86,7 @@ impl Git {
             }
             std::thread::sleep(LOOK_EVERY);
         }
-        let output = child.wait_with_output().map_err(GitError::Start)?;
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-            false => Err(GitError::said(operation, &output)),
-        }
+        printed(operation, &child.wait_with_output().map_err(GitError::Start)?)
     }
 
     /// Writes to its standard input.
@@ -116,5 +116,13 @@ impl Git {
             command.env("GIT_INDEX_FILE", index);
         }
         command
+    }
+}
+
+/// What git printed, once it has ended with success.
+fn printed(operation: &'static str, output: &Output) -> Result<String, GitError> {
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(GitError::said(operation, output)),
     }
 }

@@ -30,8 +30,7 @@ pub fn revision(root: &Path) -> Option<Revision> {
 /// Where a folder lies below the root of its git checkout, as `models/shop/`; empty: it is the root, or in
 /// none.
 pub fn below_checkout(root: &Path) -> String {
-    let prefix = ask(&Git::new(root), &["rev-parse", "--show-prefix"]);
-    prefix.unwrap_or_default().trim_end_matches('\n').to_owned()
+    Git::new(root).below_checkout().ok().flatten().unwrap_or_default()
 }
 
 fn ask(git: &Git, arguments: &[&str]) -> Option<String> {

@@ -63,7 +63,8 @@ impl Folder {
     }
 
     fn parse(&self, index: usize, path: &str) -> Result<Surveyed, RepoError> {
-        Ok(Surveyed::parse(index, path, &self.text(path)?))
+        let text = self.text(path)?;
+        Ok(Surveyed::parse(index, path, cache::key(path, &text), &text))
     }
 
     /// Looks all files over, shard by shard of the cache; in the order of `paths`.
@@ -79,13 +80,13 @@ impl Folder {
                 surveyed.push((index, self.look_at(&mut shard, index, &paths[index])?));
             }
             let places = shard.close();
-            let placed = surveyed.into_iter().map(|(index, (key, sketch, parsed))| match (parsed, places.get(&key)) {
-                (Some((fragment, findings)), _) => {
-                    Ok((index, Surveyed { key, sketch, content: Content::Parsed(Box::new(fragment), findings) }))
-                }
-                (None, Some(place)) => Ok((index, Surveyed { key, sketch, content: Content::Cached(*place) })),
-                // Another load has replaced the fragments meanwhile, or one was killed on its way.
-                (None, None) => Ok((index, self.parse(index, &paths[index])?)),
+            let placed = surveyed.into_iter().map(|(index, looked_at)| match looked_at {
+                LookedAt::Parsed(file) => Ok((index, file)),
+                LookedAt::Known(key, sketch) => match places.get(&key) {
+                    Some(place) => Ok((index, Surveyed { key, sketch, content: Content::Cached(*place) })),
+                    // Another load has replaced the fragments meanwhile, or one was killed on its way.
+                    None => Ok((index, self.parse(index, &paths[index])?)),
+                },
             });
             placed.collect()
         });
@@ -99,14 +100,15 @@ impl Folder {
         let text = self.text(path)?;
         let key = cache::key(path, &text);
         if let Some(sketch) = shard.find(key) {
-            return Ok((key, sketch, None));
+            return Ok(LookedAt::Known(key, sketch));
         }
-        let (fragment, findings) = levada_model::read_file(file_id(index), path, &text);
-        let sketch = fragment.sketch();
-        if findings.0.is_empty() {
-            shard.keep(key, &sketch, &fragment);
+        let file = Surveyed::parse(index, path, key, &text);
+        if let Content::Parsed(fragment, findings) = &file.content
+            && findings.0.is_empty()
+        {
+            shard.keep(key, &file.sketch, fragment);
         }
-        Ok((key, sketch, Some((fragment, findings))))
+        Ok(LookedAt::Parsed(file))
     }
 
     /// The outline, where no file has a finding.
@@ -128,13 +130,16 @@ impl Folder {
 /// A file by its position, what it says, and what is wrong with it.
 type Said = (u32, Fragment, Findings);
 
-/// A file's key and sketch; `None`: the cache knows what else it says.
-type LookedAt = (Hash, Sketch, Option<(Fragment, Findings)>);
+/// A file as it is known before its shard of the cache is written.
+enum LookedAt {
+    Parsed(Surveyed),
+    /// By its key and sketch; the cache knows what else it says.
+    Known(Hash, Sketch),
+}
 
 impl Surveyed {
-    fn parse(index: usize, path: &str, text: &[u8]) -> Self {
+    fn parse(index: usize, path: &str, key: Hash, text: &[u8]) -> Self {
         let (fragment, findings) = levada_model::read_file(file_id(index), path, text);
-        let key = cache::key(path, text);
         Self { key, sketch: fragment.sketch(), content: Content::Parsed(Box::new(fragment), findings) }
     }
 }
@@ -176,7 +181,7 @@ impl Survey {
             }
         }
         let mut loaded = self.load(parsed, cached)?;
-        loaded.model.outlines = Arc::new(self.outlined.map(|outlined| outlined.outlines).unwrap_or_default());
+        loaded.model.outlines = self.outlined.map(|outlined| outlined.outlines).unwrap_or_default();
         Ok(loaded)
     }
 
@@ -187,11 +192,7 @@ impl Survey {
     ///
     /// # Panics
     /// Where there is no outline.
-    pub fn part(
-        &self,
-        objects: &BTreeSet<Address>,
-        outlines: &Arc<levada_model::Outlines>,
-    ) -> Result<Loaded, RepoError> {
+    pub fn part(&self, objects: &BTreeSet<Address>) -> Result<Loaded, RepoError> {
         let outlined = self.outlined.as_ref().expect("a part is of a model that has an outline");
         let is_everybodys = |address: &&Address| {
             matches!(address, Address::Ecosystem | Address::Zone(_) | Address::Team(..) | Address::Calendar(_))
@@ -211,7 +212,7 @@ impl Survey {
         }
         let mut loaded = self.load(parsed, cached)?;
         loaded.model = loaded.model.part(objects);
-        loaded.model.outlines = Arc::clone(outlines);
+        loaded.model.outlines = Arc::clone(&outlined.outlines);
         Ok(loaded)
     }
 

@@ -142,17 +142,16 @@ fn a_damaged_cache_and_one_that_cannot_be_written_cost_nothing_but_time() {
 fn a_survey_parses_what_changed_and_loads_what_is_asked_for() {
     use levada_model::Address;
     use levada_repo::Folder;
-    use std::sync::Arc;
     let setting = Setting::new();
     let survey = || Folder::open(setting.root()).expect("a folder").survey(Some(&setting.cache())).expect("a survey");
     assert_eq!((survey().parsed(), survey().parsed()), (4, 0));
     setting.write("m/d.yaml", &store("D").replace("text", "int32"));
     let survey = survey();
     assert_eq!((survey.parsed(), survey.files()), (1, 4));
-    let outlines = Arc::new(survey.outlined().expect("nothing is wrong").outlines.clone());
-    assert_eq!(*outlines, *setting.load().model.outlined().outlines, "the outline of files is that of the model");
+    let outlines = &survey.outlined().expect("nothing is wrong").outlines;
+    assert_eq!(**outlines, *setting.load().model.outlined().outlines, "the outline of files is that of the model");
     let wanted = [Address::Datastore("E".parse().expect("a name"))].into();
-    let part = survey.part(&wanted, &outlines).expect("a part");
+    let part = survey.part(&wanted).expect("a part");
     let names = |model: &Model| model.datastores.iter().map(|store| store.name.to_string()).collect::<Vec<_>>();
     assert_eq!(names(&part.model), ["E"]);
     assert_eq!(part.files.place(span_of(&part, "E")).expect("a place").to_string(), "m/e.yaml:1:12");

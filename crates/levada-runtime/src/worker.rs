@@ -116,7 +116,7 @@ pub struct Worker {
     /// What is due and has not started.
     ready: Ready,
     /// Rows that are due and may not start, and when they are looked at again.
-    held: Vec<(Instant, HotNode)>,
+    held: BTreeMap<NodeAddress, (Instant, HotNode)>,
     /// Rows whose jobs have ended: they may be due again since a moment that looks are behind.
     ended: Vec<NodeAddress>,
     /// When it looked last for what is due, by the machine's clock and, µs, by the worker's; `None`: never.
@@ -187,7 +187,7 @@ impl Worker {
             has_fired: false,
             outage: None,
             ready: Ready::default(),
-            held: Vec::new(),
+            held: BTreeMap::new(),
             ended: Vec::new(),
             looked: None,
             looked_at_all: None,
@@ -261,8 +261,8 @@ impl Worker {
             tokio::select! {
                 Some(ended) = jobs.join_next() => self.finish(ended).await?,
                 Some((node, report)) = reports.recv() => self.take_report(node, report),
-                // The state lives as long as this worker.
-                _ = writes.changed(), if self.may_look_soon() => self.until_next_look().await,
+                // The state lives as long as this worker; a look needs a place for what it finds.
+                _ = writes.changed(), if !self.is_busy() => self.until_next_look().await,
                 _ = tokio::time::sleep(POLL_EVERY) => {}
                 _ = renew.tick() => self.renew().await?,
                 // The sender may be gone; then nobody stops this worker.
@@ -361,11 +361,6 @@ impl Worker {
         (self.looked, self.looked_at_all) = (None, None);
     }
 
-    /// Whether a look would find a place for what it finds.
-    fn may_look_soon(&self) -> bool {
-        !self.is_busy()
-    }
-
     /// Waits until the state may be asked again.
     async fn until_next_look(&self) {
         if let Some((at, _)) = self.looked {
@@ -410,7 +405,7 @@ impl Worker {
     /// Lets due rows wait for their start, but for those that are held.
     async fn take_in(&mut self, rows: Vec<HotNode>, now: i64, may_go_on: bool) -> Result<(), StateError> {
         for row in self.postpone_closed(rows, now).await? {
-            if !self.held.iter().any(|(_, held)| held.node.address == row.node.address) {
+            if !self.held.contains_key(&row.node.address) {
                 self.wait(row, may_go_on);
             }
         }
@@ -425,10 +420,9 @@ impl Worker {
     /// Starts whatever is ready and has a place and connections, all by one claim.
     async fn start_ready(&mut self, jobs: &mut JoinSet<Ended>, told: Option<&Told>) -> Result<(), StateError> {
         let at = Instant::now();
-        let (back, held) = std::mem::take(&mut self.held).into_iter().partition(|(until, _)| *until <= at);
-        self.held = held;
-        let back: Vec<(Instant, HotNode)> = back;
-        back.into_iter().for_each(|(_, row)| self.wait(row, told.is_some()));
+        let back: Vec<(NodeAddress, (Instant, HotNode))> =
+            self.held.extract_if(.., |_, (until, _)| *until <= at).collect();
+        back.into_iter().for_each(|(_, (_, row))| self.wait(row, told.is_some()));
         while !self.ready.is_empty() {
             let starting = self.choose();
             if starting.is_empty() {
@@ -441,8 +435,7 @@ impl Worker {
 
     /// The next jobs that have a place, with their connections.
     fn choose(&mut self) -> Vec<Starting> {
-        let ending = self.running.values().filter(|running| !running.is_endless).count();
-        let mut places = self.jobs_max.saturating_sub(ending);
+        let mut places = self.jobs_max.saturating_sub(self.ending_jobs());
         let (caps, running) = (&mut self.caps, &self.running);
         let mut starting = Vec::new();
         self.ready.each(|Candidate { key, rows, is_endless }| {
@@ -462,9 +455,14 @@ impl Worker {
         starting
     }
 
-    /// Whether as many jobs run as may, those without an end not counted.
+    /// Whether as many jobs run as may.
     fn is_busy(&self) -> bool {
-        self.running.values().filter(|running| !running.is_endless).count() >= self.jobs_max
+        self.ending_jobs() >= self.jobs_max
+    }
+
+    /// How many jobs run that will end: the others take no place.
+    fn ending_jobs(&self) -> usize {
+        self.running.values().filter(|running| !running.is_endless).count()
     }
 
     /// Takes what a job without an end has done so far.
@@ -528,7 +526,9 @@ impl Worker {
                 self.ready.remove(&row.node.address);
                 match self.may_start(&row, started_at).await? {
                     true => may_start.push(row),
-                    false => self.held.push((Instant::now() + HOLD, row)),
+                    false => {
+                        self.held.insert(row.node.address.clone(), (Instant::now() + HOLD, row));
+                    }
                 }
             }
             job.rows = may_start;

@@ -313,6 +313,15 @@ SQLMESH_SEED = """MODEL (
 """
 
 
+def seeded(folder: Path) -> Path:
+    """The folder for models of a project that has its seed."""
+    models = folder / "models"
+    models.mkdir()
+    (folder / "seeds").mkdir()
+    (folder / "seeds" / "items.csv").write_text(SEED)
+    return models
+
+
 def sqlmesh_model(number: int, source: int | None, cents: int = 1) -> str:
     """A model's file; the cents can be changed."""
     return (
@@ -325,10 +334,7 @@ def sqlmesh_model(number: int, source: int | None, cents: int = 1) -> str:
 
 def sqlmesh_plans(table: Table, sqlmesh: Path, folder: Path, size: int) -> None:
     """Measures plans of so many models in an empty folder."""
-    models = folder / "models"
-    models.mkdir()
-    (folder / "seeds").mkdir()
-    (folder / "seeds" / "items.csv").write_text(SEED)
+    models = seeded(folder)
     (folder / "config.yaml").write_text(SQLMESH_CONFIGURATION)
     (models / "items.sql").write_text(SQLMESH_SEED)
     for number, source in layers(size):
@@ -389,10 +395,7 @@ def dbt_model(source: int | None, cents: int = 1) -> str:
 
 def dbt_parses(table: Table, dbt: Path, folder: Path, size: int) -> None:
     """Measures what is nearest to plans of so many models in an empty folder."""
-    models = folder / "models"
-    models.mkdir()
-    (folder / "seeds").mkdir()
-    (folder / "seeds" / "items.csv").write_text(SEED)
+    models = seeded(folder)
     (folder / "dbt_project.yml").write_text(DBT_PROJECT)
     (folder / "profiles.yml").write_text(DBT_PROFILES)
     for number, source in layers(size):

@@ -20,7 +20,7 @@ use levada_model::fingerprint::Fingerprint;
 use levada_model::name::PlatformName;
 use levada_model::{Address, NodeAddress};
 use levada_planner::blueprint::{Choices, Object};
-use levada_planner::{Advance, Blueprint, Generation};
+use levada_planner::{Advance, Blueprint, Generation, Node};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -131,7 +131,7 @@ impl State {
             let rows: Vec<Row> = transaction.query_many(sql, &sets)?.into_iter().flatten().collect();
             let choices = choices::some(transaction, number, &known)?;
             let objects = objects::some(transaction, number, &known)?;
-            Ok(Some(row.blueprint(&rows, choices, objects)))
+            Ok(Some(row.blueprint(nodes_of(&rows), choices, objects)))
         })
         .await
     }
@@ -259,11 +259,31 @@ impl State {
 }
 
 impl GenerationRow {
-    fn blueprint(self, nodes: &[Row], choices: Choices, objects: BTreeMap<Address, Object>) -> Blueprint {
-        let nodes = nodes.iter().filter_map(read_node).map(|node| (node.address.clone(), node)).collect();
+    fn blueprint(
+        self,
+        nodes: BTreeMap<NodeAddress, Node>,
+        choices: Choices,
+        objects: BTreeMap<Address, Object>,
+    ) -> Blueprint {
         let Self { generation, parent, revision, .. } = self;
         Blueprint { generation, parent, revision, choices, nodes, objects }
     }
+
+    /// The blueprint with all choices and objects.
+    fn with_nodes(
+        self,
+        transaction: &mut dyn Transaction,
+        nodes: BTreeMap<NodeAddress, Node>,
+    ) -> Result<Blueprint, DatabaseError> {
+        let choices = choices::read(transaction, self.generation)?;
+        let objects = objects::all(transaction, self.generation)?;
+        Ok(self.blueprint(nodes, choices, objects))
+    }
+}
+
+/// Nodes by their address; those that this build can't read are left out.
+fn nodes_of(rows: &[Row]) -> BTreeMap<NodeAddress, Node> {
+    rows.iter().filter_map(read_node).map(|node| (node.address.clone(), node)).collect()
 }
 
 fn newest(transaction: &mut dyn Transaction) -> Result<Option<Generation>, DatabaseError> {
@@ -298,7 +318,5 @@ fn blueprint(transaction: &mut dyn Transaction, number: Generation) -> Result<Op
                JOIN node_contents ON node_contents.content = node_versions.content \
                WHERE node_versions.until_generation > ?1 AND node_versions.from_generation <= ?1";
     let rows = transaction.query(sql, values![number.0])?;
-    let choices = choices::read(transaction, number)?;
-    let objects = objects::all(transaction, number)?;
-    Ok(Some(row.blueprint(&rows, choices, objects)))
+    row.with_nodes(transaction, nodes_of(&rows)).map(Some)
 }

@@ -98,6 +98,14 @@ fn handed_over() -> ([Node; 3], [Node; 3]) {
     ([here, a, b.clone()], [there, changed, b])
 }
 
+/// Both platforms have taken up what is there before; gives that, and what comes after.
+async fn taken_up(state: &State, plans: &mut Plans) -> ([Node; 3], [Node; 3]) {
+    let (before, after) = handed_over();
+    frozen(plans, state, &before, "P").await;
+    state.take_up([platform("P"), platform("Q")].into(), NOW).await.expect("takes up");
+    (before, after)
+}
+
 fn ingests(rows: &BTreeMap<NodeAddress, i64>) -> Vec<String> {
     rows.keys().filter(|address| matches!(address, NodeAddress::Ingest(..))).map(ToString::to_string).collect()
 }
@@ -105,9 +113,7 @@ fn ingests(rows: &BTreeMap<NodeAddress, i64>) -> Vec<String> {
 async fn an_ingestion_changes_hands_once_both_platforms_are_there(bed: Bed) {
     let state = bed.state().await;
     let mut plans = Plans::default();
-    let (before, after) = handed_over();
-    frozen(&mut plans, &state, &before, "P").await;
-    state.take_up([platform("P"), platform("Q")].into(), NOW).await.expect("takes up");
+    let (_, after) = taken_up(&state, &mut plans).await;
     frozen(&mut plans, &state, &after, "Q").await;
     let held = rows(&state).await;
     state.take_up(only("P"), NOW).await.expect("takes up");
@@ -122,9 +128,7 @@ async fn an_ingestion_changes_hands_once_both_platforms_are_there(bed: Bed) {
 async fn whoever_takes_a_handover_up_last_makes_it_happen(bed: Bed) {
     let state = bed.state().await;
     let mut plans = Plans::default();
-    let (before, after) = handed_over();
-    frozen(&mut plans, &state, &before, "P").await;
-    state.take_up([platform("P"), platform("Q")].into(), NOW).await.expect("takes up");
+    let (_, after) = taken_up(&state, &mut plans).await;
     frozen(&mut plans, &state, &after, "Q").await;
     state.take_up(only("Q"), NOW).await.expect("takes up");
     assert_eq!(ingests(&rows(&state).await), ["Ingest/P/Orders"], "nobody ingests it twice");
@@ -147,9 +151,7 @@ async fn an_apply_moves_all_platforms_from_wherever_they_are(bed: Bed) {
 async fn an_apply_ends_a_handover_that_is_under_way(bed: Bed) {
     let state = bed.state().await;
     let mut plans = Plans::default();
-    let (before, after) = handed_over();
-    frozen(&mut plans, &state, &before, "P").await;
-    state.take_up([platform("P"), platform("Q")].into(), NOW).await.expect("takes up");
+    let (_, after) = taken_up(&state, &mut plans).await;
     frozen(&mut plans, &state, &after, "Q").await;
     state.take_up(only("Q"), NOW).await.expect("takes up");
     let mut nodes = after.to_vec();
@@ -162,9 +164,7 @@ async fn an_apply_ends_a_handover_that_is_under_way(bed: Bed) {
 async fn two_handovers_in_a_row_end_at_the_last_one(bed: Bed) {
     let state = bed.state().await;
     let mut plans = Plans::default();
-    let (before, after) = handed_over();
-    frozen(&mut plans, &state, &before, "P").await;
-    state.take_up([platform("P"), platform("Q")].into(), NOW).await.expect("takes up");
+    let (_, after) = taken_up(&state, &mut plans).await;
     frozen(&mut plans, &state, &after, "Q").await;
     state.take_up(only("P"), NOW).await.expect("takes up");
     let [_, a, b] = after;
@@ -177,9 +177,7 @@ async fn two_handovers_in_a_row_end_at_the_last_one(bed: Bed) {
 async fn a_handover_that_is_called_off_leaves_nothing_behind(bed: Bed) {
     let state = bed.state().await;
     let mut plans = Plans::default();
-    let (before, after) = handed_over();
-    frozen(&mut plans, &state, &before, "P").await;
-    state.take_up([platform("P"), platform("Q")].into(), NOW).await.expect("takes up");
+    let (before, after) = taken_up(&state, &mut plans).await;
     let new = on("R", export("Orders", "heads"));
     let mut nodes = after.to_vec();
     nodes.push(new.clone());

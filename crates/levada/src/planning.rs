@@ -19,7 +19,6 @@ use levada_state::State;
 use levada_state::blueprints::Frozen;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 
 /// A plan, and what was looked at for it.
 pub struct Planned {
@@ -144,11 +143,10 @@ fn survey(dir: &Path, settings: &Settings) -> Result<Survey> {
 async fn plan_reached(survey: &Survey, state: &State, revision: &str) -> Result<Option<Planned>> {
     let Some(outlined) = survey.outlined() else { return Ok(None) };
     let Some(frozen) = state.frozen().await? else { return Ok(None) };
-    let outlines = Arc::new(outlined.outlines.clone());
-    let Some((mut reach, changed)) = reach_of(state, &frozen, &outlines).await? else { return Ok(None) };
+    let Some((mut reach, changed)) = reach_of(state, &frozen, &outlined.outlines).await? else { return Ok(None) };
     let registry = levada_platforms::registry();
     loop {
-        let Loaded { model, findings, files, .. } = survey.part(reach.objects(), &outlines)?;
+        let Loaded { model, findings, files, .. } = survey.part(reach.objects())?;
         let Some(parent) = state.part(frozen.generation, reach.owners(), reach.known()).await? else { return Ok(None) };
         if findings.has_errors() || renders_files(&parent) {
             return Ok(None);

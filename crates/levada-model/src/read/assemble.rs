@@ -4,7 +4,7 @@
 //! in the objects, but for sorting and for the depth of paths.
 
 use super::check::shown;
-use super::fragment::{Fragment, TeamPart, unknown_owner, unknown_zone};
+use super::fragment::{Fragment, TeamPart};
 use super::lower::usual_classifications;
 use super::owners::{Owners, nearest_above};
 use super::paths::folder;
@@ -120,7 +120,7 @@ impl Assembly<'_> {
         let owner = folders.owners.owner(folder).cloned();
         let may_be_owned = owner.is_some() || nearest_above(&folders.unread, folder).is_some();
         self.report_homeless(&fragment, may_be_owned);
-        let owner = owner.unwrap_or_else(unknown_owner);
+        let owner = owner.unwrap_or_else(Owner::unknown);
         let model = &mut self.model;
         model.zones.extend(fragment.zones);
         model.calendars.extend(fragment.calendars);
@@ -131,7 +131,7 @@ impl Assembly<'_> {
         model.workspaces.extend(fragment.workspaces.into_iter().map(|it| Workspace { owner: owner.clone(), ..it }));
         let zone = folders.owners.zone(folder);
         for TeamPart { name, span, documentation } in fragment.teams {
-            if zone == unknown_zone() && nearest_above(&folders.unread, folder).is_none() {
+            if zone == Owner::unknown_zone() && nearest_above(&folders.unread, folder).is_none() {
                 let message = format!("team `{name}` lies in no zone's folder");
                 let finding = Finding::error(codes::NO_ZONE, message).at(span);
                 self.findings.push(finding.hint("put a zone.yaml that begins with `zone:` into a folder around it"));

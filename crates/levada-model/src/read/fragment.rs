@@ -1,7 +1,7 @@
 //! What one file says, before anybody knows whose it is.
 
 use crate::model::*;
-use crate::name::{TeamName, ZoneName};
+use crate::name::TeamName;
 use crate::outline::Sketch;
 use crate::span::within;
 use crate::{FileId, Span};
@@ -43,8 +43,12 @@ impl Fragment {
         self.zones.iter().for_each(|it| sketch.zone(it));
         self.calendars.iter().for_each(|it| sketch.calendar(it));
         for TeamPart { name, span, documentation } in &self.teams {
-            let team =
-                Team { zone: unknown_zone(), name: name.clone(), span: *span, documentation: documentation.clone() };
+            let team = Team {
+                zone: Owner::unknown_zone(),
+                name: name.clone(),
+                span: *span,
+                documentation: documentation.clone(),
+            };
             sketch.team(&team);
         }
         self.containers.iter().for_each(|it| sketch.container(it));
@@ -69,14 +73,4 @@ pub(super) struct TeamPart {
     pub(super) name: TeamName,
     pub(super) span: Span,
     pub(super) documentation: Option<String>,
-}
-
-/// Stands for a zone that no folder names. Such an object comes with a finding.
-pub(crate) fn unknown_zone() -> ZoneName {
-    ZoneName::parse("(no zone)").expect("it is printable")
-}
-
-/// Stands for the owner of an object outside any team. Such an object comes with a finding.
-pub(crate) fn unknown_owner() -> Owner {
-    Owner { zone: unknown_zone(), team: TeamName::parse("(no team)").expect("it is printable") }
 }

@@ -20,7 +20,6 @@ mod paths;
 
 pub use assemble::{assemble, describe_path};
 pub use fragment::{CACHE_FORM, Fragment};
-pub(crate) use fragment::{unknown_owner, unknown_zone};
 pub use outline::{Outlined, outline};
 
 use crate::syntax;

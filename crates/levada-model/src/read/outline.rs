@@ -1,19 +1,20 @@
 //! Joins the sketches of all files into the outline of the model, without reading any content.
 
 use super::describe_path;
-use super::fragment::unknown_zone;
 use super::owners::Owners;
 use super::paths::folder;
 use crate::address::Address;
 use crate::fingerprint::Fingerprint;
+use crate::model::Owner;
 use crate::outline::{Around, Outlines, Sketch, Sketched};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 /// The outline of a model and the files that say something about each object.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Outlined {
     /// All objects.
-    pub outlines: Outlines,
+    pub outlines: Arc<Outlines>,
     /// By object, the positions of its files in what was given; sorted.
     pub files: BTreeMap<Address, Vec<u32>>,
 }
@@ -36,7 +37,7 @@ pub fn outline<'a>(
             entry.1.push(position);
         }
     }
-    let mut outlined = Outlined::default();
+    let (mut outlines, mut by_object) = (Outlines::default(), BTreeMap::new());
     let mut folded = HashSet::new();
     for (position, (path, sketch)) in (0..).zip(files) {
         for sketched in &sketch.objects {
@@ -52,12 +53,13 @@ pub fn outline<'a>(
             positions.push(position);
             positions.sort_unstable();
             positions.dedup();
-            outlined.outlines.insert(address.clone(), outline);
-            outlined.files.insert(address, positions);
+            outlines.insert(address.clone(), outline);
+            by_object.insert(address, positions);
         }
     }
     // Whoever pins what is not there hears of it.
-    (pins.is_empty() && outlined.outlines.contains_key(&Address::Ecosystem)).then_some(outlined)
+    let is_whole = pins.is_empty() && outlines.contains_key(&Address::Ecosystem);
+    is_whole.then(|| Outlined { outlines: Arc::new(outlines), files: by_object })
 }
 
 /// The folders of zones and teams; `None` where two want one, or a team lies in no zone's.
@@ -72,7 +74,7 @@ fn owners<'a>(files: impl Iterator<Item = (&'a str, &'a Sketch)> + Clone) -> Opt
     }
     for (path, object) in objects(files) {
         if let Address::Team(_, team) = &object.address
-            && (owners.add_team(folder(path), team).is_some() || owners.zone(folder(path)) == unknown_zone())
+            && (owners.add_team(folder(path), team).is_some() || owners.zone(folder(path)) == Owner::unknown_zone())
         {
             return None;
         }

@@ -1,6 +1,5 @@
 //! Who owns what lies in which folder: the nearest team's folder around it.
 
-use super::fragment::unknown_zone;
 use super::paths::folder;
 use crate::model::Owner;
 use crate::name::{TeamName, ZoneName};
@@ -35,7 +34,7 @@ impl Owners {
 
     /// The zone around a folder, or the one that stands for none.
     pub(super) fn zone(&self, folder: &str) -> ZoneName {
-        nearest_above(&self.zones, folder).cloned().unwrap_or_else(unknown_zone)
+        nearest_above(&self.zones, folder).cloned().unwrap_or_else(Owner::unknown_zone)
     }
 
     /// The team around a folder.

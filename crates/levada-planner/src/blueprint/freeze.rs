@@ -28,20 +28,21 @@ pub fn freeze(
     parent: Option<&Blueprint>,
     revision: String,
 ) -> Blueprint {
-    let mut specs = Freezer::new(model, assignment, parent).all_specs();
+    let mut freezer = Freezer::new(model, assignment, parent);
+    let mut specs = freezer.all_specs();
     let mut nodes = BTreeMap::new();
     for graph in graphs {
         nodes.extend(join(graph, &mut specs).map(|node| (node.address.clone(), node)));
     }
     let from = parent.map(|parent| parent.generation);
     let generation = Generation(from.map_or(1, |from| from.0 + 1));
-    let objects = objects(model, assignment);
+    let objects = objects(model, assignment, &freezer.demand.bindings);
     Blueprint { generation, parent: from, revision, choices: assignment.choices(), nodes, objects }
 }
 
 /// All objects of the model, with what those workspaces demand that are in this part of it.
-fn objects(model: &Model, assignment: &Assignment) -> BTreeMap<Address, Object> {
-    let priorities = priority::of_workspaces(model, &Bindings::of(model));
+fn objects(model: &Model, assignment: &Assignment, bindings: &Bindings) -> BTreeMap<Address, Object> {
+    let priorities = priority::of_workspaces(model, bindings);
     let demand = |name: &WorkspaceName| {
         let position = model.workspace_id(name)? as usize;
         let groups = model.workspaces[position].groups.iter();
@@ -134,7 +135,7 @@ impl<'m> Freezer<'m> {
         Self { model, assignment, demand, names: NameRegistry::default(), folders }
     }
 
-    fn all_specs(mut self) -> HashMap<NodeAddress, NodeSpec> {
+    fn all_specs(&mut self) -> HashMap<NodeAddress, NodeSpec> {
         let mut specs = HashMap::new();
         self.ingests(&mut specs);
         self.links(&mut specs);

@@ -1,7 +1,7 @@
 //! Whom a plan concerns: who sees a difference, who gets it through transformers, and whose all that is.
 
 use super::contract::ContractLine;
-use crate::blueprint::{Blueprint, Node, NodeSpec};
+use crate::blueprint::{Blueprint, NodeSpec};
 use crate::diff::{Delta, NodeChange};
 use crate::evolution::ContractEffect;
 use levada_model::address::NodeAddress;
@@ -9,7 +9,7 @@ use levada_model::model::Owner;
 use levada_model::name::WorkspaceName;
 use levada_model::{Address, Model};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 /// The blast radius of a plan.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
@@ -47,9 +47,11 @@ pub(super) fn of(model: &Model, delta: &Delta, contracts: &[ContractLine], aroun
 
 /// The workspaces that are delivered what transformers make of something that is different.
 fn behind(model: &Model, delta: &Delta, seen: &BTreeSet<WorkspaceName>, around: &Blueprint) -> BTreeSet<WorkspaceName> {
-    let is_transform = |node: &&Node| matches!(node.address, NodeAddress::Transform(..));
-    let changed = delta.changes.values().filter_map(NodeChange::after).filter(is_transform);
-    let mut open: Vec<&WorkspaceName> = changed.filter_map(workspace_of).collect();
+    let transforms = delta.changes.values().filter_map(NodeChange::after).filter_map(|node| match &node.address {
+        NodeAddress::Transform(_, workspace) => Some(workspace),
+        _ => None,
+    });
+    let mut open: Vec<&WorkspaceName> = transforms.collect();
     // Whoever sees a difference and makes something of it hands it on.
     open.extend(seen.iter().filter_map(|name| Some(&model.workspace(name)?.name)));
     let mut consumers: HashMap<&levada_model::name::DatastoreName, Vec<&WorkspaceName>> = HashMap::new();
@@ -58,10 +60,10 @@ fn behind(model: &Model, delta: &Delta, seen: &BTreeSet<WorkspaceName>, around: 
             consumers.entry(&spec.source.datastore).or_default().extend(spec.views.iter().map(|view| &view.workspace));
         }
     }
-    let mut done: BTreeMap<&WorkspaceName, ()> = BTreeMap::new();
+    let mut done: BTreeSet<&WorkspaceName> = BTreeSet::new();
     let mut behind = BTreeSet::new();
     while let Some(name) = open.pop() {
-        if done.insert(name, ()).is_some() {
+        if !done.insert(name) {
             continue;
         }
         let output = model.workspace(name).and_then(|workspace| workspace.transformer.as_ref());
@@ -73,11 +75,4 @@ fn behind(model: &Model, delta: &Delta, seen: &BTreeSet<WorkspaceName>, around: 
         }
     }
     behind
-}
-
-fn workspace_of(node: &Node) -> Option<&WorkspaceName> {
-    match &node.address {
-        NodeAddress::Transform(_, workspace) => Some(workspace),
-        _ => None,
-    }
 }

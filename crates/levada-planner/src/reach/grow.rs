@@ -13,12 +13,8 @@ impl Reach {
         changed: BTreeSet<Address>,
         former: BTreeMap<Address, Vec<Address>>,
     ) -> Option<Self> {
-        if changed.iter().any(|address| matches!(address, Address::Ecosystem | Address::Zone(_))) {
-            return None;
-        }
         let map = Map::of(outlines, &former);
-        let changed = map.with_dependants(changed);
-        let focus = map.focus(&changed);
+        let (changed, focus) = map.begin(changed)?;
         Some(Self::grow(&map, focus, changed, former.clone()))
     }
 
@@ -71,6 +67,15 @@ impl Reach {
     }
 }
 
+/// The focus that [`Reach::of`] gives, without all that is reached.
+pub(super) fn focus(
+    outlines: &Outlines,
+    changed: BTreeSet<Address>,
+    former: &BTreeMap<Address, Vec<Address>>,
+) -> Option<BTreeSet<Address>> {
+    Map::of(outlines, former).begin(changed).map(|(_, focus)| focus)
+}
+
 fn is_store(address: &Address) -> bool {
     matches!(address, Address::Datastore(_))
 }
@@ -93,6 +98,16 @@ impl<'m> Map<'m> {
             outline.names.iter().for_each(|named| users.entry(named).or_default().push(address));
         }
         Self { outlines, former, users }
+    }
+
+    /// The objects with those that stand on them, and their focus. `None`: that is everything.
+    fn begin(&self, changed: BTreeSet<Address>) -> Option<(BTreeSet<Address>, BTreeSet<Address>)> {
+        if changed.iter().any(|address| matches!(address, Address::Ecosystem | Address::Zone(_))) {
+            return None;
+        }
+        let changed = self.with_dependants(changed);
+        let focus = self.focus(&changed);
+        Some((changed, focus))
     }
 
     /// The objects, and those that stand on a container or calendar among them.

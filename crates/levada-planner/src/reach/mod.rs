@@ -19,7 +19,7 @@ mod outcome;
 
 pub(crate) use outcome::{restrict, wider};
 
-use crate::blueprint::{Blueprint, Object};
+use crate::blueprint::Blueprint;
 use levada_model::fingerprint::Fingerprint;
 use levada_model::{Address, Findings, Outlines};
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,7 +83,7 @@ impl Focus {
         let changed = changed(&contents, outlines);
         let names = |address: &Address| Some((address.clone(), parent.objects.get(address)?.names.clone()));
         let former = changed.iter().filter_map(names).collect();
-        Reach::of(outlines, changed, former).map_or(Self::All, |reach| Self::On(reach.focus))
+        grow::focus(outlines, changed, &former).map_or(Self::All, Self::On)
     }
 
     /// The focus of a plan of a part.
@@ -97,9 +97,4 @@ impl Focus {
             findings.0.retain(|finding| finding.address.as_ref().is_none_or(|about| focus.contains(&about.object())));
         }
     }
-}
-
-/// What a part of the blueprint in force says about an object.
-fn in_force<'b>(parent: &'b Blueprint, address: &Address) -> Option<&'b Object> {
-    parent.objects.get(address)
 }

@@ -1,6 +1,6 @@
 //! What came out of a part: whether it stays inside, and the piece of a blueprint that it decides.
 
-use super::{Reach, in_force};
+use super::Reach;
 use crate::blueprint::Blueprint;
 use levada_model::{Address, Model};
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ pub(crate) fn wider(reach: &Reach, model: &Model, parent: &Blueprint, next: &Blu
     let mut others = BTreeSet::new();
     for workspace in &model.workspaces {
         let address = Address::Workspace(workspace.name.clone());
-        let demand = |blueprint| in_force(blueprint, &address).and_then(|object| object.demand);
+        let demand = |blueprint: &Blueprint| blueprint.objects.get(&address).and_then(|object| object.demand);
         let is_delivered_by_others = || {
             reach.workspaces.contains(&address)
                 && parent.choices.groups.get(&workspace.name) != next.choices.groups.get(&workspace.name)

@@ -1,6 +1,6 @@
 //! The way back: an earlier blueprint as a new generation.
 
-use super::{GenerationRow, choices, generation, newest, objects, versions};
+use super::{generation, newest, versions};
 use crate::contents::Contents;
 use crate::db::{DatabaseError, Transaction};
 use levada_model::NodeAddress;
@@ -41,18 +41,6 @@ pub(super) fn way(
     then.revision = format!("generation {to} again: {}", then.revision);
     (then.generation, then.parent) = (Generation(from.0 + 1), Some(from));
     Ok(Some(WayBack { now, then, form }))
-}
-
-impl GenerationRow {
-    fn with_nodes(
-        self,
-        transaction: &mut dyn Transaction,
-        nodes: BTreeMap<NodeAddress, Node>,
-    ) -> Result<Blueprint, DatabaseError> {
-        let Self { generation, parent, revision, .. } = self;
-        let (choices, objects) = (choices::read(transaction, generation)?, objects::all(transaction, generation)?);
-        Ok(Blueprint { generation, parent, revision, choices, nodes, objects })
-    }
 }
 
 /// Nodes as a generation has them; those that it has not, or that this build can't read, are left out.

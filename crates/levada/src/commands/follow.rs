@@ -250,8 +250,8 @@ async fn bring_files(
 /// What all objects of the model stand on: its platforms and calendars among them.
 fn everybodys(project: &Project) -> Result<Model> {
     let survey = levada_repo::Folder::open(&project.root)?.survey(project.settings.cache.as_deref())?;
-    match survey.outlined().map(|outlined| std::sync::Arc::new(outlined.outlines.clone())) {
-        Some(outlines) => Ok(survey.part(&BTreeSet::new(), &outlines)?.model),
+    match survey.outlined() {
+        Some(_) => Ok(survey.part(&BTreeSet::new())?.model),
         None => Ok(survey.whole()?.model),
     }
 }

@@ -12,7 +12,7 @@ mod producer;
 mod unread;
 mod zone;
 
-use super::fragment::{Fragment, unknown_owner};
+use super::fragment::Fragment;
 use super::{forms, paths};
 pub(super) use ecosystem::usual_classifications;
 
@@ -36,7 +36,7 @@ pub(super) fn document(
     findings: &mut Findings,
 ) {
     fragment.file = file;
-    let lowering = Lowering { file, folder: paths::folder(path), owner: unknown_owner() };
+    let lowering = Lowering { file, folder: paths::folder(path), owner: Owner::unknown() };
     match (object.what, object.keys[0].name) {
         (What::Ecosystem, _) => fragment.ecosystems.extend(lowering.ecosystem(root)),
         (What::Calendar, _) => fragment.calendars.extend(lowering.calendar(root)),
